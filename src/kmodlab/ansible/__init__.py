@@ -1,0 +1,1 @@
+"""What kmodlab adds to Ansible itself."""

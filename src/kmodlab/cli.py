@@ -1,0 +1,178 @@
+"""The command line: `kmodlab guest`, `kmodlab image`, and what else the lab offers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kmodlab import __version__
+from kmodlab.errors import KmodlabError, UsageError
+from kmodlab.guest import Guest, list_guests, snapshot
+from kmodlab.guest.image import build_image, is_current, list_images
+from kmodlab.guest.release import RELEASES
+from kmodlab.process import say
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="A kernel-module lab: real VMs, Ansible, and tests.")
+guest_app = typer.Typer(no_args_is_help=True, help="Guests: real virtual machines under QEMU.")
+image_app = typer.Typer(no_args_is_help=True, help="Images that guests start from.")
+app.add_typer(guest_app, name="guest")
+app.add_typer(image_app, name="image")
+
+Name = Annotated[str, typer.Argument(help="The guest's name.")]
+ImageOption = Annotated[str, typer.Option(help=f"Release: auto (the host's own), {', '.join(RELEASES)}.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on standard output.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        print(f"kmodlab {__version__}")
+        raise typer.Exit
+
+
+def _state(guest: Guest) -> dict[str, object]:
+    state = "running" if guest.running else "dead"
+    return {**guest.settings, "name": guest.name, "state": state, "ssh_config": str(guest.ssh_config)}
+
+
+@guest_app.command("up")
+def guest_up(
+    name: Name,
+    image: ImageOption = "auto",
+    memory: Annotated[int, typer.Option(help="MiB of memory.", min=256)] = 1024,
+    cpus: Annotated[int, typer.Option(help="Virtual processors.", min=1, max=64)] = 2,
+    port: Annotated[int, typer.Option(help="Host port for ssh; 0: any free one.", min=0, max=65535)] = 0,
+    cold: Annotated[bool, typer.Option("--cold", help="Boot, do not resume from the snapshot.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring a guest up, from nothing if need be, and wait until it can be logged into."""
+    guest = Guest(name)
+    changed = guest.up(image=image, memory=memory, cpus=cpus, port=port, cold=cold)
+    if as_json:
+        print(json.dumps({"changed": changed, **_state(guest)}))
+    else:
+        print(f"{name} is up{'' if changed else ' already'}: ssh -F {guest.ssh_config} {name}")
+
+
+@guest_app.command("down")
+def guest_down(name: Name, as_json: Json = False) -> None:
+    """Stop a guest and remove its disk and state."""
+    changed = Guest(name).down()
+    if as_json:
+        print(json.dumps({"changed": changed, "name": name, "state": "absent"}))
+    else:
+        print(f"{name} is gone" if changed else f"there is no guest {name}")
+
+
+@guest_app.command("list")
+def guest_list(as_json: Json = False) -> None:
+    """List the guests, running or dead."""
+    states = [_state(guest) for guest in list_guests()]
+    if as_json:
+        print(json.dumps(states))
+        return
+    table = Table("name", "state", "image", "memory", "cpus", "accelerator", "ssh port", box=None)
+    for state in states:
+        columns = ("name", "state", "image", "memory", "cpus", "accelerator", "port")
+        table.add_row(*(str(state.get(column, "-")) for column in columns))
+    Console().print(table)
+
+
+@guest_app.command("ssh")
+def guest_ssh(name: Name) -> None:
+    """Log into a guest."""
+    argv = Guest(name).ssh_command()
+    os.execvp(argv[0], argv)  # noqa: S606
+
+
+@guest_app.command("exec", context_settings={"ignore_unknown_options": True})
+def guest_exec(
+    name: Name,
+    words: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="Command and arguments.")],
+) -> None:
+    """Run a command in a guest, with this terminal's input and output; exit with its status."""
+    raise typer.Exit(subprocess.run(Guest(name).ssh_command(*words), check=False).returncode)
+
+
+@guest_app.command("console")
+def guest_console(
+    name: Name, follow: Annotated[bool, typer.Option("--log", help="Show the recorded console only.")] = False
+) -> None:
+    """Attach to a guest's serial console (leave with Ctrl-]), or show what it printed."""
+    from kmodlab.guest import terminal  # noqa: PLC0415  # termios exists on a terminal's side only
+
+    guest = Guest(name)
+    if not guest.directory.exists():
+        raise UsageError(f"the guest {name} is not up", hint=f"kmodlab guest up {name}")
+    if follow or not sys.stdin.isatty():
+        sys.stdout.write(guest.console.tail(200) + "\n")
+    else:
+        terminal.attach(guest.directory)
+
+
+@image_app.command("build")
+def image_build(
+    release: Annotated[str, typer.Argument(help="Release; auto is the host's own.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Build anew with what the archive has today.")] = False,
+) -> None:
+    """Build a guest image, unless it is there."""
+    image = build_image(release, force=force)
+    print(f"{image.id}: kernel {image.kernel_version}, {image.size() >> 20} MiB")
+
+
+@image_app.command("list")
+def image_list(as_json: Json = False) -> None:
+    """List the images, and whether each is still what a build would give."""
+    images = list(list_images())
+    if as_json:
+        rows = [{"id": i.id, "release": i.release, "kernel": i.kernel_version, "bytes": i.size()} for i in images]
+        print(json.dumps(rows))
+        return
+    table = Table("image", "kernel", "MiB", "state", box=None)
+    for image in images:
+        table.add_row(
+            image.id, image.kernel_version, str(image.size() >> 20), "current" if is_current(image) else "old"
+        )
+    Console().print(table)
+
+
+@image_app.command("prune")
+def image_prune(
+    everything: Annotated[bool, typer.Option("--all", help="Remove the current images too.")] = False,
+) -> None:
+    """Remove images that nothing would use again, and the snapshots that belong to them."""
+    used = {str(guest.settings.get("image")) for guest in list_guests() if guest.running}
+    kept = set()
+    for image in list_images():
+        if image.id in used or (not everything and is_current(image)):
+            kept.add(image.id)
+        else:
+            image.remove()
+            print(f"removed {image.id}")
+    for file in snapshot.prune(kept):
+        print(f"removed {file.name}")
+
+
+def main() -> None:
+    """Run the command line; end with one clear message whatever happens.
+
+    Exit status: 0, or 2 for a usage error, 3 when the lab broke, 4 when a guest crashed, 1 for a failed command,
+    130 after Ctrl-C.
+    """
+    try:
+        app()
+    except KmodlabError as error:
+        sys.stderr.write(f"kmodlab: error: {error}\n")
+        sys.exit(error.status)
+    except KeyboardInterrupt:
+        say("interrupted; nothing is left half-done")
+        sys.exit(130)

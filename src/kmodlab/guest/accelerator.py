@@ -1,0 +1,114 @@
+"""Which accelerator QEMU can really use here.
+
+/dev/kvm that opens proves nothing: there are hosts where it opens, creates machines and vCPUs, and then never
+boots a stock kernel. So the question is answered by booting one, once for each boot of the host.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from kmodlab import paths
+from kmodlab.errors import UsageError
+from kmodlab.guest.image import Image
+from kmodlab.process import Deadline, locked, run, say
+
+#: a kernel under working KVM prints its first lines within a second; a crowded host may need some more
+PROBE_SECONDS = 15.0
+_FIRST_LINE = b"Linux version"
+
+
+def qemu_binary() -> str:
+    """Return the name of the system emulator for the host's architecture."""
+    return f"qemu-system-{os.uname().machine}"
+
+
+def qemu_version() -> str:
+    """Return what the emulator says of itself, one line."""
+    return run([qemu_binary(), "--version"]).decode().splitlines()[0]
+
+
+def choose(image: Image) -> str:
+    """Return `kvm` where it boots a kernel, else `tcg`.
+
+    `KMODLAB_ACCEL` (auto, kvm or tcg) overrides. The answer is remembered until the host boots anew or
+    QEMU changes.
+
+    Args:
+        image: whose kernel is booted as the probe.
+
+    Raises:
+        UsageError: KMODLAB_ACCEL is none of the three.
+    """
+    wish = os.environ.get("KMODLAB_ACCEL", "auto")
+    if wish in ("kvm", "tcg"):
+        return wish
+    if wish != "auto":
+        raise UsageError(f"KMODLAB_ACCEL={wish} is not an accelerator", hint="use auto, kvm or tcg")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "tcg"
+    return _remembered_probe(image)
+
+
+def _remembered_probe(image: Image) -> str:
+    memory = paths.cache_dir() / "accelerator.json"
+    host = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {qemu_version()}"
+    with locked(memory.with_suffix(".lock"), "probing the accelerator"):
+        try:
+            known = json.loads(memory.read_text())
+        except (OSError, ValueError):
+            known = {}
+        if known.get("host") != host:
+            known = {"host": host, "accelerator": "kvm" if _kvm_boots(image) else "tcg"}
+            memory.write_text(json.dumps(known))
+    return str(known["accelerator"])
+
+
+def _kvm_boots(image: Image) -> bool:
+    say("/dev/kvm opens: trying whether it boots a kernel")
+    with tempfile.TemporaryDirectory(prefix="kmodlab-probe-") as temporary:
+        console = Path(temporary) / "console.log"
+        argv = [
+            qemu_binary(),
+            "-accel",
+            "kvm",
+            "-cpu",
+            "host",
+            "-m",
+            "256",
+            "-nodefaults",
+            "-display",
+            "none",
+        ]
+        argv += [
+            "-kernel",
+            str(image.directory / "vmlinuz"),
+            "-append",
+            "console=ttyS0 earlyprintk=ttyS0 panic=-1",
+        ]
+        argv += ["-serial", f"file:{console}", "-no-reboot"]
+        with subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as qemu:
+            try:
+                works = _prints_first_line(qemu, console)
+            finally:
+                qemu.kill()
+    say("KVM works" if works else f"KVM did not boot a kernel within {PROBE_SECONDS:.0f} s: emulating (TCG)")
+    return works
+
+
+def _prints_first_line(qemu: subprocess.Popen[bytes], console: Path) -> bool:
+    deadline = Deadline(PROBE_SECONDS)
+    while not deadline.expired:
+        if console.exists() and _FIRST_LINE in console.read_bytes():
+            return True
+        if qemu.poll() is not None:
+            return False
+        time.sleep(0.05)
+    return False

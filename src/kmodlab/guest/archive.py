@@ -1,0 +1,147 @@
+"""The host's own apt configuration: which archive the host's distribution comes from, and how it is reached.
+
+Guests use what the machine already reaches and trusts: the same mirror, proxy and keys.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmodlab.errors import LabError
+
+#: address of the host as QEMU's user network shows it to a guest
+HOST_FROM_GUEST = "10.0.2.2"
+
+_ACQUIRE_OPTIONS = re.compile(
+    r'^Acquire::(?:(?:http|https)(?:::[^ ]*)?|Check-Valid-Until|Check-Date|Retries|ForceIPv4) "[^"]+";$'
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One line of apt sources.
+
+    Attributes:
+        uri: the archive's root.
+        suite: as the archive spells it, `bookworm-security` for instance.
+        components: for instance `("main",)`.
+    """
+
+    uri: str
+    suite: str
+    components: tuple[str, ...] = ("main",)
+
+    def line(self) -> str:
+        """Return it in the one-line format of sources.list(5)."""
+        return f"deb {self.uri} {self.suite} {' '.join(self.components)}"
+
+
+@dataclass(frozen=True)
+class HostRelease:
+    """The host's distribution: `debian` or `ubuntu`, its version and its codename."""
+
+    distribution: str
+    version: str
+    codename: str
+
+
+@functools.cache
+def host_release() -> HostRelease:
+    """Return what /etc/os-release says.
+
+    Raises:
+        LabError: the host is neither Debian nor Ubuntu.
+    """
+    try:
+        fields = platform.freedesktop_os_release()
+    except OSError:
+        fields = {}
+    distribution = fields.get("ID", "unknown")
+    if distribution not in ("debian", "ubuntu"):
+        raise LabError(
+            f"the host is {fields.get('PRETTY_NAME', 'of an unknown kind')}, neither Debian nor Ubuntu",
+            hint="name a guest (`--image debian-12`), or use `vagrant up`, which runs anywhere",
+        )
+    return HostRelease(distribution, fields.get("VERSION_ID", "testing"), fields["VERSION_CODENAME"])
+
+
+def _capture(*argv: str) -> str:
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return ""
+
+
+@functools.cache
+def host_sources() -> tuple[Source, ...]:
+    """Return the archives that apt uses here for the host's own distribution; third-party ones are left out.
+
+    Source: `apt-get indextargets`, the interface apt-get(8) documents for this, which reads one-line and
+    deb822 sources alike. It knows an archive after the first `apt-get update`.
+    """
+    release = host_release()
+    fields = "$(ORIGIN)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
+    found: dict[tuple[str, str], list[str]] = {}
+    for line in _capture("apt-get", "indextargets", "--format", fields, "Created-By: Packages").splitlines():
+        origin, uri, suite, component = line.split("|")
+        if origin.lower() == release.distribution and suite.startswith(release.codename):
+            components = found.setdefault((uri, suite), [])
+            if component not in components:
+                components.append(component)
+    return tuple(Source(uri, suite, tuple(names)) for (uri, suite), names in found.items())
+
+
+def keyrings() -> list[Path]:
+    """Return the key files that the host's apt sources are signed by, beside those that apt trusts anyway."""
+    named: set[Path] = set()
+    for path in (Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))):
+        if path.suffix in (".list", ".sources") and path.is_file():
+            text = path.read_text(errors="replace")
+            named.update(Path(name) for name in re.findall(r"(?i)signed-by[:=]\s*(/[^\s\],]+)", text))
+    return sorted(path for path in named if path.is_file())
+
+
+@functools.cache
+def acquire_options() -> str:
+    """Return the host's apt settings for reaching an archive, as lines of apt.conf(5) that work in a guest.
+
+    A proxy on the host's loopback is renamed to the address at which a guest sees the host.
+    """
+    lines = [line for line in _capture("apt-config", "dump").splitlines() if _ACQUIRE_OPTIONS.match(line)]
+    text = "".join(f"{line}\n" for line in lines)
+    return re.sub(r"//(?:localhost|127\.0\.0\.1|\[::1\])(?=[:/\"])", f"//{HOST_FROM_GUEST}", text)
+
+
+def sources_for(distribution: str, suites: tuple[str, ...]) -> tuple[Source, ...]:
+    """Return the apt sources of a guest.
+
+    Args:
+        distribution: `debian` or `ubuntu`.
+        suites: the release's suite first, then further ones (backports, security).
+
+    Returns:
+        The host's own sources where the guest runs the host's release; else the host's mirror with the
+        guest's suites; empty where the host has no mirror of that distribution: mmdebstrap then
+        takes that distribution's default.
+    """
+    release = host_release()
+    if release.distribution != distribution:
+        return ()
+    own = host_sources()
+    listed = [source for source in own if source.suite in suites]
+    mirrors = {"security": "", "main": ""}
+    for source in own:
+        mirrors["security" if source.suite.endswith("-security") else "main"] = source.uri
+    if not mirrors["main"]:
+        return ()
+    for suite in suites:
+        if suite not in [source.suite for source in listed]:
+            uri = mirrors["security"] if suite.endswith("-security") else mirrors["main"]
+            if uri:
+                listed.append(Source(uri, suite))
+    return tuple(listed)

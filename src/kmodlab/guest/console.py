@@ -1,0 +1,60 @@
+"""The guest's console log, and what in it means that the kernel is in trouble."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from kmodlab.errors import GuestCrashed
+from kmodlab.process import tail
+
+#: A kernel that prints one of these will not give a test a fair answer any more. Source of the wordings: the
+#: kernel's own kernel/panic.c, mm/fault handlers, kernel/watchdog.c, kernel/hung_task.c, kernel/rcu/tree_stall.h.
+TROUBLE = re.compile(
+    rb"Kernel panic - not syncing|Oops: |BUG: |Unable to handle kernel|general protection fault|"
+    rb"invalid opcode: |blocked for more than \d+ seconds|soft lockup|hard LOCKUP|"
+    rb"rcu: INFO: .* (?:self-)?detected stall|rcu: INFO: rcu_\w+ detected"
+)
+
+
+class Console:
+    """Follows a console log from where it stood when this object was made.
+
+    Args:
+        log: the file that QEMU records the console in.
+        offset: where to start, in bytes; by default the file's present end.
+    """
+
+    def __init__(self, log: Path, offset: int | None = None) -> None:
+        self.log = log
+        self._offset = offset if offset is not None else (log.stat().st_size if log.exists() else 0)
+
+    def unseen(self) -> bytes:
+        """Return what was printed since the last call, whole lines only."""
+        if not self.log.exists():
+            return b""
+        with self.log.open("rb") as file:
+            file.seek(self._offset)
+            text = file.read()
+        text = text[: text.rfind(b"\n") + 1]
+        self._offset += len(text)
+        return text
+
+    def check(self, doing: str) -> None:
+        """Raise if the kernel printed a sign of trouble since the last call.
+
+        Args:
+            doing: what was under way, for the message.
+
+        Raises:
+            GuestCrashed: with the line that says so, and the end of the console.
+        """
+        text = self.unseen()
+        if found := TROUBLE.search(text):
+            start = text.rfind(b"\n", 0, found.start()) + 1
+            line = text[start : text.find(b"\n", start)].decode(errors="replace").strip()
+            raise GuestCrashed(f"the guest's kernel broke while {doing}: {line}", output=self.tail(30), log=self.log)
+
+    def tail(self, lines: int = 15) -> str:
+        """Return the end of the log, without terminal control sequences."""
+        return re.sub(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[()].|c)|\r", "", tail(self.log, lines))

@@ -1,0 +1,344 @@
+"""A guest: a real virtual machine that is brought up, used through ssh, and thrown away."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+from kmodlab import paths
+from kmodlab.errors import CommandFailed, DeadlineExpired, GuestCrashed, LabError, UsageError
+from kmodlab.guest import accelerator, machine, snapshot, ssh
+from kmodlab.guest.console import Console
+from kmodlab.guest.image import Image, build_image, images_dir
+from kmodlab.guest.machine import Hardware
+from kmodlab.process import Deadline, locked, say
+
+BOOT_SECONDS = 300.0
+COMMAND_SECONDS = 600.0
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,47}")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command in a guest did.
+
+    Attributes:
+        status: its exit status.
+        stdout: its standard output.
+        stderr: its standard error.
+    """
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def guests_dir() -> Path:
+    """Return where guests keep their state, one directory each."""
+    return paths.state_dir() / "guests"
+
+
+class Guest:
+    """One guest by its name. The constructor starts nothing; `up` does, and a `with` block brings it up and down.
+
+    Args:
+        name: lower-case letters, digits, dots and dashes.
+
+    Raises:
+        UsageError: the name is not of that form.
+    """
+
+    def __init__(self, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} is no name for a guest",
+                hint="use up to 48 lower-case letters, digits, dots and dashes",
+            )
+        self.name = name
+        self.directory = guests_dir() / name
+        self._console: Console | None = None
+
+    def __enter__(self) -> Guest:
+        self.up()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+    # -- state -------------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Whether its QEMU is there."""
+        return machine.pid(self.directory) is not None
+
+    @property
+    def ssh_config(self) -> Path:
+        """The file for `ssh -F` and for Ansible; it is there while the guest is up."""
+        return self.directory / "ssh_config"
+
+    @property
+    def console(self) -> Console:
+        """The console, followed from when this object first looked."""
+        if self._console is None:
+            self._console = Console(self.directory / "console.log")
+        return self._console
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What it was brought up with: image, memory, cpus, accelerator, port; empty when it is down."""
+        try:
+            return dict(json.loads((self.directory / "guest.json").read_text()))
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    @property
+    def image(self) -> Image:
+        """The image it runs.
+
+        Raises:
+            UsageError: the guest is not up.
+        """
+        if not (known := self.settings):
+            raise UsageError(f"the guest {self.name} is not up", hint=f"kmodlab guest up {self.name}")
+        return Image(images_dir() / str(known["image"]))
+
+    # -- up and down -------------------------------------------------------------------------------------------
+
+    def up(self, *, image: str = "auto", memory: int = 1024, cpus: int = 2, port: int = 0, cold: bool = False) -> bool:
+        """Bring the guest up and wait until it can be logged into; an image is built where there is none.
+
+        Args:
+            image: a release, `debian-12` for instance; `auto` is the host's own.
+            memory: MiB.
+            cpus: virtual processors.
+            port: on the host's loopback address, forwarded to ssh; 0 lets the system choose.
+            cold: boot, even where a snapshot could be resumed.
+
+        Returns:
+            Whether anything changed: False when it was up already.
+
+        Raises:
+            LabError: something the lab needs is missing or broke; nothing is left running.
+            GuestCrashed: the guest's kernel broke while it booted.
+        """
+        with locked(guests_dir() / f".{self.name}.lock", f"bringing up the guest {self.name}"):
+            if self.running and self._answers():
+                return False
+            self._clear_away()
+            built = build_image(image)
+            hardware = Hardware(memory, cpus, accelerator.choose(built))
+            ready = snapshot.path(built, hardware)
+            if not cold and not ready.exists():
+                with locked(ready.with_suffix(".lock"), "making the snapshot of a booted guest"):
+                    if not ready.exists():
+                        self._make_snapshot(built, hardware, ready)
+            self._launch(built, hardware, port, None if cold else ready)
+        return True
+
+    def _answers(self) -> bool:
+        port = self.settings.get("port")
+        if isinstance(port, int) and ssh.greets(port):
+            return True
+        say(f"the guest {self.name} runs but does not answer: replacing it")
+        return False
+
+    def _make_snapshot(self, image: Image, hardware: Hardware, target: Path) -> None:
+        maker = Guest(f"snapshot-{target.stem[-12:]}")
+        say(f"booting {image.release} once ({hardware.accelerator}), to resume from its snapshot from now on")
+        maker._clear_away()
+        maker._launch(image, hardware, 0, None)
+        try:
+            maker.settle()
+            snapshot.save(maker.directory, target)
+        finally:
+            maker._clear_away()
+
+    def _launch(self, image: Image, hardware: Hardware, port: int, resume: Path | None) -> None:
+        """Start QEMU from a snapshot or from nothing; on any error, Ctrl-C included, leave nothing behind."""
+        started = time.monotonic()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            if resume:
+                snapshot.take(resume, self.directory)
+            else:
+                snapshot.new_disk(self.directory, image)
+            self._console = Console(self.directory / "console.log", 0)
+            loadvm = snapshot.STATE if resume else None
+            machine.start(self.directory, machine.command(self.name, image, hardware, port=port, loadvm=loadvm))
+            actual = machine.ssh_port(self.directory)
+            ssh.write_config(self.directory, self.name, actual, image.host_key)
+            self._write_settings(image, hardware, actual)
+            self._wait_for_login(actual)
+        except BaseException as error:
+            self._keep_logs(error)
+            self._clear_away()
+            raise
+        verb = "resumed" if resume else "booted"
+        say(f"guest {self.name}: {verb} {image.release} in {time.monotonic() - started:.1f} s ({hardware.accelerator})")
+
+    def _write_settings(self, image: Image, hardware: Hardware, port: int) -> None:
+        settings = {"name": self.name, "image": image.id, "port": port, **asdict(hardware)}
+        (self.directory / "guest.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+    def _wait_for_login(self, port: int) -> None:
+        deadline = Deadline(BOOT_SECONDS)
+        while not ssh.greets(port, min(5, deadline.remaining + 0.1)):
+            self.console.check("booting")
+            if not self.running:
+                raise GuestCrashed("QEMU ended while the guest booted", output=self.console.tail())
+            if deadline.expired:
+                raise DeadlineExpired(
+                    f"the guest {self.name} did not offer ssh within {deadline.seconds:.0f} s",
+                    output=self.console.tail(),
+                    hint="on a very slow host try fewer --cpus, or look at the console log",
+                )
+            time.sleep(0.1)
+        # A resumed guest still has the snapshot's clock and name.
+        self.succeed(f"date -s @{time.time():.3f} >/dev/null; hostname {self.name}", seconds=deadline.remaining + 5)
+
+    def settle(self) -> None:
+        """Wait until the guest's services have started, and read once what every later run will read."""
+        self.succeed("systemctl is-system-running --wait || systemctl --failed --no-legend >&2")
+        self.succeed("python3 -c 'import json, subprocess, tempfile, zipfile, ssl'; cc --version >/dev/null; sync")
+
+    def _keep_logs(self, error: BaseException) -> None:
+        """Move the logs of a failed start aside, so that the error can name a file that stays."""
+        kept = paths.state_dir() / "log" / self.name
+        for name in ("console.log", "qemu.log"):
+            if (self.directory / name).exists():
+                kept.mkdir(parents=True, exist_ok=True)
+                shutil.copy(self.directory / name, kept / name)
+                if isinstance(error, (LabError, GuestCrashed)) and error.log in (None, self.directory / name):
+                    error.log = kept / name
+
+    def _clear_away(self) -> None:
+        """Stop what runs and remove every trace, stale or not."""
+        machine.stop(self.directory)
+        if self.ssh_config.exists():
+            subprocess.run(["ssh", "-F", self.ssh_config, "-O", "exit", self.name], capture_output=True, check=False)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def down(self) -> bool:
+        """Stop the guest and remove its disk and state.
+
+        Returns:
+            Whether there was anything to remove.
+        """
+        with locked(guests_dir() / f".{self.name}.lock", f"taking down the guest {self.name}"):
+            present = self.directory.exists()
+            self._clear_away()
+        (guests_dir() / f".{self.name}.lock").unlink(missing_ok=True)
+        return present
+
+    # -- use ---------------------------------------------------------------------------------------------------
+
+    def ssh_command(self, *words: str) -> list[str]:
+        """Return the ssh command line that runs `words` (or a login shell) in the guest.
+
+        Raises:
+            UsageError: the guest is not up.
+        """
+        if not self.ssh_config.exists():
+            raise UsageError(f"the guest {self.name} is not up", hint=f"kmodlab guest up {self.name}")
+        return ["ssh", "-F", str(self.ssh_config), self.name, *words]
+
+    def execute(self, command: str, *, stdin: bytes | None = None, seconds: float = COMMAND_SECONDS) -> Result:
+        """Run a shell command in the guest, while its console is watched.
+
+        Args:
+            command: for the guest's /bin/sh, as root.
+            stdin: bytes for it to read; nothing by default.
+            seconds: deadline.
+
+        Raises:
+            GuestCrashed: the kernel broke meanwhile, or QEMU ended.
+            DeadlineExpired: it did not end in time.
+            LabError: ssh itself failed.
+        """
+        deadline = Deadline(seconds)
+        self.console.unseen()
+        argv = self.ssh_command(command)
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            try:
+                out, err = self._watch(process, stdin, command, deadline)
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode == 255:
+            self._explain_lost_connection(command, err.decode(errors="replace"))
+        return Result(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+    def _watch(
+        self, process: subprocess.Popen[bytes], stdin: bytes | None, command: str, deadline: Deadline
+    ) -> tuple[bytes, bytes]:
+        feed = stdin
+        while True:
+            try:
+                return process.communicate(feed, timeout=min(0.5, deadline.remaining + 0.01))
+            except subprocess.TimeoutExpired:
+                feed = None
+            self.console.check(f"running `{command}`")
+            if not self.running:
+                raise GuestCrashed(f"QEMU ended while running `{command}`", output=self.console.tail())
+            if deadline.expired:
+                raise DeadlineExpired(
+                    f"`{command}` did not end within {deadline.seconds:.0f} s", output=self.console.tail()
+                )
+
+    def _explain_lost_connection(self, command: str, words: str) -> None:
+        self.console.check(f"running `{command}`")
+        if not self.running:
+            raise GuestCrashed(f"QEMU ended while running `{command}`", output=self.console.tail())
+        raise LabError(
+            f"the ssh connection to the guest {self.name} failed",
+            command=command,
+            exit_code=255,
+            output=words,
+        )
+
+    def succeed(self, command: str, *, stdin: bytes | None = None, seconds: float = COMMAND_SECONDS) -> str:
+        """Run a shell command that must exit with 0, and return its standard output.
+
+        Raises:
+            CommandFailed: it exited with another status; further errors as `execute`.
+        """
+        result = self.execute(command, stdin=stdin, seconds=seconds)
+        if result.status:
+            raise CommandFailed(
+                f"a command failed in the guest {self.name}",
+                command=command,
+                exit_code=result.status,
+                output=(result.stderr or result.stdout)[-2000:],
+            )
+        return result.stdout
+
+    def copy_to(self, local: Path, remote: str) -> None:
+        """Copy a file, or a directory's contents, into the guest.
+
+        Args:
+            local: on the host.
+            remote: the file's path in the guest, or the directory that gets the contents.
+        """
+        if local.is_dir():
+            packed = subprocess.run(["tar", "-C", local, "-c", "."], capture_output=True, check=True).stdout
+            self.succeed(f"mkdir -p {shlex.quote(remote)} && tar -C {shlex.quote(remote)} -x -o", stdin=packed)
+        else:
+            self.succeed(f"cat >{shlex.quote(remote)}", stdin=local.read_bytes())
+
+
+def list_guests() -> Iterator[Guest]:
+    """Yield every guest that has state, running or not, by name."""
+    for directory in sorted(guests_dir().glob("[!.]*")):
+        if directory.is_dir():
+            yield Guest(directory.name)

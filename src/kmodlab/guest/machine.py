@@ -1,0 +1,191 @@
+"""The QEMU process of one guest: its command line, its start, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmodlab.errors import LabError
+from kmodlab.guest import qmp, ssh
+from kmodlab.guest.accelerator import qemu_binary
+from kmodlab.guest.image import Image
+from kmodlab.process import Deadline, tail
+
+#: loglevel=4 keeps a chatty module from slowing the emulated serial line; oopses and lockups are above it.
+#: The TSC is steady under QEMU, and the kernel's doubt of it would leave the slow HPET as clock.
+KERNEL_ARGUMENTS = "root=/dev/vda rw console=ttyS0 loglevel=4 tsc=reliable clocksource=tsc"
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a guest's machine is made of.
+
+    Attributes:
+        memory: in MiB.
+        cpus: how many.
+        accelerator: `kvm` or `tcg`.
+    """
+
+    memory: int
+    cpus: int
+    accelerator: str
+
+    def arguments(self) -> list[str]:
+        """Return QEMU's options for it; together with the image they decide whether a snapshot fits."""
+        accel = "kvm" if self.accelerator == "kvm" else "tcg,thread=multi,tb-size=256"
+        cpu = "host" if self.accelerator == "kvm" else "qemu64"
+        return [
+            "-machine",
+            "q35",
+            "-accel",
+            accel,
+            "-cpu",
+            cpu,
+            "-smp",
+            str(self.cpus),
+            "-m",
+            str(self.memory),
+        ]
+
+
+def kernel_arguments() -> str:
+    """Return the guest's kernel command line, the lab's public key included."""
+    return f"{KERNEL_ARGUMENTS} kmodlab.key={ssh.lab_public_key()}"
+
+
+def command(name: str, image: Image, hardware: Hardware, *, port: int = 0, loadvm: str | None = None) -> list[str]:
+    """Return the QEMU command of a guest whose files (disk.qcow2, sockets, logs) are in the working directory.
+
+    Args:
+        name: the guest's name, shown in the process list.
+        image: its kernel and initramfs.
+        hardware: memory, processors, accelerator.
+        port: on the loopback address for ssh; 0 lets the system choose one.
+        loadvm: the snapshot to resume from, instead of booting.
+    """
+    return [
+        qemu_binary(),
+        *["-name", f"kmodlab-{name}", "-nodefaults", "-no-user-config", "-display", "none"],
+        *hardware.arguments(),
+        *["-kernel", str(image.directory / "vmlinuz"), "-initrd", str(image.directory / "initrd")],
+        *["-append", kernel_arguments()],
+        *["-drive", "file=disk.qcow2,if=none,id=root,format=qcow2,cache=unsafe,discard=unmap"],
+        *["-device", "virtio-blk-pci,drive=root"],
+        *["-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22"],
+        *["-device", "virtio-net-pci,netdev=net,romfile="],
+        *["-device", "virtio-rng-pci"],
+        *[
+            "-chardev",
+            "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on",
+        ],
+        *["-serial", "chardev:console"],
+        *["-qmp", "unix:qmp.sock,server=on,wait=off", "-pidfile", "pid", "-daemonize"],
+        *(["-loadvm", loadvm] if loadvm else []),
+    ]
+
+
+def start(directory: Path, argv: list[str]) -> None:
+    """Start QEMU in a directory; it goes on in the background, in a session of its own.
+
+    Raises:
+        LabError: QEMU refused to start; its own words are the error's last output.
+    """
+    log = directory / "qemu.log"
+    with log.open("ab") as sink:
+        done = subprocess.run(
+            argv,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+            check=False,
+        )
+    if done.returncode:
+        words = tail(log, 5)
+        hint = None
+        if "hostfwd" in words or "forwarding" in words:
+            hint = "that port is taken: choose another one with --port, or none and let the system choose"
+        elif "memory" in words.lower():
+            hint = "not enough memory: try a smaller --memory (MiB), or end other guests (`kmodlab guest list`)"
+        raise LabError(
+            "QEMU did not start",
+            command=" ".join(argv),
+            exit_code=done.returncode,
+            output=words,
+            log=log,
+            hint=hint,
+        )
+
+
+def pid(directory: Path) -> int | None:
+    """Return the process id of the QEMU that runs in a directory, or None; a stale pid file fools nobody."""
+    try:
+        number = int((directory / "pid").read_text())
+        argv = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
+        state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, ValueError):
+        return None
+    # QEMU leaves its working directory once it runs: its name and the open console log identify it.
+    ours = f"kmodlab-{directory.name}".encode() in argv and state != "Z"
+    return number if ours and _holds(number, directory / "console.log") else None
+
+
+def _holds(number: int, file: Path) -> bool:
+    try:
+        wanted = file.stat()
+        for descriptor in os.listdir(f"/proc/{number}/fd"):  # noqa: PTH208  # entries vanish while they are read
+            try:
+                found = os.stat(f"/proc/{number}/fd/{descriptor}")  # noqa: PTH116
+            except OSError:
+                continue
+            if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                return True
+    except OSError:
+        pass
+    return False
+
+
+def ssh_port(directory: Path) -> int:
+    """Return the loopback port that QEMU forwards to the guest's ssh.
+
+    Raises:
+        LabError: QEMU does not answer or forwards nothing.
+    """
+    table = qmp.human(directory, "info usernet")
+    found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", table)
+    if not found:
+        raise LabError("QEMU forwards no port to the guest's ssh", output=table)
+    return int(found.group(1))
+
+
+def stop(directory: Path, *, seconds: float = 10) -> bool:
+    """End the QEMU of a directory: ask it over QMP, then terminate it, then kill it.
+
+    Returns:
+        Whether there was one to end.
+    """
+    number = pid(directory)
+    if number is None:
+        return False
+    ways: tuple[Callable[[], object], ...] = (
+        lambda: qmp.execute(directory, "quit", seconds=seconds),
+        lambda: os.kill(number, signal.SIGTERM),
+        lambda: os.kill(number, signal.SIGKILL),
+    )
+    for way in ways:
+        with contextlib.suppress(LabError, ProcessLookupError):
+            way()
+        deadline = Deadline(seconds)
+        while not deadline.expired:
+            if pid(directory) is None:
+                return True
+            time.sleep(0.02)
+    raise LabError(f"QEMU (process {number}) does not end", log=directory / "qemu.log")

@@ -1,0 +1,81 @@
+"""How a guest is reached: the user's lab key, an ssh_config a guest, and the wait for a login."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from kmodlab import paths
+from kmodlab.process import locked, run
+
+
+def lab_key() -> Path:
+    """Return the private key that opens this user's guests; made on first use, never leaves the state directory."""
+    key = paths.state_dir() / "ssh" / "id_ed25519"
+    if not key.exists():
+        with locked(key.parent / ".lock", "making the lab's ssh key"):
+            if not key.exists():
+                key.parent.chmod(0o700)
+                run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "kmodlab", "-f", key])
+    return key
+
+
+def lab_public_key() -> str:
+    """Return the lab key's public half, the base64 blob alone."""
+    return lab_key().with_suffix(".pub").read_text().split()[1]
+
+
+def _control_dir() -> Path:
+    # A control socket's path may have about 100 bytes: not below a state directory of any depth.
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/kmodlab-{os.getuid()}")  # noqa: S108  # 0700, checked
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    owner = runtime.stat()
+    return runtime if owner.st_uid == os.getuid() and not owner.st_mode & 0o077 else paths.state_dir()
+
+
+def write_config(directory: Path, name: str, port: int, host_key: str) -> Path:
+    """Write what `ssh -F` needs to reach a guest, and return its path.
+
+    The host key came with the image, so the very first connection is already verified.
+
+    Args:
+        directory: the guest's state directory.
+        name: the guest's name, the `Host` of the file.
+        port: on the loopback address, forwarded to the guest's ssh.
+        host_key: the guest's public host key, type and base64.
+    """
+    (directory / "known_hosts").write_text(f"kmodlab-{name} {host_key}\n")
+    config = directory / "ssh_config"
+    config.write_text(
+        f"# Written by kmodlab for the guest {name}: ssh -F {config} {name}\n"
+        f"Host {name}\n"
+        "  HostName 127.0.0.1\n"
+        f"  Port {port}\n"
+        "  User root\n"
+        f"  HostKeyAlias kmodlab-{name}\n"
+        f'  IdentityFile "{lab_key()}"\n'
+        "  IdentitiesOnly yes\n"
+        f'  UserKnownHostsFile "{directory / "known_hosts"}"\n'
+        "  StrictHostKeyChecking yes\n"
+        "  PreferredAuthentications publickey\n"
+        "  LogLevel ERROR\n"
+        "  ServerAliveInterval 15\n"
+        "  ServerAliveCountMax 8\n"
+        "  ControlMaster auto\n"
+        f'  ControlPath "{_control_dir()}/kmodlab-%C"\n'
+        "  ControlPersist 60\n"
+    )
+    return config
+
+
+def greets(port: int, seconds: float = 5) -> bool:
+    """Return whether an ssh server answers on a loopback port.
+
+    QEMU accepts connections long before the guest does, so only the server's greeting is proof.
+    """
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False

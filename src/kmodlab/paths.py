@@ -1,0 +1,31 @@
+"""Where things are kept: images in the user's cache, guests in the user's state, by the XDG base directory rules.
+
+Source: XDG Base Directory Specification 0.8. `KMODLAB_CACHE_DIR` and `KMODLAB_STATE_DIR` override both.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def _directory(override: str, xdg: str, default: str) -> Path:
+    if value := os.environ.get(override):
+        return Path(value).expanduser().absolute()
+    base = os.environ.get(xdg, "")
+    return (Path(base) if base.startswith("/") else Path.home() / default) / "kmodlab"
+
+
+def cache_dir() -> Path:
+    """Return the directory of everything that can be made again: images, snapshots, build roots."""
+    return _directory("KMODLAB_CACHE_DIR", "XDG_CACHE_HOME", ".cache")
+
+
+def state_dir() -> Path:
+    """Return the directory of what belongs to running guests and of the user's lab key."""
+    return _directory("KMODLAB_STATE_DIR", "XDG_STATE_HOME", ".local/state")
+
+
+def project_dir() -> Path:
+    """Return the checkout's root: the directory that holds kernel/, playbooks/ and inventory/."""
+    return Path(__file__).resolve().parents[2]

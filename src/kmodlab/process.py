@@ -1,0 +1,122 @@
+"""Running other programs, waiting with deadlines, and holding locks: the three things every part needs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from kmodlab.errors import LabError
+
+
+def say(message: str) -> None:
+    """Show one line of progress on standard error, where it never mixes with a result."""
+    print(f"kmodlab: {message}", file=sys.stderr, flush=True)
+
+
+class Deadline:
+    """A point in monotonic time.
+
+    Args:
+        seconds: how far away it is, in seconds.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self._end - time.monotonic())
+
+    @property
+    def expired(self) -> bool:
+        """Whether it has passed."""
+        return self.remaining <= 0
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    log: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    hint: str | None = None,
+    what: str | None = None,
+) -> bytes:
+    """Run a program to its end and return its standard output.
+
+    Args:
+        argv: program and arguments.
+        log: append both output streams there instead of returning them.
+        env: variables added to the environment.
+        stdin: bytes to feed; nothing by default.
+        hint: passed on in the error.
+        what: the error's sentence; by default the program's name.
+
+    Raises:
+        LabError: the program is missing or exited with a status other than 0.
+    """
+    command = shlex.join(str(word) for word in argv)
+    full_env = {**os.environ, **env} if env else None
+    try:
+        with contextlib.ExitStack() as stack:
+            sink = stack.enter_context(log.open("ab")) if log else subprocess.PIPE
+            done = subprocess.run(
+                [*map(str, argv)], input=stdin or b"", stdout=sink, stderr=sink, env=full_env, check=False
+            )
+    except FileNotFoundError as error:
+        raise LabError(
+            f"{argv[0]} is not installed", command=command, hint="run `kmodlab doctor`: it names the package"
+        ) from error
+    if done.returncode:
+        output = tail(log) if log else (done.stderr or done.stdout).decode(errors="replace")[-2000:]
+        message = what or f"{Path(str(argv[0])).name} failed"
+        raise LabError(message, command=command, exit_code=done.returncode, log=log, output=output, hint=hint)
+    return done.stdout or b""
+
+
+def tail(path: Path, lines: int = 15, size: int = 8192) -> str:
+    """Return the last lines of a text file, or an empty text when there is none.
+
+    Args:
+        path: the file.
+        lines: how many lines at most.
+        size: how many bytes to look at, at most.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - size))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold an exclusive lock on a file; say so when another process holds it, and wait for it.
+
+    Args:
+        path: the lock's file, made when absent.
+        what: what is being done, for the message to whoever waits.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            say(f"waiting for another kmodlab (process {file.read().strip() or 'unknown'}) to finish: {what}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * /proc/syscall_tracer: the log and the filters to read, commands to write.
+ */
+#include <linux/err.h>
+#include <linux/proc_fs.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/uidgid.h>
+#include <linux/user_namespace.h>
+
+#include "tracer.h"
+
+#define FILE_NAME "syscall_tracer"
+
+/**
+ * struct page_view - what one open file shows
+ * @log: the log as it was at open
+ * @filters: the filters as they were at open
+ * @missed: the calls that the probes had missed by then
+ *
+ * The file has a header, a row for each record, and a tail: positions 0,
+ * 1 to @log->count, and @log->count + 1.
+ */
+struct page_view {
+	struct sct_log *log;
+	struct sct_filters *filters;
+	unsigned long missed;
+};
+
+static void *view_start(struct seq_file *m, loff_t *pos)
+{
+	struct page_view *view = m->private;
+
+	return *pos <= view->log->count + 1 ? pos : NULL;
+}
+
+static void *view_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	++*pos;
+	return view_start(m, pos);
+}
+
+static void view_stop(struct seq_file *m, void *v)
+{
+}
+
+static void show_header(struct seq_file *m)
+{
+	seq_puts(m, "System Call Tracer Log\n"
+		 "======================\n");
+	seq_printf(m, "%-10s %-10s %-15s %-10s %-10s %-10s %-4s %s\n",
+		   "Syscall", "PID", "Timestamp", "Status", "TID", "UID",
+		   "CPU", "COMM");
+	seq_puts(m, "--------------------------------------------------------\n");
+}
+
+/* A process chooses its name: it must stay one word, and no control codes. */
+static void show_comm(struct seq_file *m, const char *comm)
+{
+	for (; *comm; comm++) {
+		if (*comm > ' ' && *comm <= '~' && *comm != '\\')
+			seq_putc(m, *comm);
+		else
+			seq_printf(m, "\\%03o", (unsigned char)*comm);
+	}
+}
+
+static void show_row(struct seq_file *m, const struct sct_record *rec)
+{
+	seq_printf(m, "%-10s %-10d %-15lu %-10s %-10d %-10u %-4u ",
+		   sct_call_name(rec->call), rec->pid, rec->jiffies,
+		   rec->status == SCT_BLOCKED ? "BLOCKED" : "ALLOWED",
+		   rec->tid, rec->uid, rec->cpu);
+	show_comm(m, rec->comm);
+	seq_putc(m, '\n');
+}
+
+static void show_filters(struct seq_file *m, const struct sct_filters *filters)
+{
+	unsigned int i;
+
+	seq_puts(m, "\nActive Filters:\n"
+		 "===============\n");
+	for (i = 0; i < filters->count; i++)
+		seq_printf(m, "%s: %s\n", filters->filter[i].name,
+			   filters->filter[i].status == SCT_BLOCKED ?
+			   "BLOCK" : "ALLOW");
+	if (!filters->count)
+		seq_puts(m, "No filters active\n");
+}
+
+static void show_tail(struct seq_file *m, const struct page_view *view)
+{
+	seq_printf(m, "\nTotal entries: %zu\n", view->log->count);
+	seq_printf(m, "Overwritten: %llu\n", view->log->overwritten);
+	seq_printf(m, "Dropped: %llu\n", view->log->dropped);
+	seq_printf(m, "Missed: %lu\n", view->missed);
+	show_filters(m, view->filters);
+}
+
+static int view_show(struct seq_file *m, void *v)
+{
+	const struct page_view *view = m->private;
+	size_t pos = *(loff_t *)v;
+
+	if (!pos)
+		show_header(m);
+	else if (pos <= view->log->count)
+		show_row(m, view->log->row[pos - 1]);
+	else
+		show_tail(m, view);
+	return 0;
+}
+
+static const struct seq_operations view_ops = {
+	.start	= view_start,
+	.next	= view_next,
+	.stop	= view_stop,
+	.show	= view_show,
+};
+
+static struct page_view *view_take(void)
+{
+	struct page_view *view = kzalloc(sizeof(*view), GFP_KERNEL_ACCOUNT);
+	int err;
+
+	if (!view)
+		return ERR_PTR(-ENOMEM);
+	view->log = sct_log_take();
+	if (IS_ERR(view->log)) {
+		err = PTR_ERR(view->log);
+		kfree(view);
+		return ERR_PTR(err);
+	}
+	mutex_lock(&sct_lock);
+	view->filters = sct_filters_get();
+	view->missed = sct_calls_missed();
+	mutex_unlock(&sct_lock);
+	return view;
+}
+
+static void view_free(struct page_view *view)
+{
+	sct_filters_put(view->filters);
+	sct_log_free(view->log);
+	kfree(view);
+}
+
+/* Who only writes needs no picture, but a seq_file to be able to seek. */
+static int view_open(struct inode *inode, struct file *file)
+{
+	struct page_view *view = NULL;
+	int err;
+
+	if (file->f_mode & FMODE_READ) {
+		view = view_take();
+		if (IS_ERR(view))
+			return PTR_ERR(view);
+	}
+	err = seq_open(file, &view_ops);
+	if (!err)
+		((struct seq_file *)file->private_data)->private = view;
+	else if (view)
+		view_free(view);
+	return err;
+}
+
+static int view_release(struct inode *inode, struct file *file)
+{
+	struct page_view *view;
+
+	view = ((struct seq_file *)file->private_data)->private;
+	if (view)
+		view_free(view);
+	return seq_release(inode, file);
+}
+
+static ssize_t view_write(struct file *file, const char __user *buf,
+			  size_t count, loff_t *pos)
+{
+	return sct_command_write(buf, count);
+}
+
+static const struct proc_ops proc_ops = {
+	.proc_open	= view_open,
+	.proc_read_iter	= seq_read_iter,
+	.proc_write	= view_write,
+	.proc_lseek	= seq_lseek,
+	.proc_release	= view_release,
+};
+
+/**
+ * sct_proc_init() - create the file
+ * @gid: the group that may read it; an invalid one for none
+ *
+ * Context: Process context, may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int sct_proc_init(unsigned int gid)
+{
+	kgid_t group = make_kgid(&init_user_ns, gid);
+	struct proc_dir_entry *entry;
+
+	entry = proc_create(FILE_NAME, gid_valid(group) ? 0640 : 0600, NULL,
+			    &proc_ops);
+	if (!entry)
+		return -ENOMEM;
+	if (gid_valid(group))
+		proc_set_user(entry, GLOBAL_ROOT_UID, group);
+	return 0;
+}
+
+/**
+ * sct_proc_exit() - remove the file
+ *
+ * Waits for the calls in flight and releases what open files hold.
+ *
+ * Context: Process context, may sleep.
+ */
+void sct_proc_exit(void)
+{
+	remove_proc_entry(FILE_NAME, NULL);
+}

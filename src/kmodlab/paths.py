@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def _directory(override: str, xdg: str, default: str) -> Path:
-    if value := os.environ.get(override):
+    if value := os.environ.get(override, ""):
         return Path(value).expanduser().absolute()
     base = os.environ.get(xdg, "")
     return (Path(base) if base.startswith("/") else Path.home() / default) / "kmodlab"
@@ -22,8 +22,13 @@ def cache_dir() -> Path:
 
 
 def state_dir() -> Path:
-    """Return the directory of what belongs to running guests and of the user's lab key."""
+    """Return the directory of what belongs to running guests."""
     return _directory("KMODLAB_STATE_DIR", "XDG_STATE_HOME", ".local/state")
+
+
+def key_dir() -> Path:
+    """Return the directory of the user's lab key: one a user, whatever the state directory, as snapshots know it."""
+    return _directory("", "XDG_STATE_HOME", ".local/state") / "ssh"
 
 
 def project_dir() -> Path:

@@ -64,7 +64,8 @@ def run(
     Raises:
         LabError: the program is missing or exited with a status other than 0.
     """
-    command = shlex.join(str(word) for word in argv)
+    words = [str(word) for word in argv]
+    command = shlex.join(words)
     full_env = {**os.environ, **env} if env else None
     try:
         with contextlib.ExitStack() as stack:

@@ -24,9 +24,7 @@ chroot "$root" dpkg-query -W >"$out/packages"
 chmod 0644 "$out"/*
 # A plain bind mount leaves out what is mounted inside the root just now: /proc, /sys, /dev.
 mkdir "$out/tree"
-unshare --mount sh -euc '
-	mount --bind "$1" "$2/tree"
-	mke2fs -q -t ext4 -L root -E lazy_itable_init=1,lazy_journal_init=1 -d "$2/tree" "$2/disk.raw" "$3"
-' sh "$root" "$out" "$size"
-rmdir "$out/tree"
+trap 'umount "$out/tree" && rmdir "$out/tree"' EXIT
+mount --bind "$root" "$out/tree"
+mke2fs -q -t ext4 -L root -E lazy_itable_init=1,lazy_journal_init=1 -d "$out/tree" "$out/disk.raw" "$size"
 chmod 0644 "$out/disk.raw"

@@ -20,6 +20,7 @@ class Release:
         kernel: the metapackage that depends on the newest kernel.
         headers: the metapackage that depends on that kernel's headers.
         pinned: a suite that kernel, headers and what they need are taken from.
+        packages: what it carries beyond every guest's packages.
     """
 
     name: str
@@ -28,11 +29,13 @@ class Release:
     kernel: str = "linux-image-cloud-amd64"
     headers: str = "linux-headers-cloud-amd64"
     pinned: str | None = None
+    packages: tuple[str, ...] = ()
 
 
 def _debian(name: str, codename: str, *more: str, flavour: str = "cloud-amd64", pinned: str | None = None) -> Release:
     suites = (codename, *(f"{codename}-{suite}" for suite in more))
-    return Release(name, "debian", suites, f"linux-image-{flavour}", f"linux-headers-{flavour}", pinned)
+    kernel, headers = f"linux-image-{flavour}", f"linux-headers-{flavour}"
+    return Release(name, "debian", suites, kernel, headers, pinned, ("sparse",))
 
 
 def _ubuntu(version: str, codename: str) -> Release:
@@ -43,7 +46,7 @@ def _ubuntu(version: str, codename: str) -> Release:
 RELEASES: dict[str, Release] = {
     release.name: release
     for release in (
-        _debian("debian-11", "bullseye", "security"),
+        _debian("debian-11", "bullseye"),
         _debian("debian-12", "bookworm", "updates", "security"),
         _debian("debian-12-generic", "bookworm", "updates", "security", flavour="amd64"),
         _debian("debian-12-rt", "bookworm", "updates", "security", flavour="rt-amd64"),

@@ -12,7 +12,7 @@ from kmodlab.process import locked, run
 
 def lab_key() -> Path:
     """Return the private key that opens this user's guests; made on first use, never leaves the state directory."""
-    key = paths.state_dir() / "ssh" / "id_ed25519"
+    key = paths.key_dir() / "id_ed25519"
     if not key.exists():
         with locked(key.parent / ".lock", "making the lab's ssh key"):
             if not key.exists():

@@ -1,0 +1,108 @@
+"""Building a module natively in a guest image's own root file system.
+
+Under emulation a build inside the guest takes ten times as long. The image holds the very compiler and headers
+the guest has, so building in a copy of its /usr gives the same module. This is for code that one trusts: it keeps the
+host's tools out of the build and the network away from it, but it is no sandbox.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmodlab import paths
+from kmodlab.errors import LabError
+from kmodlab.guest.image import Image
+from kmodlab.process import locked, run, tail
+
+_MERGED = ("bin", "sbin", "lib", "lib32", "lib64")
+
+
+@dataclass(frozen=True)
+class BuildRoot:
+    """The toolchain and headers of one image, unpacked.
+
+    Attributes:
+        directory: a root directory: usr, etc, and the links into usr.
+        kernel: the version whose headers are in it.
+    """
+
+    directory: Path
+    kernel: str
+
+    @classmethod
+    def of_image(cls, image: Image) -> BuildRoot:
+        """Return an image's build root, unpacked on first use (a second or two).
+
+        Raises:
+            LabError: the disk is full, or debugfs (e2fsprogs) is missing.
+        """
+        directory = paths.cache_dir() / "buildroots" / image.id
+        with locked(directory.with_name(f".{image.id}.lock"), f"unpacking {image.id}"):
+            if not (directory / "build").exists():
+                _unpack(image, directory)
+        return cls(directory, image.kernel_version)
+
+    def make(self, module: Path, *arguments: str) -> Path:
+        """Build a module with its own Makefile, and return the .ko, which is put beside its sources.
+
+        What make printed is in `build.log` beside it.
+
+        Args:
+            module: a module's directory; `../compat` is taken along.
+            arguments: further arguments for make, `W=1` for instance.
+
+        Raises:
+            LabError: make failed; its last lines are the error's output.
+        """
+        with tempfile.TemporaryDirectory(prefix="", dir=self.directory / "build") as temporary:
+            work = Path(temporary)
+            for source in (module, module.parent / "compat"):
+                shutil.copytree(source, work / source.name, ignore=shutil.ignore_patterns("*.o", "*.ko", ".*.cmd"))
+            kdir = f"/lib/modules/{self.kernel}/build"
+            inside = f"/build/{work.name}/{module.name}"
+            status = self._run(["make", "-C", inside, f"KDIR={kdir}", *arguments], module / "build.log")
+            if status:
+                raise LabError(
+                    f"building {module.name} for {self.kernel} failed",
+                    exit_code=status,
+                    log=module / "build.log",
+                    output=tail(module / "build.log", 30),
+                )
+            return Path(shutil.copy(work / module.name / f"{module.name}.ko", module))
+
+    def _run(self, argv: list[str], log: Path) -> int:
+        # In a chroot "/" is no mount point, and its propagation cannot be changed: then there is no need to.
+        private = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+        command = ["unshare", "--mount", "--net", f"--propagation={'private' if private else 'unchanged'}"]
+        if os.getuid():
+            command.insert(1, "--map-root-user")
+        enter = 'mount --rbind /dev "$1/dev" && exec chroot "$@"'
+        command += ["sh", "-c", enter, "sh", str(self.directory)]
+        path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        with log.open("wb") as sink:
+            return subprocess.run(
+                [*command, "/usr/bin/env", "-i", path, "LC_ALL=C", *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                check=False,
+            ).returncode
+
+
+def _unpack(image: Image, directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    for name in ("dev", "etc", "tmp"):
+        (directory / name).mkdir(parents=True)
+    requests = f"rdump /usr {directory}\nrdump /etc/alternatives {directory}/etc\n"
+    run(["debugfs", "-f", "-", image.disk], stdin=requests.encode(), hint="is the disk full? see `df -h`")
+    if not (directory / "usr" / "src").exists():
+X
+    for name in _MERGED:
+        if (directory / "usr" / name).exists():
+            (directory / name).symlink_to(f"usr/{name}")
+    (directory / "build").mkdir()

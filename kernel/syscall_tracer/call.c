@@ -100,6 +100,7 @@ static void report_blocked(const struct call *call, pid_t pid)
 		pr_info(KBUILD_MODNAME ": Blocked %s() from PID %d\n",
 			call->name, pid);
 }
+
 NOKPROBE_SYMBOL(report_blocked);
 
 /*
@@ -127,6 +128,7 @@ static int on_entry(struct kprobe *kp, struct pt_regs *regs)
 		report_blocked(call, rec.pid);
 	return 0;
 }
+
 NOKPROBE_SYMBOL(on_entry);
 
 /* Registers the probe without arming it: so it shows whether there is one. */

@@ -13,6 +13,7 @@
 #define ENTRIES_MIN	16
 #define ENTRIES_MAX	1048576
 
+/* Held for one whole transaction; see DOC: locking. */
 DEFINE_MUTEX(sct_lock);
 
 static unsigned int log_entries = 1024;

@@ -69,8 +69,10 @@ void sct_ring_push(const struct sct_record *rec)
 		return;
 	}
 	WRITE_ONCE(ring->begin, n + 1);
-	smp_wmb();	/* pairs with smp_rmb() in copy_run() */
+	/* Announce before writing: pairs with smp_rmb() in copy_run(). */
+	smp_wmb();
 	ring->slot[n & (ring_size - 1)] = *rec;
+	/* Write before publishing: pairs with mark_heads(). */
 	smp_store_release(&ring->head, n + 1);
 }
 
@@ -113,6 +115,7 @@ static void mark_heads(struct sct_log *log)
 	for_each_possible_cpu(cpu) {
 		struct ring *ring = per_cpu_ptr(&rings, cpu);
 
+		/* Pairs with smp_store_release() in sct_ring_push(). */
 		log->run[cpu].head = smp_load_acquire(&ring->head);
 	}
 	preempt_enable();
@@ -133,20 +136,24 @@ static ssize_t copy_run(struct sct_run *run, const struct ring *ring)
 	if (run->count > run->room)
 		return -ENOSPC;
 	for (n = start; n < run->head; n++) {
-		run->rec[n - start] =
-			data_race(ring->slot[n & (ring_size - 1)]);
+		const struct sct_record *slot;
+
+		slot = &ring->slot[n & (ring_size - 1)];
+		/* A race with the writer is found out about below. */
+		run->rec[n - start] = data_race(*slot);
 		if (!(n % BREATH))
 			cond_resched();
 	}
-	smp_rmb();	/* pairs with smp_wmb() in sct_ring_push() */
+	/* Copy before looking: pairs with smp_wmb() in sct_ring_push(). */
+	smp_rmb();
 	begin = READ_ONCE(ring->begin);
 	lost = begin > start + ring_size ? begin - start - ring_size : 0;
 	run->next = min_t(u64, lost, run->count);
 	return run->next;
 }
 
-/* Returns how many records it got, 0 for none, or -EAGAIN to try again. */
-static ssize_t copy_runs(struct sct_log *log)
+/* Returns 0, or -EAGAIN when it lost more than it got. */
+static int copy_runs(struct sct_log *log)
 {
 	size_t lost = 0, count = 0;
 	unsigned int cpu;
@@ -170,9 +177,9 @@ static bool earlier(const struct sct_run *a, const struct sct_run *b)
 	const struct sct_record *x = &a->rec[a->next];
 	const struct sct_record *y = &b->rec[b->next];
 
-	if (x->jiffies != y->jiffies)
-		return time_before(x->jiffies, y->jiffies);
-	return x->clock < y->clock;
+	if (time_before(x->jiffies, y->jiffies))
+		return true;
+	return !time_after(x->jiffies, y->jiffies) && x->clock < y->clock;
 }
 
 static void sift_down(struct sct_run **heap, unsigned int n, unsigned int i)

@@ -25,7 +25,7 @@ from kmodlab.process import locked, run, say
 #: what every guest carries beside its kernel: a system that boots to ssh, Python for Ansible, and a toolchain
 PACKAGES = (
     *("systemd-sysv", "udev", "dbus", "kmod", "procps", "iproute2", "openssh-server", "ca-certificates"),
-    *("initramfs-tools", "python3", "python3-apt", "gcc", "make", "libc6-dev"),
+    *("passwd", "initramfs-tools", "python3", "python3-apt", "gcc", "make", "libc6-dev"),
 )
 
 #: documentation is not read in a guest, and is a third of the time to write its disk
@@ -205,7 +205,7 @@ def _mmdebstrap(release: Release, staging: Path, out: Path) -> list[str | Path]:
     return [
         "mmdebstrap",
         "--variant=apt",
-        f"--include={','.join([*PACKAGES, *release.packages, release.kernel, release.headers])}",
+        f"--include={','.join([*PACKAGES, release.kernel, release.headers])}",
         "--aptopt=APT::Install-Recommends false",
         *[f"--aptopt={line.rstrip(';')}" for line in options.splitlines()],
         "--dpkgopt=force-unsafe-io",

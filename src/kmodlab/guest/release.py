@@ -20,7 +20,6 @@ class Release:
         kernel: the metapackage that depends on the newest kernel.
         headers: the metapackage that depends on that kernel's headers.
         pinned: a suite that kernel, headers and what they need are taken from.
-        packages: what it carries beyond every guest's packages.
     """
 
     name: str
@@ -29,13 +28,12 @@ class Release:
     kernel: str = "linux-image-cloud-amd64"
     headers: str = "linux-headers-cloud-amd64"
     pinned: str | None = None
-    packages: tuple[str, ...] = ()
 
 
 def _debian(name: str, codename: str, *more: str, flavour: str = "cloud-amd64", pinned: str | None = None) -> Release:
     suites = (codename, *(f"{codename}-{suite}" for suite in more))
     kernel, headers = f"linux-image-{flavour}", f"linux-headers-{flavour}"
-    return Release(name, "debian", suites, kernel, headers, pinned, ("sparse",))
+    return Release(name, "debian", suites, kernel, headers, pinned)
 
 
 def _ubuntu(version: str, codename: str) -> Release:

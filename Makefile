@@ -1,0 +1,40 @@
+# The two commands a newcomer needs: `make lab` and `make test`. `make help` lists the others.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+lab: setup ## A VM with both modules built, loaded, exercised and verified
+	@$(BIN)/kmodlab lab
+
+down: setup ## Stop and remove the lab's VM
+	@$(BIN)/kmodlab guest down lab
+
+check: setup-test ## What needs no VM: lint, types, unit tests
+	@$(BIN)/pytest tests/unit
+
+test: setup-test ## Everything that proves the project, VMs included
+	@$(BIN)/pytest tests/unit tests/guest
+
+bench: setup ## Measure the lab; writes docs/benchmarks.md
+	@$(BIN)/python tests/bench/lab.py
+
+lock: setup ## Renew the locked dependencies from pyproject.toml
+	@$(BIN)/pip install -q uv
+	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
+	  --custom-compile-command "make lock" --python-version 3.11 --extra dev pyproject.toml -o .config/requirements.lock
+
+clean: ## Remove what the checkout's own builds left behind
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .ansible src/*.egg-info
+	@for module in kernel/*_*/; do $(MAKE) -s -C $$module clean 2>/dev/null || true; done
+
+setup:
+	@.config/setup
+
+setup-test:
+	@.config/setup test
+
+.PHONY: help lab down check test bench lock clean setup setup-test

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * task_lister: the processes of the machine, in four files of /proc.
+ *
+ * docs/abi.md is its contract.
+ */
+#undef pr_fmt /* compat/ has included the default */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/kernel.h>
+#include <linux/module.h>
+
+#include "lister.h"
+
+static const struct {
+	const char *name;
+	const struct proc_ops *ops;
+} files[] = {
+	{ "task_lister", &tl_list_ops },
+	{ "task_detail", &tl_detail_ops },
+	{ "task_stats", &tl_stats_ops },
+	{ "task_tree", &tl_tree_ops },
+};
+
+static void remove_files(unsigned int count)
+{
+	while (count--)
+		remove_proc_entry(files[count].name, NULL);
+}
+
+static int __init lister_init(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(files); i++) {
+		if (!proc_create(files[i].name, 0444, NULL, files[i].ops)) {
+			pr_err("cannot create /proc/%s\n", files[i].name);
+			remove_files(i);
+			return -ENOMEM;
+		}
+	}
+	pr_info("loaded\n");
+	return 0;
+}
+
+static void __exit lister_exit(void)
+{
+	remove_files(ARRAY_SIZE(files));
+	pr_info("unloaded\n");
+}
+
+module_init(lister_init);
+module_exit(lister_exit);
+
+MODULE_AUTHOR("kmodlab");
+MODULE_DESCRIPTION("Lists processes in /proc/task_lister and its companions");
+MODULE_VERSION("1.0.0");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * /proc/task_tree: the processes by descent, depth first.
+ */
+#include <linux/err.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/timekeeping.h>
+
+#include "lister.h"
+
+/**
+ * DOC: one consistent picture
+ *
+ * No lock that modules may take keeps processes from forking, exiting and being
+ * handed on to a new parent while they are collected. The picture is a tree all
+ * the same:
+ *
+ * - It holds the processes that existed at open and were still there when the
+ *   walk by number came to them. One that starts later is left out, whether the
+ *   walk would have met it or its number lay behind already.
+ *
+ * - A process and its parent are told by struct pid, referenced while the
+ *   picture is being made, so that a number that is used again meanwhile joins
+ *   nobody to a stranger. A parent is always older than its child: parents are
+ *   handed on to ancestors only. So there is no cycle.
+ *
+ * - Where the parent is not in the picture though it has a number here, it was
+ *   reaped before the walk came to it, so the child was handed on since. It is
+ *   asked again. The parent it names now existed at open and exists still, and
+ *   so is in the picture. A child that cannot answer has itself been reaped,
+ *   and is left where its last parent would have been an orphan: with the first
+ *   process of the namespace.
+ *
+ * - A process whose parent has no number here (PID 1, kthreadd, what entered the
+ *   namespace from outside) begins a tree of its own.
+ *
+ * The links are numbers of nodes, children in ascending order because nodes are
+ * prepended from the last to the first. The order of the page is found once, by
+ * going down, along and up these links: linear in the number of processes and
+ * in constant stack, however deep the tree.
+ */
+
+#define NOBODY		U32_MAX
+#define FIRST_CAPACITY	512
+
+/**
+ * struct node - one process of the picture
+ * @pid: the process; referenced, NULL when the picture is done
+ * @parent_pid: its parent, likewise; NULL also if there was none to ask
+ * @nr: number of the process
+ * @parent: its parent's node, or NOBODY
+ * @child: node of its first child, or NOBODY
+ * @sibling: node of its parent's next child, or NOBODY
+ * @depth: generations above it
+ * @order: node that is shown in this place; no property of this process
+ * @comm: command name
+ */
+struct node {
+	struct pid *pid;
+	struct pid *parent_pid;
+	pid_t nr;
+	u32 parent;
+	u32 child;
+	u32 sibling;
+	u32 depth;
+	u32 order;
+	char comm[TASK_COMM_LEN];
+};
+
+/**
+ * struct tree - the picture that an open file shows
+ * @ns: PID namespace of the procfs mount
+ * @nodes: the processes, by ascending number
+ * @count: of them
+ * @capacity: room in @nodes
+ * @root: node of the first process without a parent here, or NOBODY
+ *
+ * Positions in the file: 0 is the title, 1 to @count the processes in @order,
+ * and @count + 1 what stands below.
+ */
+struct tree {
+	struct pid_namespace *ns;
+	struct node *nodes;
+	u32 count;
+	u32 capacity;
+	u32 root;
+};
+
+/* Make room for one more, doubling: bounded by the processes there are. */
+static int reserve(struct tree *tree)
+{
+	u32 capacity = max_t(u32, 2 * tree->capacity, FIRST_CAPACITY);
+	struct node *nodes;
+
+	if (tree->count < tree->capacity)
+		return 0;
+	nodes = kvmalloc_array(capacity, sizeof(*nodes), GFP_KERNEL_ACCOUNT);
+	if (!nodes)
+		return -ENOMEM;
+	if (tree->count)
+		memcpy(nodes, tree->nodes, tree->count * sizeof(*nodes));
+	kvfree(tree->nodes);
+	tree->nodes = nodes;
+	tree->capacity = capacity;
+	return 0;
+}
+
+static void add(struct tree *tree, struct task_struct *task, pid_t nr)
+{
+	struct node *node = &tree->nodes[tree->count];
+
+	rcu_read_lock();
+	node->pid = get_pid(task_tgid(task));
+	node->parent_pid = get_pid(tl_parent(task));
+	rcu_read_unlock();
+	if (!node->pid) {
+		put_pid(node->parent_pid);
+		return;
+	}
+	node->nr = nr;
+	get_task_comm(node->comm, task);
+	tree->count++;
+}
+
+static int collect(struct tree *tree)
+{
+	u64 opened = ktime_get_boottime_ns();
+	struct task_struct *task;
+	int err = 0;
+	pid_t nr;
+
+	for (nr = 1; !err && (task = tl_next_process(tree->ns, &nr)); nr++) {
+		if (IS_ERR(task))
+			return PTR_ERR(task);
+		err = reserve(tree);
+		if (!err && task->start_boottime <= opened)
+			add(tree, task, nr);
+		put_task_struct(task);
+	}
+	return err;
+}
+
+/* The node of a process, by bisection, or NOBODY. */
+static u32 find(const struct tree *tree, struct pid *pid)
+{
+	pid_t nr = pid_nr_ns(pid, tree->ns);
+	u32 low = 0, high = tree->count;
+
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+
+		if (tree->nodes[middle].nr < nr)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low < tree->count && tree->nodes[low].pid == pid)
+		return low;
+	return NOBODY;
+}
+
+/* The node of the parent that a process has now, or NOBODY. */
+static u32 ask_again(const struct tree *tree, const struct node *node)
+{
+	struct task_struct *task;
+	u32 parent = NOBODY;
+
+	rcu_read_lock();
+	task = pid_task(node->pid, PIDTYPE_TGID);
+	if (task)
+		parent = find(tree, tl_parent(task));
+	rcu_read_unlock();
+	return parent;
+}
+
+static u32 find_parent(const struct tree *tree, const struct node *node)
+{
+	u32 parent;
+
+	if (node->nr == 1)
+		return NOBODY;
+	if (node->parent_pid && !pid_nr_ns(node->parent_pid, tree->ns))
+		return NOBODY;
+	parent = find(tree, node->parent_pid);
+	if (parent == NOBODY)
+		parent = ask_again(tree, node);
+	if (parent == NOBODY && tree->nodes[0].nr == 1)
+		parent = 0;
+	return parent;
+}
+
+static void link_nodes(struct tree *tree)
+{
+	struct node *node;
+	u32 *first;
+	u32 i;
+
+	for (i = 0; i < tree->count; i++)
+		tree->nodes[i].child = NOBODY;
+	tree->root = NOBODY;
+	for (i = tree->count; i--; ) {
+		node = &tree->nodes[i];
+		node->parent = find_parent(tree, node);
+		first = node->parent == NOBODY ?
+			&tree->root : &tree->nodes[node->parent].child;
+		node->sibling = *first;
+		*first = i;
+		cond_resched();
+	}
+}
+
+/* The node after this one: its first child, or else the next sibling of the
+ * nearest that has one, of itself and those above it.
+ */
+static u32 successor(const struct tree *tree, u32 i)
+{
+	const struct node *nodes = tree->nodes;
+
+	if (nodes[i].child != NOBODY)
+		return nodes[i].child;
+	while (i != NOBODY && nodes[i].sibling == NOBODY)
+		i = nodes[i].parent;
+	return i == NOBODY ? NOBODY : nodes[i].sibling;
+}
+
+static void order_nodes(struct tree *tree)
+{
+	struct node *nodes = tree->nodes;
+	u32 place = 0;
+	u32 i;
+
+	for (i = tree->root; i != NOBODY; i = successor(tree, i)) {
+		nodes[i].depth = nodes[i].parent == NOBODY ?
+				 0 : nodes[nodes[i].parent].depth + 1;
+		nodes[place++].order = i;
+		cond_resched();
+	}
+	tree->count = place;
+}
+
+static void put_pids(struct tree *tree)
+{
+	u32 i;
+
+	for (i = 0; i < tree->count; i++) {
+		put_pid(tree->nodes[i].pid);
+		put_pid(tree->nodes[i].parent_pid);
+		tree->nodes[i].pid = NULL;
+		tree->nodes[i].parent_pid = NULL;
+		cond_resched();
+	}
+}
+
+static int take_picture(struct tree *tree)
+{
+	int err;
+
+	err = collect(tree);
+	if (!err)
+		link_nodes(tree);
+	put_pids(tree);
+	if (!err)
+		order_nodes(tree);
+	return err;
+}
+
+static void *seek(struct tree *tree, loff_t pos)
+{
+	if (pos == 0)
+		return SEQ_START_TOKEN;
+	if (pos <= tree->count)
+		return &tree->nodes[tree->nodes[pos - 1].order];
+	return pos == tree->count + 1 ? tree : NULL;
+}
+
+static void *tree_start(struct seq_file *m, loff_t *pos)
+{
+	return seek(m->private, *pos);
+}
+
+static void *tree_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	cond_resched();
+	if (fatal_signal_pending(current))
+		return ERR_PTR(-EINTR);
+	++*pos;
+	return seek(m->private, *pos);
+}
+
+static void tree_stop(struct seq_file *m, void *v)
+{
+}
+
+/* Blanks by themselves: a deep tree needs more than a field can be wide. */
+static void indent(struct seq_file *m, size_t width)
+{
+	char *to;
+
+	if (seq_get_buf(m, &to) < width) {
+		seq_commit(m, -1);
+		return;
+	}
+	memset(to, ' ', width);
+	seq_commit(m, width);
+}
+
+static int tree_show(struct seq_file *m, void *v)
+{
+	struct tree *tree = m->private;
+	char command[TL_COMMAND_SIZE];
+	struct node *node = v;
+
+	if (v == SEQ_START_TOKEN) {
+		seq_puts(m, TL_TITLE("TASK TREE") "\n");
+	} else if (v == tree) {
+		seq_puts(m, TL_RULE "\n");
+		seq_printf(m, "Total processes listed: %u\n", tree->count);
+	} else {
+		tl_escape(command, node->comm);
+		indent(m, 2 * (size_t)node->depth);
+		seq_printf(m, "%s(%d)\n", command, node->nr);
+	}
+	return 0;
+}
+
+static int tree_release(struct inode *inode, struct file *file)
+{
+	struct seq_file *m = file->private_data;
+	struct tree *tree = m->private;
+
+	kvfree(tree->nodes);
+	return seq_release_private(inode, file);
+}
+
+static int tree_open(struct inode *inode, struct file *file)
+{
+	static const struct seq_operations ops = {
+		.start = tree_start,
+		.next = tree_next,
+		.stop = tree_stop,
+		.show = tree_show,
+	};
+	struct tree *tree;
+	int err;
+
+	err = tl_may_open(inode);
+	if (err)
+		return err;
+	tree = __seq_open_private(file, &ops, sizeof(*tree));
+	if (!tree)
+		return -ENOMEM;
+	tree->ns = proc_pid_ns(inode->i_sb);
+	err = take_picture(tree);
+	if (err)
+		tree_release(inode, file);
+	return err;
+}
+
+const struct proc_ops tl_tree_ops = {
+	.proc_open = tree_open,
+	.proc_read_iter = seq_read_iter,
+	.proc_lseek = seq_lseek,
+	.proc_release = tree_release,
+};

@@ -6,17 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from kmodlab import __version__
+from kmodlab import __version__, doctor
 from kmodlab.errors import KmodlabError, UsageError
 from kmodlab.guest import Guest, list_guests, snapshot
 from kmodlab.guest.image import build_image, is_current, list_images
 from kmodlab.guest.release import RELEASES
+from kmodlab.lab import run_lab
 from kmodlab.process import say
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A kernel-module lab: real VMs, Ansible, and tests.")
@@ -27,6 +29,8 @@ app.add_typer(image_app, name="image")
 
 Name = Annotated[str, typer.Argument(help="The guest's name.")]
 ImageOption = Annotated[str, typer.Option(help=f"Release: auto (the host's own), {', '.join(RELEASES)}.")]
+Memory = Annotated[int, typer.Option(help="MiB of memory.", min=256)]
+Cpus = Annotated[int, typer.Option(help="Virtual processors.", min=1, max=64)]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on standard output.")]
 
 
@@ -48,8 +52,8 @@ def _state(guest: Guest) -> dict[str, object]:
 def guest_up(
     name: Name,
     image: ImageOption = "auto",
-    memory: Annotated[int, typer.Option(help="MiB of memory.", min=256)] = 1024,
-    cpus: Annotated[int, typer.Option(help="Virtual processors.", min=1, max=64)] = 2,
+    memory: Memory = 1024,
+    cpus: Cpus = 2,
     port: Annotated[int, typer.Option(help="Host port for ssh; 0: any free one.", min=0, max=65535)] = 0,
     cold: Annotated[bool, typer.Option("--cold", help="Boot, do not resume from the snapshot.")] = False,
     as_json: Json = False,
@@ -160,6 +164,32 @@ def image_prune(
             print(f"removed {image.id}")
     for file in snapshot.prune(kept):
         print(f"removed {file.name}")
+
+
+@app.command("lab")
+def lab_command(
+    image: ImageOption = "auto",
+    memory: Memory = 1024,
+    cpus: Cpus = 2,
+    select: Annotated[str, typer.Option(help="Which contract tests to run, as for pytest's -m.")] = "quick",
+) -> None:
+    """Bring up the lab: a guest with both modules built, loaded, exercised and verified; exit 1 if a check failed."""
+    if not run_lab(image=image, memory=memory, cpus=cpus, selection=select):
+        raise typer.Exit(1)
+
+
+@app.command("doctor")
+def doctor_command(as_json: Json = False) -> None:
+    """Name what this host lacks for the lab, with the fix for each; exit 3 if anything is lacking."""
+    findings = list(doctor.examine())
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            print(f"{'ok  ' if finding.good else 'LACK'}  {finding.subject}: {finding.detail}")
+            if not finding.good and finding.fix:
+                print(f"      fix: {finding.fix}")
+    raise typer.Exit(0 if all(finding.good for finding in findings) else 3)
 
 
 def main() -> None:

@@ -1,0 +1,151 @@
+"""`kmodlab lab`: the main job from a bare machine to a verified lab, and a summary that a person can read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from kmodlab import paths
+from kmodlab.errors import LabError
+from kmodlab.guest import Guest
+from kmodlab.process import say
+
+GUEST = "lab"
+PLAYBOOKS = ("deploy.yml", "playbooks/workload.yml", "playbooks/verify.yml")
+
+#: what the summary shows of the guest: a title, and the command whose output it is
+EXCERPTS = (
+    (
+        "/proc/syscall_tracer",
+        "head -n 12 /proc/syscall_tracer; echo ...; sed -n '/^Total entries/,$p' /proc/syscall_tracer",
+    ),
+    ("/proc/task_lister", "head -n 8 /proc/task_lister; echo ...; tail -n 2 /proc/task_lister"),
+    ("/proc/task_stats", "cat /proc/task_stats"),
+    ("dmesg", "dmesg | grep -E 'syscall_tracer|task_lister' | tail -n 8"),
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of the contract and its result.
+
+    Attributes:
+        sentence: what holds if it passed.
+        verdict: `PASS`, `FAIL` or `SKIP`.
+        detail: the first line of the failure, or why it was skipped.
+    """
+
+    sentence: str
+    verdict: str
+    detail: str = ""
+
+
+def read_checks(report: Path) -> list[Check]:
+    """Return the checks of a JUnit XML report, in the order they ran.
+
+    Args:
+        report: as pytest's `--junitxml` writes it; a property `sentence` of a case says what the check is.
+
+    Raises:
+        LabError: there is no such report: the tests did not get as far as running.
+    """
+    try:
+        cases = list(ElementTree.parse(report).iter("testcase"))  # noqa: S314  # written by our own pytest
+    except (OSError, ElementTree.ParseError) as error:
+        raise LabError("the contract tests left no report", hint="the lines above say why they did not run") from error
+    return [_check(case) for case in cases]
+
+
+def _check(case: ElementTree.Element) -> Check:
+    found = case.find("properties/property[@name='sentence']")
+    sentence = found.get("value", "") if found is not None else case.get("name", "")
+    for kind, verdict in (("failure", "FAIL"), ("error", "FAIL"), ("skipped", "SKIP")):
+        if (result := case.find(kind)) is not None:
+            message = result.get("message", "").splitlines()
+            return Check(sentence, verdict, message[0] if message else "")
+    return Check(sentence, "PASS")
+
+
+def _ansible(report: Path, selection: str) -> int:
+    """Run the playbooks on the guest in one go, showing what they do; return ansible-playbook's exit status."""
+    binary = Path(sys.executable).with_name("ansible-playbook")
+    path = f"{binary.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    command = [str(binary), "--limit", GUEST, *PLAYBOOKS]
+    command += ["-e", f"verify_report={report}", "-e", f"verify_select={selection}"]
+    return subprocess.run(command, cwd=paths.project_dir(), env={**os.environ, "PATH": path}, check=False).returncode
+
+
+def _show_excerpts(guest: Guest, console: Console) -> None:
+    for title, command in EXCERPTS:
+        console.rule(Text(title), align="left")
+        console.print(Text(guest.execute(command).stdout.rstrip()), soft_wrap=True)
+
+
+def _show_checks(checks: list[Check], console: Console) -> None:
+    console.rule(Text("checks"), align="left")
+    styles = {"PASS": "green", "FAIL": "bold red", "SKIP": "yellow"}
+    for check in checks:
+        line = Text.assemble((check.verdict, styles[check.verdict]), "  ", check.sentence)
+        if check.detail:
+            line.append(f"\n      {check.detail}")
+        console.print(line, soft_wrap=True)
+
+
+def run_lab(*, image: str, memory: int, cpus: int, selection: str = "quick") -> bool:
+    """Bring the lab's guest up, deploy both modules, drive a workload, verify, and show it all.
+
+    Args:
+        image: the guest's release.
+        memory: MiB.
+        cpus: virtual processors.
+        selection: which contract tests, an expression for pytest's `-m`.
+
+    Returns:
+        Whether every check passed.
+
+    Raises:
+        LabError: something broke before there was anything to check.
+    """
+    started = time.monotonic()
+    guest = Guest(GUEST)
+    if not guest.up(image=image, memory=memory, cpus=cpus):
+        say(f"guest {GUEST}: already up")
+    with tempfile.TemporaryDirectory(prefix="kmodlab-") as temporary:
+        report = Path(temporary) / "contract.xml"
+        status = _ansible(report, selection)
+        if status and not report.exists():
+            raise LabError(
+                "the playbooks failed before the modules could be verified",
+                exit_code=status,
+                hint=f"the task that failed is above; `kmodlab guest ssh {GUEST}` shows the guest, `make lab` tries again",
+            )
+        checks = read_checks(report)
+    console = Console(highlight=False)
+    _show_excerpts(guest, console)
+    _show_checks(checks, console)
+    return _show_verdict(guest, checks, status, console, time.monotonic() - started)
+
+
+def _show_verdict(guest: Guest, checks: list[Check], status: int, console: Console, seconds: float) -> bool:
+    passed = sum(check.verdict == "PASS" for check in checks)
+    good = status == 0 and passed == len(checks) > 0
+    settings = guest.settings
+    console.rule(Text("lab"), align="left")
+    console.print(
+        f"guest    {guest.name}: {settings['image']} on 127.0.0.1:{settings['port']} ({settings['accelerator']})\n"
+        f"log in   ssh -F {guest.ssh_config} {guest.name}    (or: kmodlab guest ssh {guest.name})\n"
+        f"end      make down\n"
+        f"{'PASS' if good else 'FAIL'}     {passed} of {len(checks)} checks passed, in {seconds:.0f} s",
+        style=None if good else "bold red",
+        soft_wrap=True,
+    )
+    return good

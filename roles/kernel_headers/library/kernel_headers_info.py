@@ -1,0 +1,71 @@
+#!/usr/bin/python
+"""Ansible module: what this machine lacks to build modules for its running kernel."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: kernel_headers_info
+short_description: What a machine lacks to build modules for its running kernel
+description:
+  - Looks at files only. No package manager is asked, so that it costs next to nothing.
+options:
+  commands:
+    description: Programs that a build needs besides the compiler.
+    type: list
+    elements: str
+    default: [make, depmod, modprobe]
+author: kmodlab
+"""
+
+RETURN = r"""
+release:
+  description: The running kernel, as uname -r says it.
+  type: str
+  returned: always
+compiler:
+  description: The package, and the program, of the compiler that built it.
+  type: str
+  returned: always
+missing:
+  description: What is not there, empty if a module can be built.
+  type: list
+  returned: always
+"""
+
+
+def compiler_of(version: str) -> str:
+    """Return the program that built a kernel (`gcc-12`), from /proc/version or CONFIG_CC_VERSION_TEXT.
+
+    The plain `gcc` if the text names none with its version. A target prefix (`x86_64-linux-gnu-`) is dropped.
+    """
+    found = re.search(r"\b(gcc-\d+|clang-\d+)\b", version)
+    return found.group(1) if found else "gcc"
+
+
+def missing(build: Path, compiler: str, commands: list[str]) -> list[str]:
+    """Return what is not there of the headers in `build`, the compiler, the C library's headers and `commands`."""
+    lacks = [] if (build / "Makefile").exists() else [str(build / "Makefile")]
+    lacks += [] if Path("/usr/include/stdio.h").exists() else ["/usr/include/stdio.h"]
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    return lacks + [name for name in [compiler, *commands] if shutil.which(name, path=path) is None]
+
+
+def main() -> None:
+    """Answer Ansible."""
+    commands = {"type": "list", "elements": "str", "default": ["make", "depmod", "modprobe"]}
+    module = AnsibleModule(argument_spec={"commands": commands}, supports_check_mode=True)
+    release = os.uname().release
+    compiler = compiler_of(Path("/proc/version").read_text(encoding="utf-8"))
+    lacks = missing(Path("/lib/modules", release, "build"), compiler, module.params["commands"])
+    module.exit_json(changed=False, release=release, compiler=compiler, missing=lacks)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -51,7 +52,7 @@ def run(
     hint: str | None = None,
     what: str | None = None,
 ) -> bytes:
-    """Run a program to its end and return its standard output.
+    """Run a program to its end and return its standard output; when interrupted, end it and its children first.
 
     Args:
         argv: program and arguments.
@@ -62,7 +63,7 @@ def run(
         what: the error's sentence; by default the program's name.
 
     Raises:
-        LabError: the program is missing or exited with a status other than 0.
+        LabError: the program is missing, cannot be run, or exited with a status other than 0.
     """
     words = [str(word) for word in argv]
     command = shlex.join(words)
@@ -70,18 +71,44 @@ def run(
     try:
         with contextlib.ExitStack() as stack:
             sink = stack.enter_context(log.open("ab")) if log else subprocess.PIPE
-            done = subprocess.run(
-                [*map(str, argv)], input=stdin or b"", stdout=sink, stderr=sink, env=full_env, check=False
+            process = stack.enter_context(
+                subprocess.Popen(words, stdin=subprocess.PIPE, stdout=sink, stderr=sink, env=full_env, process_group=0)
             )
+            out, err = _communicate(process, stdin or b"")
     except FileNotFoundError as error:
         raise LabError(
             f"{argv[0]} is not installed", command=command, hint="run `kmodlab doctor`: it names the package"
         ) from error
-    if done.returncode:
-        output = tail(log) if log else (done.stderr or done.stdout).decode(errors="replace")[-2000:]
+    except PermissionError as error:
+        raise LabError(f"{argv[0]} cannot be run: {error.strerror}", command=command, hint=hint) from error
+    if process.returncode:
+        output = tail(log) if log else (err or out).decode(errors="replace")[-2000:]
         message = what or f"{Path(str(argv[0])).name} failed"
-        raise LabError(message, command=command, exit_code=done.returncode, log=log, output=output, hint=hint)
-    return done.stdout or b""
+        raise LabError(message, command=command, exit_code=process.returncode, log=log, output=output, hint=hint)
+    return out or b""
+
+
+def _communicate(process: subprocess.Popen[bytes], stdin: bytes) -> tuple[bytes, bytes]:
+    try:
+        return process.communicate(stdin)
+    except BaseException:
+        end_group(process)
+        raise
+
+
+def end_group(process: subprocess.Popen[bytes], seconds: float = 10) -> None:
+    """End a program that leads a process group, with all its children: ask, then kill.
+
+    Args:
+        process: started with `process_group=0`.
+        seconds: how long it may take to clean up after itself.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def tail(path: Path, lines: int = 15, size: int = 8192) -> str:

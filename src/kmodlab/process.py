@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from kmodlab.errors import LabError
 
@@ -132,19 +133,30 @@ def tail(path: Path, lines: int = 15, size: int = 8192) -> str:
 def locked(path: Path, what: str) -> Iterator[None]:
     """Hold an exclusive lock on a file; say so when another process holds it, and wait for it.
 
+    The holder, and nobody else, may remove the file.
+
     Args:
         path: the lock's file, made when absent.
         what: what is being done, for the message to whoever waits.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            say(f"waiting for another kmodlab (process {file.read().strip() or 'unknown'}) to finish: {what}")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
+    while True:
+        with path.open("a+") as file:
+            _wait_for_lock(file, what)
+            # The one before may have removed the file: then this lock is on nothing that anyone else will open.
+            if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                continue
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+            return
+
+
+def _wait_for_lock(file: TextIO, what: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        say(f"waiting for another kmodlab (process {file.read().strip() or 'unknown'}) to finish: {what}")
+        fcntl.flock(file, fcntl.LOCK_EX)

@@ -238,7 +238,7 @@ class Guest:
         with locked(guests_dir() / f".{self.name}.lock", f"taking down the guest {self.name}"):
             present = self.directory.exists()
             self._clear_away()
-        (guests_dir() / f".{self.name}.lock").unlink(missing_ok=True)
+            (guests_dir() / f".{self.name}.lock").unlink(missing_ok=True)
         return present
 
     # -- use ---------------------------------------------------------------------------------------------------

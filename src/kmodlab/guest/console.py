@@ -9,11 +9,12 @@ from kmodlab.errors import GuestCrashed
 from kmodlab.process import tail
 
 #: A kernel that prints one of these will not give a test a fair answer any more. Source of the wordings: the
-#: kernel's own kernel/panic.c, mm/fault handlers, kernel/watchdog.c, kernel/hung_task.c, kernel/rcu/tree_stall.h.
+#: kernel's own kernel/panic.c, arch/*/kernel/{traps,dumpstack}.c and mm/fault.c, kernel/watchdog.c, kernel/hung_task.c,
+#: kernel/rcu/tree_stall.h. A program's own fault (`traps: a.out[7] general protection fault ip:`) is none of them.
 TROUBLE = re.compile(
-    rb"Kernel panic - not syncing|Oops: |BUG: |Unable to handle kernel|general protection fault|"
-    rb"invalid opcode: |blocked for more than \d+ seconds|soft lockup|hard LOCKUP|"
-    rb"rcu: INFO: .* (?:self-)?detected stall|rcu: INFO: rcu_\w+ detected"
+    rb"Kernel panic - not syncing|Oops: |\bBUG: |kernel BUG at |Unable to handle kernel|"
+    rb"general protection fault[,:] |: [0-9a-f]{4,16} \[#\d+\]|blocked for more than \d+ seconds|"
+    rb"soft lockup|hard LOCKUP|rcu: INFO: .* (?:self-)?detected stall|rcu: INFO: rcu_\w+ detected"
 )
 
 

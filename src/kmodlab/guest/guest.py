@@ -275,6 +275,7 @@ class Guest:
             except BaseException:
                 process.kill()
                 raise
+        self.console.check(f"running `{command}`")
         if process.returncode == 255:
             self._explain_lost_connection(command, err.decode(errors="replace"))
         return Result(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
@@ -297,7 +298,6 @@ class Guest:
                 )
 
     def _explain_lost_connection(self, command: str, words: str) -> None:
-        self.console.check(f"running `{command}`")
         if not self.running:
             raise GuestCrashed(f"QEMU ended while running `{command}`", output=self.console.tail())
         raise LabError(

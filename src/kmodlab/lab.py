@@ -7,9 +7,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 from rich.console import Console
 from rich.text import Text
@@ -126,7 +126,7 @@ def run_lab(*, image: str, memory: int, cpus: int, selection: str = "quick") -> 
             raise LabError(
                 "the playbooks failed before the modules could be verified",
                 exit_code=status,
-                hint=f"the task that failed is above; `kmodlab guest ssh {GUEST}` shows the guest, `make lab` tries again",
+                hint=f"the task that failed is above; `kmodlab guest ssh {GUEST}` looks around, `make lab` tries again",
             )
         checks = read_checks(report)
     console = Console(highlight=False)

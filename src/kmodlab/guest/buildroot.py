@@ -19,8 +19,6 @@ from kmodlab.errors import LabError
 from kmodlab.guest.image import Image
 from kmodlab.process import locked, run, tail
 
-_MERGED = ("bin", "sbin", "lib", "lib32", "lib64")
-
 
 @dataclass(frozen=True)
 class BuildRoot:
@@ -81,7 +79,7 @@ class BuildRoot:
         command = ["unshare", "--mount", "--net", f"--propagation={'private' if private else 'unchanged'}"]
         if os.getuid():
             command.insert(1, "--map-root-user")
-        enter = 'mount --rbind /dev "$1/dev" && exec chroot "$@"'
+        enter = 'mount --rbind /dev "$1/dev" && mount --rbind /proc "$1/proc" && exec chroot "$@"'
         command += ["sh", "-c", enter, "sh", str(self.directory)]
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         with log.open("wb") as sink:
@@ -96,13 +94,12 @@ class BuildRoot:
 
 def _unpack(image: Image, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
-    for name in ("dev", "etc", "tmp"):
+    for name in ("dev", "etc", "proc", "tmp"):
         (directory / name).mkdir(parents=True)
-    requests = f"rdump /usr {directory}\nrdump /etc/alternatives {directory}/etc\n"
-    run(["debugfs", "-f", "-", image.disk], stdin=requests.encode(), hint="is the disk full? see `df -h`")
+    # With a merged /usr these are links, without (Debian 11) directories: debugfs copies either.
+    requests = [f"rdump /{name} {directory}" for name in ("usr", "bin", "sbin", "lib", "lib32", "lib64")]
+    requests.append(f"rdump /etc/alternatives {directory}/etc")
+    run(["debugfs", "-f", "-", image.disk], stdin="\n".join(requests).encode(), hint="is the disk full? see `df -h`")
     if not (directory / "usr" / "src").exists():
-X
-    for name in _MERGED:
-        if (directory / "usr" / name).exists():
-            (directory / name).symlink_to(f"usr/{name}")
+        raise LabError(f"{image.id} could not be unpacked", hint=f"kmodlab image build --force {image.release}")
     (directory / "build").mkdir()

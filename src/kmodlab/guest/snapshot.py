@@ -1,14 +1,13 @@
 """Snapshots of a booted guest: boot once, then resume wherever a clean machine is needed.
 
 A snapshot is a qcow2 overlay on an image's disk with a saved machine state named `ready` in it. A new guest is a
-copy of that file and a QEMU that loads the state. It fits only the same image, hardware, QEMU and ssh key: all are
-in its name.
+copy of that file and a QEMU that loads the state. It fits only the same build of an image, hardware, QEMU and ssh key:
+all are in its name.
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 
 from kmodlab import paths
@@ -30,7 +29,8 @@ def path(image: Image, hardware: Hardware) -> Path:
     """Return the file of the snapshot of an image on some hardware, whether it is there or not."""
     # The port and the guest's name are the only parts of the command that do not change the machine's state.
     command = machine.command("snapshot", image, hardware)
-    key = hashlib.sha256("\0".join([*command, qemu_version()]).encode()).hexdigest()[:12]
+    # The host key is made anew in each build: an image that was built again by force has the same id.
+    key = hashlib.sha256("\0".join([*command, qemu_version(), image.host_key]).encode()).hexdigest()[:12]
     return snapshots_dir() / f"{image.id}-{key}.qcow2"
 
 
@@ -49,11 +49,18 @@ def save(directory: Path, target: Path) -> None:
     qmp.execute(directory, "stop")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        incoming = target.with_suffix(".incoming")
-        _copy(directory / "disk.qcow2", incoming)
-        incoming.rename(target)
+        _publish(directory / "disk.qcow2", target)
     finally:
         qmp.execute(directory, "cont")
+
+
+def _publish(disk: Path, target: Path) -> None:
+    incoming = target.with_suffix(".incoming")
+    try:
+        _copy(disk, incoming)
+        incoming.rename(target)
+    finally:
+        incoming.unlink(missing_ok=True)
 
 
 def take(source: Path, directory: Path) -> None:
@@ -70,5 +77,4 @@ def prune(kept: set[str]) -> list[Path]:
     removed = [file for file in snapshots_dir().glob("*.qcow2") if file.name.rpartition("-")[0] not in kept]
     for file in removed:
         file.unlink()
-    shutil.rmtree(snapshots_dir() / ".incoming", ignore_errors=True)
     return removed

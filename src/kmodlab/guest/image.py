@@ -35,6 +35,7 @@ DISK_SIZE = "8G"
 _HERE = Path(__file__).parent
 #: free space that a build needs for a moment, in bytes
 BUILD_SPACE = 4 << 30
+_SPACE_HINT = "make room (`kmodlab image prune` removes old images), or set KMODLAB_CACHE_DIR to another disk"
 
 
 @dataclass(frozen=True)
@@ -156,12 +157,13 @@ def _require_space(directory: Path, needed: int) -> None:
     if free < needed:
         raise LabError(
             f"{free >> 20} MiB free on the disk of {directory}, and building an image needs {needed >> 20}",
-            hint="make room (`kmodlab image prune` removes old images), or set KMODLAB_CACHE_DIR to another disk",
+            hint=_SPACE_HINT,
         )
 
 
 def _build(release: Release, directory: Path) -> Image:
     _require_space(directory.parent, BUILD_SPACE)
+    _require_space(_staging_parent(), BUILD_SPACE)
     log = paths.cache_dir() / "log" / f"image-{release.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
@@ -230,11 +232,14 @@ def _publish(release: Release, out: Path, directory: Path) -> None:
     incoming = directory.with_name(f".{directory.name}.incoming")
     shutil.rmtree(incoming, ignore_errors=True)
     incoming.mkdir()
-    for file in out.iterdir():
-        run(["cp", "--sparse=always", "--reflink=auto", file, incoming / file.name])
-    (incoming / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    shutil.rmtree(directory, ignore_errors=True)
-    incoming.rename(directory)
+    try:
+        for file in out.iterdir():
+            run(["cp", "--sparse=always", "--reflink=auto", file, incoming / file.name], hint=_SPACE_HINT)
+        (incoming / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+        shutil.rmtree(directory, ignore_errors=True)
+        incoming.rename(directory)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
 
 
 def list_images() -> Iterator[Image]:

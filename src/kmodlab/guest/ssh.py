@@ -13,10 +13,12 @@ from kmodlab.process import locked, run
 def lab_key() -> Path:
     """Return the private key that opens this user's guests; made on first use, never leaves the state directory."""
     key = paths.key_dir() / "id_ed25519"
-    if not key.exists():
+    public = key.with_suffix(".pub")
+    if not public.exists():
         with locked(key.parent / ".lock", "making the lab's ssh key"):
-            if not key.exists():
+            if not public.exists():  # ssh-keygen writes it last
                 key.parent.chmod(0o700)
+                key.unlink(missing_ok=True)
                 run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "kmodlab", "-f", key])
     return key
 
@@ -28,8 +30,11 @@ def lab_public_key() -> str:
 
 def _control_dir() -> Path:
     # A control socket's path may have about 100 bytes: not below a state directory of any depth.
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/kmodlab-{os.getuid()}")  # noqa: S108  # 0700, checked
-    runtime.mkdir(mode=0o700, exist_ok=True)
+    # XDG_RUNTIME_DIR may be another user's, or name nothing at all: `su` and cron pass it on as it is.
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    if not runtime.is_absolute() or not os.access(runtime, os.W_OK):
+        runtime = Path(f"/tmp/kmodlab-{os.getuid()}")  # noqa: S108  # 0700, checked
+        runtime.mkdir(mode=0o700, exist_ok=True)
     owner = runtime.stat()
     return runtime if owner.st_uid == os.getuid() and not owner.st_mode & 0o077 else paths.state_dir()
 

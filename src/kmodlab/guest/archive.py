@@ -67,7 +67,7 @@ def host_release() -> HostRelease:
             f"the host is {fields.get('PRETTY_NAME', 'of an unknown kind')}, neither Debian nor Ubuntu",
             hint="name a guest (`--image debian-12`), or use `vagrant up`, which runs anywhere",
         )
-    return HostRelease(distribution, fields.get("VERSION_ID", "testing"), fields["VERSION_CODENAME"])
+    return HostRelease(distribution, fields.get("VERSION_ID", "testing"), fields.get("VERSION_CODENAME", "unknown"))
 
 
 def _capture(*argv: str) -> str:
@@ -101,8 +101,8 @@ def keyrings() -> list[Path]:
     named: set[Path] = set()
     for path in (Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))):
         if path.suffix in (".list", ".sources") and path.is_file():
-            text = path.read_text(errors="replace")
-            named.update(Path(name) for name in re.findall(r"(?i)signed-by[:=]\s*(/[^\s\],]+)", text))
+            for value in re.findall(r"(?i)\bsigned-by(?:=|:\s*)(/[^\n\]]+)", path.read_text(errors="replace")):
+                named.update(Path(name) for name in re.findall(r"/[^\s,]+", value))
     return sorted(path for path in named if path.is_file())
 
 

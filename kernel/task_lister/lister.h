@@ -117,6 +117,9 @@ static inline unsigned long tl_kb(unsigned long pages)
 	return pages << (PAGE_SHIFT - 10);
 }
 
+/* main.c */
+int tl_may_open(struct inode *inode);
+
 /* cursor.c */
 struct task_struct *tl_next_process(struct pid_namespace *ns, pid_t *pid);
 int tl_cursor_open(struct inode *inode, struct file *file,
@@ -126,7 +129,6 @@ void *tl_cursor_next(struct seq_file *m, void *v, loff_t *pos);
 void tl_cursor_stop(struct seq_file *m, void *v);
 
 /* task.c */
-int tl_may_open(struct inode *inode);
 void tl_escape(char *to, const char *comm);
 struct pid *tl_parent(struct task_struct *task);
 enum tl_state tl_task_state(struct task_struct *task);

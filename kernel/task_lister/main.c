@@ -7,10 +7,35 @@
 #undef pr_fmt /* compat/ has included the default */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/kernel.h>
 #include <linux/module.h>
 
 #include "lister.h"
+
+/**
+ * tl_may_open() - does the procfs mount let this reader see all processes?
+ * @inode: of the file that is being opened
+ *
+ * The views show of every process what its own status file shows to everybody.
+ * A mount with hidepid= does not show it to everybody, and then the views are
+ * for those to whom it still does.
+ *
+ * Context: Process context.
+ * Return: 0 or -EPERM.
+ */
+int tl_may_open(struct inode *inode)
+{
+	struct proc_fs_info *info = proc_sb_info(inode->i_sb);
+
+	if (info->hide_pid == HIDEPID_OFF)
+		return 0;
+	if (info->hide_pid != HIDEPID_NOT_PTRACEABLE &&
+	    in_group_p(info->pid_gid))
+		return 0;
+	return ns_capable(info->pid_ns->user_ns, CAP_SYS_PTRACE) ? 0 : -EPERM;
+}
 
 static const struct {
 	const char *name;

@@ -17,7 +17,9 @@ from kmodlab.errors import LabError
 #: address of the host as QEMU's user network shows it to a guest
 HOST_FROM_GUEST = "10.0.2.2"
 
+#: Proxy-Auto-Detect names a program of the host's, which a guest does not have.
 _ACQUIRE_OPTIONS = re.compile(
+    r"(?!.*Proxy-?Auto-?Detect)"
     r'^Acquire::(?:(?:http|https)(?:::[^ ]*)?|Check-Valid-Until|Check-Date|Retries|ForceIPv4) "[^"]+";$'
 )
 

@@ -1,0 +1,75 @@
+"""What the unit tests share: directories of their own, stand-ins for programs, and an image made of text files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from kmodlab.guest import archive
+from kmodlab.guest.image import Image
+from kmodlab.guest.release import RELEASES
+
+#: makes `name` a program of its own that runs a shell script
+FakeProgram = Callable[[str, str], Path]
+
+
+def _forget() -> None:
+    for function in (archive.host_release, archive.host_sources, archive.acquire_options):
+        function.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the user's cache, state and environment out of a test, and what was learned of the host out of the next."""
+    for name in [name for name in os.environ if name.startswith("KMODLAB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("KMODLAB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("KMODLAB_STATE_DIR", str(tmp_path / "state"))
+    _forget()
+    yield
+    _forget()
+
+
+@pytest.fixture
+def fake_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProgram:
+    """A function that puts a shell script on PATH, before the program of the same name."""
+    directory = tmp_path / "fake-bin"
+    directory.mkdir()
+    monkeypatch.setenv("PATH", f"{directory}{os.pathsep}{os.environ['PATH']}")
+
+    def make(name: str, script: str) -> Path:
+        program = directory / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        return program
+
+    return make
+
+
+@pytest.fixture
+def debian_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that runs Debian 12, whatever this one runs."""
+    fields = {"ID": "debian", "VERSION_ID": "12", "VERSION_CODENAME": "bookworm", "PRETTY_NAME": "Debian 12"}
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: fields)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    """An image whose files hold text: enough for all but booting it."""
+    return make_image(tmp_path / "cache" / "images" / "debian-12-0123456789ab")
+
+
+def make_image(directory: Path, release: str = "debian-12", kernel: str = "6.1.0-56-cloud-amd64") -> Image:
+    """Make the files of an image in a new directory."""
+    directory.mkdir(parents=True)
+    for name in ("disk.raw", "vmlinuz", "initrd"):
+        (directory / name).write_text(name)
+    (directory / "kernel").write_text(f"{kernel}\n")
+    (directory / "host_key.pub").write_text(f"ssh-ed25519 AAAA{directory.name} lab\n")
+    (directory / "manifest.json").write_text(json.dumps({"release": asdict(RELEASES[release])}))
+    return Image(directory)

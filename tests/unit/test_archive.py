@@ -1,0 +1,143 @@
+"""The host's apt configuration, as read through stand-ins for apt-get and apt-config."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kmodlab.guest import archive
+from kmodlab.guest.archive import Source
+
+from .conftest import FakeProgram
+
+pytestmark = pytest.mark.usefixtures("debian_host")
+
+INDEXTARGETS = """cat <<'END'
+Debian|http://mirror.example/debian/|bookworm|main
+Debian|http://mirror.example/debian/|bookworm|contrib
+Debian|http://mirror.example/debian/|bookworm|main
+Debian|http://mirror.example/debian/|bookworm-updates|main
+Debian|http://mirror.example/debian-security/|bookworm-security|main
+Debian|http://mirror.example/debian/|trixie|main
+Docker|https://docker.example/linux/debian/|bookworm|stable
+. nodistro|https://node.example/node_20.x/|nodistro|main
+|https://nameless.example/|bookworm|main
+END"""
+
+
+def test_host_sources_are_the_distributions_own(fake_program: FakeProgram) -> None:
+    fake_program("apt-get", INDEXTARGETS)
+    assert archive.host_sources() == (
+        Source("http://mirror.example/debian/", "bookworm", ("main", "contrib")),
+        Source("http://mirror.example/debian/", "bookworm-updates"),
+        Source("http://mirror.example/debian-security/", "bookworm-security"),
+    )
+
+
+def test_apt_is_asked_for_its_package_indexes_alone(fake_program: FakeProgram, tmp_path: Path) -> None:
+    fake_program("apt-get", f'printf "%s\\n" "$@" >{tmp_path}/arguments')
+    assert archive.host_sources() == ()
+    assert (tmp_path / "arguments").read_text().splitlines() == [
+        "indextargets",
+        "--format",
+        "$(ORIGIN)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)",
+        "Created-By: Packages",
+    ]
+
+
+def test_a_host_without_apt_has_no_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert archive.host_sources() == ()
+    assert archive.acquire_options() == ""
+
+
+def test_a_source_is_written_in_the_one_line_format() -> None:
+    source = Source("http://mirror.example/debian/", "bookworm", ("main", "contrib"))
+    assert source.line() == "deb http://mirror.example/debian/ bookworm main contrib"
+
+
+@pytest.mark.parametrize("loopback", ["127.0.0.1", "localhost", "[::1]"])
+def test_a_proxy_on_loopback_is_renamed_for_the_guest(fake_program: FakeProgram, loopback: str) -> None:
+    fake_program("apt-config", f"""echo 'Acquire::http::Proxy "http://{loopback}:3142";'""")
+    assert archive.acquire_options() == 'Acquire::http::Proxy "http://10.0.2.2:3142";\n'
+
+
+@pytest.mark.parametrize("address", ["http://proxy.example:3142/", "http://localhost.example:3142", "DIRECT"])
+def test_any_other_proxy_stays_as_it_is(fake_program: FakeProgram, address: str) -> None:
+    fake_program("apt-config", f"""echo 'Acquire::http::Proxy "{address}";'""")
+    assert archive.acquire_options() == f'Acquire::http::Proxy "{address}";\n'
+
+
+def test_only_options_that_a_guest_can_use_are_taken(fake_program: FakeProgram) -> None:
+    fake_program(
+        "apt-config",
+        """cat <<'END'
+APT::Architecture "amd64";
+Acquire "";
+Acquire::cdrom::mount "/media/cdrom/";
+Acquire::http::Proxy-Auto-Detect "/usr/bin/auto-apt-proxy";
+Acquire::http::Proxy::deb.debian.org "DIRECT";
+Acquire::https::Verify-Peer "";
+Acquire::Check-Valid-Until "false";
+Acquire::Retries "3";
+Dir::Etc "etc/apt";
+END""",
+    )
+    taken = archive.acquire_options().splitlines()
+    assert 'Acquire::Check-Valid-Until "false";' in taken
+    assert 'Acquire::Retries "3";' in taken
+    assert 'Acquire::http::Proxy::deb.debian.org "DIRECT";' in taken
+    assert not [line for line in taken if re.search(r'cdrom|APT::|Dir::|""|Auto-Detect', line)]
+
+
+def test_sources_for_the_hosts_release_are_the_hosts(fake_program: FakeProgram) -> None:
+    fake_program("apt-get", INDEXTARGETS)
+    suites = ("bookworm", "bookworm-updates", "bookworm-security")
+    assert archive.sources_for("debian", suites) == archive.host_sources()
+
+
+def test_another_release_comes_from_the_hosts_mirrors(fake_program: FakeProgram) -> None:
+    fake_program("apt-get", INDEXTARGETS)
+    assert archive.sources_for("debian", ("trixie", "trixie-security", "trixie-backports")) == (
+        Source("http://mirror.example/debian/", "trixie"),
+        Source("http://mirror.example/debian-security/", "trixie-security"),
+        Source("http://mirror.example/debian/", "trixie-backports"),
+    )
+
+
+def test_another_distribution_has_no_mirror_here(fake_program: FakeProgram) -> None:
+    fake_program("apt-get", INDEXTARGETS)
+    assert archive.sources_for("ubuntu", ("noble", "noble-updates")) == ()
+
+
+def test_a_host_that_never_updated_has_no_mirror(fake_program: FakeProgram) -> None:
+    fake_program("apt-get", "exit 0")
+    assert archive.sources_for("debian", ("bookworm",)) == ()
+
+
+def _apt_directory(root: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
+    """Let `archive` see these files in place of /etc/apt."""
+
+    def moved(path: str) -> Path:
+        return root / path.removeprefix("/etc/apt/") if path.startswith("/etc/apt") else Path(path)
+
+    (root / "sources.list.d").mkdir()
+    for name, text in files.items():
+        (root / name).write_text(text.replace("KEYS", str(root)))
+    monkeypatch.setattr(archive, "Path", moved)
+
+
+def test_keyrings_of_one_line_and_deb822_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        "sources.list": "deb [arch=amd64 signed-by=KEYS/a.gpg,KEYS/b.gpg] http://mirror.example/debian bookworm main\n",
+        "sources.list.d/c.sources": "Types: deb\nURIs: http://mirror.example/\nSigned-By: KEYS/c.gpg KEYS/d.asc\n",
+        "sources.list.d/e.sources": "Types: deb\nSigned-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n /+x\n",
+        "sources.list.d/f.list": "deb [signed-by=KEYS/gone.gpg] http://mirror.example/debian bookworm main\n",
+        "sources.list.d/g.list.save": "deb [signed-by=KEYS/saved.gpg] http://mirror.example/debian bookworm main\n",
+    }
+    for key in ("a.gpg", "b.gpg", "c.gpg", "d.asc", "saved.gpg"):
+        (tmp_path / key).touch()
+    _apt_directory(tmp_path, monkeypatch, files)
+    assert archive.keyrings() == [tmp_path / name for name in ("a.gpg", "b.gpg", "c.gpg", "d.asc")]

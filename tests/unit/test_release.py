@@ -1,0 +1,83 @@
+"""Which release a name means, on which host."""
+
+from __future__ import annotations
+
+import pytest
+
+from kmodlab.errors import LabError, UsageError
+from kmodlab.guest.release import RELEASES, find_release
+
+
+def _host(monkeypatch: pytest.MonkeyPatch, **fields: str) -> None:
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: fields)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "version", "codename", "expected"),
+    [
+        ("debian", "11", "bullseye", "debian-11"),
+        ("debian", "12", "bookworm", "debian-12"),
+        ("debian", "13", "trixie", "debian-13"),
+        ("ubuntu", "22.04", "jammy", "ubuntu-22.04"),
+        ("ubuntu", "24.04", "noble", "ubuntu-24.04"),
+    ],
+)
+def test_auto_is_the_hosts_own_release(
+    monkeypatch: pytest.MonkeyPatch, distribution: str, version: str, codename: str, expected: str
+) -> None:
+    _host(monkeypatch, ID=distribution, VERSION_ID=version, VERSION_CODENAME=codename)
+    assert find_release("auto") is RELEASES[expected]
+
+
+def test_debian_testing_has_a_codename_and_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    _host(monkeypatch, ID="debian", VERSION_CODENAME="forky")
+    assert find_release("auto").name == "debian-testing"
+
+
+def test_a_name_is_the_release_of_that_name() -> None:
+    assert find_release("debian-13-backports").pinned == "trixie-backports"
+    assert find_release("ubuntu-24.04").suites == ("noble", "noble-updates", "noble-security")
+
+
+def test_an_unknown_name_gets_a_guess_and_the_list() -> None:
+    with pytest.raises(UsageError) as caught:
+        find_release("debain-12")
+    assert caught.value.message == "there is no guest release 'debain-12'"
+    assert caught.value.hint == f"did you mean debian-12? known: auto {' '.join(RELEASES)}"
+
+
+def test_a_name_like_no_other_gets_the_list_alone() -> None:
+    with pytest.raises(UsageError) as caught:
+        find_release("zzz")
+    assert caught.value.hint == f"known: auto {' '.join(RELEASES)}"
+
+
+def test_a_host_of_a_release_that_is_too_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    _host(monkeypatch, ID="ubuntu", VERSION_ID="44.04", VERSION_CODENAME="zany")
+    with pytest.raises(UsageError, match=r"^there is no guest release 'ubuntu-44\.04'"):
+        find_release("auto")
+
+
+def test_a_host_without_a_codename(monkeypatch: pytest.MonkeyPatch) -> None:
+    _host(monkeypatch, ID="ubuntu", VERSION_ID="4.10", PRETTY_NAME="Ubuntu of my own making")
+    with pytest.raises(UsageError, match=r"there is no guest release 'ubuntu-4\.10'"):
+        find_release("auto")
+
+
+@pytest.mark.parametrize("system", ["Fedora Linux 43", "Alpine Linux v3.22"])
+def test_a_host_that_is_neither_debian_nor_ubuntu(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+    _host(monkeypatch, ID=system.partition(" ")[0].lower(), PRETTY_NAME=system)
+    with pytest.raises(LabError) as caught:
+        find_release("auto")
+    assert caught.value.message == f"the host is {system}, neither Debian nor Ubuntu"
+    assert "--image debian-12" in (caught.value.hint or "")
+    assert find_release("debian-12").name == "debian-12"
+
+
+def test_a_host_without_os_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> dict[str, str]:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("platform.freedesktop_os_release", absent)
+    with pytest.raises(LabError, match="the host is of an unknown kind, neither Debian nor Ubuntu"):
+        find_release("auto")

@@ -56,7 +56,7 @@ def compress(archive: bytes) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-class ActionModule(ActionBase):
+class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no types
     """Pack on the controller, compare and unpack on the target."""
 
     TRANSFERS_FILES = False

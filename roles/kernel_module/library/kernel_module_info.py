@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from glob import glob
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -22,7 +21,7 @@ options:
     type: str
     required: true
   tree:
-    description: Where its sources are built. The file C(.installed) in it holds the digest of what was installed from it.
+    description: Where its sources are built; C(.installed) in it holds the digest of what was installed.
     type: path
     required: true
   options_file:
@@ -95,8 +94,7 @@ def belongings(name: str, paths: list[Path]) -> list[str]:
     A folder `extra` that holds nothing else goes whole.
     """
     found = [path for path in paths if path.exists()]
-    for entry in glob(f"/lib/modules/*/extra/{name}.ko"):
-        file = Path(entry)
+    for file in Path("/lib/modules").glob(f"*/extra/{name}.ko"):
         found.append(file.parent if len(list(file.parent.iterdir())) == 1 else file)
     return [str(path) for path in found]
 
@@ -135,8 +133,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    paths = [Path(given[key]) for key in ("tree", "options_file", "boot_file")]
-    module.exit_json(changed=False, **look(given["name"], *paths, proc=given["proc_entries"]))
+    tree, options, boot = (Path(given[key]) for key in ("tree", "options_file", "boot_file"))
+    module.exit_json(changed=False, **look(given["name"], tree, options, boot, given["proc_entries"]))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ module: kernel_source
 short_description: Keep a folder of sources as the controller has it, in one step
 description:
   - Copies folders whole, where M(ansible.builtin.copy) takes a round trip for each file.
-  - When anything differs the tree is replaced, so that no file of an earlier version and no output of an earlier build stays.
+  - When anything differs the tree is replaced; nothing of an earlier version or build stays.
 options:
   dest:
     description: The tree on the target. Each folder of O(src) becomes a folder in it.

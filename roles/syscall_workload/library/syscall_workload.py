@@ -46,8 +46,8 @@ _PR_SET_NAME = 15
 def one_round(directory: int, name: str, calls: Counter[str]) -> None:
     """Make each call once on a file of that name, and count it under the name it has in the kernel.
 
-    What the C library makes of these functions is the same on every architecture: it calls the member of the family that takes a
-    directory.
+    The C library makes the same of these functions on every architecture: it calls the member of the family
+    that takes a directory.
     """
     handle = os.open(name, os.O_RDWR | os.O_CREAT, 0o600, dir_fd=directory)
     os.write(handle, name.encode())
@@ -102,7 +102,7 @@ def main() -> None:
         argument_spec={
             "nonce": {"type": "str", "required": True},
             "rounds": {"type": "int", "default": 3},
-            "directory": {"type": "path", "default": "/var/tmp"},
+            "directory": {"type": "path", "default": "/var/tmp"},  # noqa: S108
             "record": {"type": "path", "required": True},
         },
         supports_check_mode=True,

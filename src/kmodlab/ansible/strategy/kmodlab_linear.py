@@ -1,12 +1,11 @@
-"""Strategy `kmodlab_linear`: mitogen's linear strategy where mitogen is installed, Ansible's own linear where it is not.
+"""Strategy `kmodlab_linear`: mitogen's linear where mitogen is installed, Ansible's own linear where it is not.
 
-On an emulated guest a task costs 2.5 s over plain ssh (one Python start each) and 0.1 s over mitogen's standing connection. A host
-without mitogen must work all the same, and ansible.cfg cannot name a path that lies in somebody's virtual environment.
+On an emulated guest a task costs 2.5 s over plain ssh (one Python start each) and 0.1 s over mitogen's standing
+connection. A host without mitogen must work all the same, and ansible.cfg cannot name a path that lies in
+somebody's virtual environment.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from ansible.plugins.strategy.linear import StrategyModule as LinearStrategy
 from ansible.utils.display import Display
@@ -36,7 +35,7 @@ def _drop_notice(display: Display) -> None:
     """
     show = display.deprecated
 
-    def deprecated(msg: str, *args: Any, **kwargs: Any) -> None:
+    def deprecated(msg: str, *args: object, **kwargs: object) -> None:
         if not msg.startswith(_NOTICE):
             show(msg, *args, **kwargs)
 

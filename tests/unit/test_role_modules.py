@@ -1,0 +1,163 @@
+"""The Ansible modules and plugins of this project, run here on files made for them."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LINEAR = ROOT / "src/kmodlab/ansible/strategy/kmodlab_linear.py"
+
+
+def load(path: Path) -> ModuleType:
+    """Return a Python file of a role as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(module: Path, **arguments: object) -> dict[str, object]:
+    """Run an Ansible module as Ansible does without a connection; return its answer."""
+    given = json.dumps({"ANSIBLE_MODULE_ARGS": arguments})
+    done = subprocess.run([sys.executable, module], input=given, capture_output=True, text=True, check=False)
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("text", "compiler"),
+    [
+        ("Linux version 6.1.0-56-cloud-amd64 (x@y) (gcc-12 (Debian 12.2.0-14) 12.2.0, GNU ld 2.40)", "gcc-12"),
+        ("Linux version 6.8.0-45-generic (x@y) (x86_64-linux-gnu-gcc-13 (Ubuntu 13.2.0) 13.2.0, GNU ld)", "gcc-13"),
+        ("Linux version 6.9.0 (x@y) (Debian clang-16 version 16.0.6, LLD 16)", "clang-16"),
+        ("Linux version 5.4.0 (x@y) (gcc version 9.4.0 (Ubuntu 9.4.0-1))", "gcc"),
+    ],
+)
+def test_compiler_of_a_kernel(text: str, compiler: str) -> None:
+    """The package of the compiler is read from /proc/version."""
+    info = load(ROOT / "roles/kernel_headers/library/kernel_headers_info.py")
+    assert info.compiler_of(text) == compiler
+
+
+def test_missing_names_what_is_not_there(tmp_path: Path) -> None:
+    """A machine without headers and without the compiler says both."""
+    info = load(ROOT / "roles/kernel_headers/library/kernel_headers_info.py")
+    lacks = info.missing(tmp_path, "gcc-nosuch", ["sh"])
+    assert [name for name in lacks if name != "/usr/include/stdio.h"] == [str(tmp_path / "Makefile"), "gcc-nosuch"]
+    (tmp_path / "Makefile").touch()
+    assert "gcc-nosuch" in info.missing(tmp_path, "gcc-nosuch", [])
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A module's folder in which somebody has built by hand."""
+    folder = tmp_path / "demo"
+    (folder / ".tmp").mkdir(parents=True)
+    for name in ("demo.c", "Makefile", "demo.o", "demo.mod.c", ".demo.o.cmd", ".tmp/x.c"):
+        (folder / name).write_text(name, encoding="utf-8")
+    return folder
+
+
+def test_only_sources_are_packed_and_always_the_same(sources: Path) -> None:
+    """Build outputs and hidden files stay behind; times and access modes do not change the archive."""
+    action = load(ROOT / "roles/kernel_module/action_plugins/kernel_source.py")
+    patterns = ["Makefile", "*.c"]
+    archive = action.pack([sources], patterns)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        assert tar.getnames() == ["demo/Makefile", "demo/demo.c"]
+    os.utime(sources / "demo.c", (0, 0))
+    (sources / "demo.c").chmod(0o640)
+    assert action.pack([sources], patterns) == archive
+    (sources / "demo.c").write_text("other", encoding="utf-8")
+    assert action.pack([sources], patterns) != archive
+
+
+def test_the_tree_is_replaced_when_anything_differs(sources: Path, tmp_path: Path) -> None:
+    """Unpacked once, left alone when the same, replaced with nothing left over when not; a check changes nothing."""
+    action = load(ROOT / "roles/kernel_module/action_plugins/kernel_source.py")
+    module = ROOT / "roles/kernel_module/library/kernel_source.py"
+    archive = action.compress(action.pack([sources], ["*.c"]))
+    dest = tmp_path / "dest"
+    first = {"dest": str(dest), "digest": "1", "archive": archive}
+    assert run(module, _ansible_check_mode=True, **first)["changed"] is True
+    assert not dest.exists()
+    assert run(module, **first)["changed"] is True
+    (dest / "demo/demo.o").touch()
+    assert run(module, **first)["changed"] is False
+    assert run(module, **{**first, "digest": "2"})["changed"] is True
+    assert sorted(path.name for path in dest.rglob("*")) == [".digest", "demo", "demo.c"]
+
+
+PAGE = "System Call Tracer Log\n\nTotal entries: 0\n\nActive Filters:\n===============\n{}\n"
+
+
+@pytest.mark.parametrize(
+    ("shown", "commands"),
+    [
+        ("No filters active", []),
+        ("unlink: BLOCK\n=openat: ALLOW", ["unlink block", "=openat allow"]),
+        ("open: BLOCK path=/etc uid=7", ["open block path=/etc uid=7"]),
+    ],
+)
+def test_filters_are_read_as_the_commands_that_set_them(shown: str, commands: list[str]) -> None:
+    """What the tracer shows compares with what the role lists."""
+    filters = load(ROOT / "roles/syscall_tracer/library/syscall_tracer_filters.py")
+    assert filters.active(PAGE.format(shown)) == commands
+
+
+def test_filters_are_written_only_when_they_differ(tmp_path: Path) -> None:
+    """One transaction that begins with `clear`; none when nothing differs, none in a check."""
+    module = ROOT / "roles/syscall_tracer/library/syscall_tracer_filters.py"
+    page = tmp_path / "syscall_tracer"
+    page.write_text(PAGE.format("unlink: BLOCK"), encoding="utf-8")
+    before = page.read_text(encoding="utf-8")
+    assert run(module, path=str(page), filters=["unlink block"])["changed"] is False
+    assert run(module, path=str(page), filters=["open block"], _ansible_check_mode=True)["changed"] is True
+    assert page.read_text(encoding="utf-8") == before
+    assert run(module, path=str(page), filters=["open block"])["changed"] is True
+    assert page.read_text(encoding="utf-8").startswith("clear\nopen block\n")
+
+
+def test_workload_tells_what_it_did(tmp_path: Path) -> None:
+    """The record names the process and its calls, and no file stays."""
+    module = ROOT / "roles/syscall_workload/library/syscall_workload.py"
+    record, files = tmp_path / "state/workload.json", tmp_path / "files"
+    files.mkdir()
+    answer = run(module, nonce="abcd1234", rounds=2, directory=str(files), record=str(record))
+    assert answer["result"] == json.loads(record.read_text(encoding="utf-8"))
+    assert json.loads(record.read_text(encoding="utf-8"))["calls"]["unlinkat"] == 2
+    assert list(files.iterdir()) == []
+
+
+def test_workload_says_why_it_could_not(tmp_path: Path) -> None:
+    """A folder that is not there is named."""
+    module = ROOT / "roles/syscall_workload/library/syscall_workload.py"
+    answer = run(module, nonce="abcd1234", directory=str(tmp_path / "gone"), record=str(tmp_path / "r/r.json"))
+    assert "No such file or directory" in str(answer["msg"])
+
+
+@pytest.mark.parametrize("mitogen", [True, False])
+def test_strategy_with_and_without_mitogen(tmp_path: Path, *, mitogen: bool) -> None:
+    """The same configuration runs on mitogen's strategy, or on Ansible's own, and says nothing about it."""
+    if not mitogen:
+        (tmp_path / "ansible_mitogen.py").write_text("raise ImportError", encoding="utf-8")
+    show = f"import runpy; print(runpy.run_path({str(LINEAR)!r})['StrategyModule'].__mro__)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "ANSIBLE_PYTHON_INTERPRETER": sys.executable}
+    asked = subprocess.run([sys.executable, "-c", show], env=environment, capture_output=True, text=True, check=True)
+    assert ("ansible_mitogen" in asked.stdout) is mitogen
+    command = [str(Path(sys.executable).with_name("ansible")), "localhost", "-m", "ping"]
+    ping = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (ping.returncode, ping.stderr) == (0, "")
+    assert "pong" in ping.stdout

@@ -1,0 +1,93 @@
+"""The roles and playbooks, as far as they can be judged without a machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+PLAYBOOKS = ["deploy.yml", *sorted(f"playbooks/{path.name}" for path in (ROOT / "playbooks").glob("*.yml"))]
+
+
+def load(path: Path) -> Any:
+    """Return the contents of a YAML file."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def options(role: str) -> dict[str, dict[str, Any]]:
+    """Return the options of a role's argument_specs."""
+    specs = load(ROOT / "roles" / role / "meta/argument_specs.yml")
+    found: dict[str, dict[str, Any]] = specs["argument_specs"]["main"]["options"]
+    return found
+
+
+def ansible(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Ansible's programs, the one that belongs to this Python, at the root of the project."""
+    program = Path(sys.executable).with_name(arguments[0])
+    path = f"{program.parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        [program, *arguments[1:]],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_defaults_are_the_optional_arguments(role: str) -> None:
+    """Each optional argument has its default in defaults/main.yml, the same one, and nothing else is there."""
+    optional = {name: spec.get("default") for name, spec in options(role).items() if not spec.get("required")}
+    assert load(ROOT / "roles" / role / "defaults/main.yml") == optional
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_readme_has_a_heading_for_each_argument(role: str) -> None:
+    """README.md names every variable of the role under `### name`, and no other."""
+    readme = (ROOT / "roles" / role / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^### (\w+)$", readme, re.MULTILINE) == list(options(role))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_public_variables_carry_the_name_of_the_role(role: str) -> None:
+    """Public variables start with the role's name, internal ones with two underscores and that name."""
+    assert [name for name in options(role) if not name.startswith(f"{role}_")] == []
+    internals = ROOT / "roles" / role / "vars/main.yml"
+    names = load(internals) if internals.exists() else {}
+    assert [name for name in names if not name.startswith(f"__{role}_")] == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_task_file_is_short_and_starts_with_preflight(role: str) -> None:
+    """A role's main.yml is a table of contents that begins with the preflight; no task file is long."""
+    tasks = ROOT / "roles" / role / "tasks"
+    first = load(tasks / "main.yml")[0]
+    assert first["ansible.builtin.import_tasks"] == "preflight.yml"
+    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in tasks.glob("*.yml")}
+    assert {name: lines for name, lines in lengths.items() if lines > 90} == {}
+
+
+def test_playbooks_syntax() -> None:
+    """Ansible understands every playbook, without a word of warning."""
+    done = ansible("ansible-playbook", "--syntax-check", *PLAYBOOKS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [f"playbook: {name}" for name in PLAYBOOKS] == done.stdout.split("\n")[1:-1:2]
+
+
+def test_a_bad_input_stops_the_play_before_anything_else() -> None:
+    """The message names the variable; it is not merely a failure."""
+    bad = "syscall_tracer_log_entries=15"
+    play = ["-i", "localhost,", "-c", "local", "-e", bad, "-e", f"ansible_python_interpreter={sys.executable}"]
+    done = ansible("ansible", "localhost", *play, "-m", "include_role", "-a", "name=syscall_tracer")
+    assert done.returncode != 0
+    assert "syscall_tracer_log_entries is a number from 16 to 1048576" in done.stdout + done.stderr

@@ -30,6 +30,7 @@ def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         monkeypatch.delenv(name)
     monkeypatch.setenv("KMODLAB_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("KMODLAB_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg-state"))
     _forget()
     yield
     _forget()

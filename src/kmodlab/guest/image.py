@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shlex
 import shutil
 import tarfile
 import tempfile
@@ -216,7 +217,7 @@ def _mmdebstrap(release: Release, staging: Path, out: Path) -> list[str | Path]:
         *pinning,
         f"--essential-hook=tar-in {staging}/overlay.tar /",
         f"--essential-hook=upload {staging}/host.conf /etc/apt/apt.conf.d/90-host",
-        f'--customize-hook=sh {_HERE}/customize.sh "$1" {out} {DISK_SIZE}',
+        f'--customize-hook=sh {shlex.quote(str(_HERE / "customize.sh"))} "$1" {out} {DISK_SIZE}',
         release.suites[0],
         "/dev/null",
         *_sources(release),

@@ -1,0 +1,120 @@
+"""Which machines the playbooks manage (playbooks/targets.yml), with a `kmodlab` that only notes what it was asked."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PLAY = f"""
+- ansible.builtin.import_playbook: {ROOT}/playbooks/targets.yml
+- hosts: targets
+  gather_facts: false
+  tasks:
+    - ansible.builtin.debug:
+        msg: managed {{{{ inventory_hostname }}}}
+"""
+STUB = """#!/bin/sh
+echo "$*" >> "$0.log"
+[ -e "$0.broken" ] && { echo "no room on the disk" >&2; exit 3; }
+echo '{"name": "lab", "changed": true, "state": "running"}'
+"""
+
+
+class Lab:
+    """A controller whose `kmodlab` is a stub."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stub = folder / "kmodlab"
+        self.stub.write_text(STUB, encoding="utf-8")
+        self.stub.chmod(0o755)
+        (folder / "play.yml").write_text(PLAY, encoding="utf-8")
+
+    def play(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Choose the machines, with further arguments of ansible-playbook."""
+        program = Path(sys.executable).with_name("ansible-playbook")
+        extra = ["-e", f"lab_guest_command={self.stub}", "-e", f"ansible_python_interpreter={sys.executable}"]
+        return subprocess.run(
+            [str(program), str(self.folder / "play.yml"), *extra, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "KMODLAB_STATE_DIR": str(self.folder / "state")},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def asked(self) -> list[str]:
+        """Return the arguments of each call of `kmodlab`."""
+        log = self.folder / "kmodlab.log"
+        return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    """A controller with no machine running."""
+    return Lab(tmp_path)
+
+
+def test_hosts_of_ones_own_are_managed_as_they_stand(lab: Lab) -> None:
+    """Every host of -i, whatever its groups, and no guest is ever started."""
+    hosts = lab.folder / "my-hosts"
+    hosts.write_text(
+        "[embedded_guests]\none ansible_connection=local\n[web]\ntwo ansible_connection=local\n", encoding="utf-8"
+    )
+    done = lab.play("-i", str(hosts))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [name in done.stdout for name in ("managed one", "managed two")] == [True, True]
+    assert lab.asked() == []
+
+
+def test_the_guest_is_brought_up_where_no_machine_answers(lab: Lab) -> None:
+    """The embedded guest, and only that, is started and managed."""
+    done = lab.play()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert lab.asked() == ["guest up lab --json --image=auto --memory=1024 --cpus=2"]
+    assert "managed lab" in done.stdout
+    assert "managed ubuntu" not in done.stdout
+
+
+def test_a_machine_that_answers_is_enough(lab: Lab) -> None:
+    """No guest is started where a machine of the inventory answers; the others are left out."""
+    done = lab.play("-i", "inventory", "-i", str(answering(lab)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "managed here" in done.stdout
+    assert "managed lab" not in done.stdout
+    assert lab.asked() == []
+
+
+def answering(lab: Lab) -> Path:
+    """Return an inventory with one more machine that comes and goes, and is there."""
+    file = lab.folder / "more.ini"
+    file.write_text("here ansible_connection=local\n", encoding="utf-8")
+    return file
+
+
+def test_a_guest_that_fails_says_why(lab: Lab) -> None:
+    """What `kmodlab` said is in the message."""
+    (lab.folder / "kmodlab.broken").touch()
+    done = lab.play()
+    assert done.returncode != 0
+    assert "The guest lab did not come up. no room on the disk" in done.stdout + done.stderr
+
+
+def test_a_check_starts_nothing(lab: Lab) -> None:
+    """With --check no guest is started, and that is no failure."""
+    done = lab.play("--check")
+    assert (done.returncode, lab.asked()) == (0, []), done.stdout + done.stderr
+
+
+def test_a_limit_without_a_machine_that_answers_is_an_error(lab: Lab) -> None:
+    """The message names the machine and the ways to start one."""
+    done = lab.play("--limit", "ubuntu-24.04")
+    assert done.returncode != 0
+    assert "None of the machines answers: ubuntu-24.04. Start one of them" in done.stdout + done.stderr

@@ -4,8 +4,8 @@
  */
 #include <linux/bitmap.h>
 #include <linux/capability.h>
-#include <linux/ctype.h>
 #include <linux/err.h>
+#include <linux/kernel.h>
 #include <linux/ratelimit.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -33,14 +33,34 @@ static int refuse(struct stage *stage, int err, const char *reason)
 	return err;
 }
 
-static void report_refused(const char *line, const char *reason)
+static bool is_text(char c)
+{
+	return c == '\t' || (c >= ' ' && c <= '~');
+}
+
+/* Copies the start of a line, with all that is no text in octal. */
+static void quote(char *out, const char *line, const char *end)
+{
+	end = min(end, line + QUOTE_MAX);
+	for (; line < end && *line != '\n'; line++) {
+		if (is_text(*line))
+			*out++ = *line;
+		else
+			out += sprintf(out, "\\%03o", (unsigned char)*line);
+	}
+	*out = '\0';
+}
+
+static void report_refused(const char *line, const char *end,
+			   const char *reason)
 {
 	static DEFINE_RATELIMIT_STATE(limit, 5 * HZ, 50);
-	int len = min_t(size_t, strcspn(line, "\n"), QUOTE_MAX);
+	char quoted[4 * QUOTE_MAX + 1];
 
-	if (___ratelimit(&limit, KBUILD_MODNAME))
-		pr_warn(KBUILD_MODNAME ": refused \"%*pE\": %s\n",
-			len, line, reason);
+	if (!___ratelimit(&limit, KBUILD_MODNAME))
+		return;
+	quote(quoted, line, end);
+	pr_warn(KBUILD_MODNAME ": refused \"%s\": %s\n", quoted, reason);
 }
 
 /* Returns the length of the word, 0 at the end of the line, or an error. */
@@ -224,7 +244,7 @@ static int check_bytes(struct stage *stage, char **text, size_t count)
 	for (p = *text; p < end; p++) {
 		if (*p == '\n')
 			*text = p + 1;
-		else if (*p != '\t' && !(isascii(*p) && isprint(*p)))
+		else if (!is_text(*p))
 			return refuse(stage, -EINVAL, "a byte that is no text");
 	}
 	return 0;
@@ -259,11 +279,12 @@ static int run_text(struct stage *stage, char **text, size_t count)
  */
 ssize_t sct_command_write(const char __user *buf, size_t count)
 {
+	size_t length = min_t(size_t, count, WRITE_MAX);
 	struct stage *stage;
 	char *copy, *line;
 	int err;
 
-	copy = memdup_user_nul(buf, min_t(size_t, count, WRITE_MAX));
+	copy = memdup_user_nul(buf, length);
 	if (IS_ERR(copy))
 		return PTR_ERR(copy);
 	stage = kzalloc(sizeof(*stage), GFP_KERNEL);
@@ -274,7 +295,7 @@ ssize_t sct_command_write(const char __user *buf, size_t count)
 	line = copy;
 	err = run_text(stage, &line, count);
 	if (err)
-		report_refused(line, stage->reason);
+		report_refused(line, copy + length, stage->reason);
 	kfree(stage);
 	kfree(copy);
 	return err ?: count;

@@ -58,6 +58,8 @@ static void show_header(struct seq_file *m)
 /* A process chooses its name: it must stay one word, and no control codes. */
 static void show_comm(struct seq_file *m, const char *comm)
 {
+	if (!*comm)
+		seq_puts(m, "\\000");
 	for (; *comm; comm++) {
 		if (*comm > ' ' && *comm <= '~' && *comm != '\\')
 			seq_putc(m, *comm);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -80,7 +81,8 @@ def _ansible(report: Path, selection: str) -> int:
     binary = Path(sys.executable).with_name("ansible-playbook")
     path = f"{binary.parent}{os.pathsep}{os.environ.get('PATH', '')}"
     command = [str(binary), "--limit", GUEST, *PLAYBOOKS]
-    command += ["-e", f"verify_report={report}", "-e", f"verify_select={selection}"]
+    extra = {"verify_markers": selection, "verify_arguments": [f"--junitxml={report}"]}
+    command += ["--extra-vars", json.dumps(extra)]
     return subprocess.run(command, cwd=paths.project_dir(), env={**os.environ, "PATH": path}, check=False).returncode
 
 

@@ -91,3 +91,23 @@ def test_a_bad_input_stops_the_play_before_anything_else() -> None:
     done = ansible("ansible", "localhost", *play, "-m", "include_role", "-a", "name=syscall_tracer")
     assert done.returncode != 0
     assert "syscall_tracer_log_entries is a number from 16 to 1048576" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("could not insert 'x': Key was rejected by service", "Secure Boot"),
+        ("could not insert 'x': Required key not available", "Secure Boot"),
+        ("could not insert 'x': Operation not permitted Lockdown: modprobe: unsigned module loading", "locked down"),
+        ("could not insert 'x': Exec format error x: version magic '5.10.0' should be '6.1.0'", "another kernel"),
+        ("could not insert 'x': Unknown symbol in module, or unknown parameter (see dmesg)", "lacks a function"),
+        ("could not insert 'x': Invalid argument x: `y' invalid for parameter `log_entries'", "a parameter"),
+        ("could not insert 'x': Operation not permitted", "does not let anyone load"),
+        ("could not insert 'x': Cannot allocate memory", "too little memory"),
+        ("module verification failed: signature and/or required key missing - tainting kernel", "modprobe failed"),
+    ],
+)
+def test_a_refused_module_is_explained(said: str, reason: str) -> None:
+    """What modprobe and the kernel say leads to the first reason whose pattern is found."""
+    refusals = load(ROOT / "roles/kernel_module/vars/main.yml")["__kernel_module_refusals"]
+    assert reason in next(item["reason"] for item in refusals if re.search(item["pattern"], said))

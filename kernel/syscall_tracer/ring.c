@@ -3,6 +3,7 @@
  * The log: a ring of records per CPU, and pictures of all of them.
  */
 #include <linux/cpumask.h>
+#include <linux/jiffies.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
@@ -57,18 +58,20 @@ static size_t ring_size __read_mostly;
  * sct_ring_push() - append a record to the log of this CPU
  * @rec: the record
  *
+ * Whoever moves @begin on from @head owns the slot. Should an NMI get in
+ * between, then @begin has moved, and the interrupted call is dropped.
+ *
  * Context: Any, NMI included, with preemption off. Does not wait.
  */
 void sct_ring_push(const struct sct_record *rec)
 {
 	struct ring *ring = this_cpu_ptr(&rings);
-	u64 n = ring->head;
+	u64 n = READ_ONCE(ring->head);
 
-	if (READ_ONCE(ring->begin) != n) {
+	if (this_cpu_cmpxchg(rings.begin, n, n + 1) != n) {
 		this_cpu_inc(rings.dropped);
 		return;
 	}
-	WRITE_ONCE(ring->begin, n + 1);
 	/* Announce before writing: pairs with smp_rmb() in copy_run(). */
 	smp_wmb();
 	ring->slot[n & (ring_size - 1)] = *rec;
@@ -261,7 +264,7 @@ static void count_losses(struct sct_log *log)
 
 	for_each_possible_cpu(cpu) {
 		log->overwritten += log->run[cpu].head;
-		log->dropped += per_cpu(rings, cpu).dropped;
+		log->dropped += READ_ONCE(per_cpu(rings, cpu).dropped);
 	}
 	log->overwritten -= log->count;
 }

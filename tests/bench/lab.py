@@ -1,0 +1,166 @@
+"""`make bench`: how long each step of the lab takes here; writes docs/benchmarks.json and docs/benchmarks.md.
+
+Steps that make a fresh start use a cache and a state directory of their own, so that a user's guests stay as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+from kmodlab.guest.accelerator import qemu_version
+from kmodlab.paths import project_dir
+from kmodlab.process import say
+
+BIN = Path(sys.executable).parent
+DOCS = project_dir() / "docs"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One step's times.
+
+    Attributes:
+        step: what was done.
+        aim: the time it should stay under, in seconds; None where there is no aim.
+        seconds: each run's wall-clock time.
+    """
+
+    step: str
+    aim: float | None
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle one of the times, in seconds."""
+        return statistics.median(self.seconds)
+
+
+class Bench:
+    """Runs commands of the project with a cache and a state directory of its own.
+
+    Args:
+        directory: for both.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+        directories = {"KMODLAB_CACHE_DIR": str(directory / "cache"), "KMODLAB_STATE_DIR": str(directory / "state")}
+        self.environment = {**os.environ, **directories, "PATH": path}
+        self.measures: list[Measure] = []
+
+    def run(self, command: str) -> None:
+        """Run a shell command at the project's root; its output goes to standard error.
+
+        Raises:
+            subprocess.CalledProcessError: it failed, and so does the benchmark.
+        """
+        subprocess.run(["bash", "-ec", command], cwd=project_dir(), env=self.environment, stdout=sys.stderr, check=True)
+
+    def measure(self, step: str, command: str, *, aim: float | None, runs: int = 1, before: str = "true") -> None:
+        """Time a command.
+
+        Args:
+            step: what it is, for the table.
+            command: what is timed.
+            aim: seconds it should stay under.
+            runs: how often.
+            before: run before each, not timed.
+        """
+        times = []
+        for _ in range(runs):
+            self.run(before)
+            start = time.monotonic()
+            self.run(command)
+            times.append(time.monotonic() - start)
+        self.measures.append(Measure(step, aim, tuple(round(seconds, 2) for seconds in times)))
+        say(f"{step}: {self.measures[-1].median:.1f} s")
+
+
+def measure_all(bench: Bench, runs: int) -> None:
+    """Take every measure, from nothing at all to a warm lab."""
+    down = "kmodlab guest down lab; kmodlab guest down probe"
+    bench.measure("image build", "kmodlab image build", aim=None)
+    bench.measure("`kmodlab lab`, image there, no snapshot yet", "kmodlab lab", aim=None)
+    bench.measure("`kmodlab lab` again, guest up", "kmodlab lab", aim=None, runs=runs)
+    bench.measure("second deploy (changed=0)", "ansible-playbook -l lab deploy.yml", aim=10, runs=runs)
+    bench.measure("contract tests, all", "ansible-playbook -l lab playbooks/verify.yml", aim=None)
+    build = "make -s -C /root/kernel/{0} clean && make -s -j2 -C /root/kernel/{0}"
+    copy = "tar -C kernel -c . | kmodlab guest exec lab -- 'mkdir -p /root/kernel && tar -C /root/kernel -x -o'"
+    for module in ("syscall_tracer", "task_lister"):
+        command = f"kmodlab guest exec lab -- '{build.format(module)}'"
+        bench.measure(f"build {module} in the guest", command, aim=None, runs=runs, before=copy)
+    bench.measure("warm `kmodlab lab`: image and snapshot there", "kmodlab lab", aim=45, runs=runs, before=down)
+    bench.measure("cold boot to ssh", "kmodlab guest up probe --cold", aim=12, runs=runs, before=down)
+    bench.measure("resume to ssh", "kmodlab guest up probe", aim=1.5, runs=max(runs, 5), before=down)
+    bench.run(down)
+
+
+def fresh(bench: Bench) -> Measure:
+    """Return the time from nothing to a verified lab: the image, the snapshot, the deployment and the checks."""
+    parts = [measure.seconds[0] for measure in bench.measures[:2]]
+    return Measure("fresh `kmodlab lab`: image build and all", 240, (round(sum(parts), 2),))
+
+
+def table(measures: list[Measure]) -> str:
+    """Return the measures as a Markdown table."""
+    rows = ["| step | median | spread | runs | aim |", "|---|---:|---:|---:|---:|"]
+    for measure in measures:
+        spread = f"{min(measure.seconds):.1f} to {max(measure.seconds):.1f} s" if len(measure.seconds) > 1 else ""
+        aim = f"{measure.aim:g} s" if measure.aim else ""
+        rows.append(f"| {measure.step} | {measure.median:.1f} s | {spread} | {len(measure.seconds)} | {aim} |")
+    return "\n".join(rows)
+
+
+def host() -> dict[str, str]:
+    """Return what the figures depend on."""
+    model = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    return {
+        "date": date.today().isoformat(),
+        "processor": f"{os.cpu_count()} x {model.partition(': ')[2]}",
+        "qemu": qemu_version(),
+    }
+
+
+def write(measures: list[Measure]) -> None:
+    """Write both files."""
+    about = host()
+    document = {"host": about, "measures": [{**asdict(measure), "median": measure.median} for measure in measures]}
+    (DOCS / "benchmarks.json").write_text(json.dumps(document, indent=2) + "\n")
+    text = (
+        "# Benchmarks\n\n"
+        "<!-- Written by tests/bench/lab.py; `make bench` writes it again. -->\n\n"
+        f"Measured on {about['date']}: {about['processor']}, {about['qemu']}, guests emulated (TCG) unless said otherwise.\n"
+        "Wall-clock times of whole commands, interpreter start included. The aims are for two cores without hardware\n"
+        "virtualization and with downloads at hand.\n\n"
+    )
+    (DOCS / "benchmarks.md").write_text(text + table(measures) + "\n")
+
+
+def main() -> None:
+    """Measure, print the table, and write the documents."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=3, help="how often each repeatable step is timed")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="kmodlab-bench-") as temporary:
+        bench = Bench(Path(temporary))
+        try:
+            measure_all(bench, arguments.runs)
+        finally:
+            bench.run("kmodlab guest down lab; kmodlab guest down probe")
+    measures = [fresh(bench), *bench.measures]
+    write(measures)
+    print(table(measures))
+
+
+if __name__ == "__main__":
+    main()

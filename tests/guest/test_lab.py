@@ -1,0 +1,194 @@
+"""The lab from end to end, as its users run it: `kmodlab lab`, then each playbook, in order, on one guest."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kmodlab.guest import Guest
+from kmodlab.paths import project_dir
+
+BIN = Path(sys.executable).parent
+
+
+def run(*argv: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the project at its root; its two output streams come back as one."""
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [str(word) for word in argv],
+        cwd=project_dir(),
+        env={**os.environ, "PATH": path, "ANSIBLE_NOCOLOR": "1", **env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def play(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run ansible-playbook."""
+    return run("ansible-playbook", *arguments, **env)
+
+
+def recap(done: subprocess.CompletedProcess[str], host: str = "lab") -> dict[str, int]:
+    """Return the counts of a host in the recap, `changed` and `failed` for instance."""
+    found = re.search(rf"(?m)^{host} +: (.*)$", done.stdout)
+    assert found, done.stdout
+    return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", found.group(1))}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """The guest `lab` in a state directory of these tests' own, gone afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KMODLAB_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+        guest = Guest("lab")
+        try:
+            yield guest
+        finally:
+            guest.down()
+
+
+@pytest.mark.usefixtures("lab")
+def test_lab_ends_with_every_check_passed() -> None:
+    """`kmodlab lab` goes from no guest at all to a summary with the excerpts, a verdict a check, and how to log in."""
+    done = run("kmodlab", "lab")
+    assert done.returncode == 0, done.stdout
+    summary = done.stdout[done.stdout.rindex("/proc/syscall_tracer ─") :]
+    for shown in ("System Call Tracer Log", "Total entries: ", "LINUX KERNEL TASK LISTER", "TASK STATISTICS"):
+        assert shown in summary
+    assert re.search(r"syscall_tracer: loaded", summary)
+    checks = re.findall(r"(?m)^(PASS|FAIL|SKIP)  \S.*$", summary)
+    assert checks.count("PASS") == len(checks) > 10, summary
+    assert f"{len(checks)} of {len(checks)} checks passed" in summary
+    command = re.search(r"ssh -F (\S+) lab", summary)
+    assert command
+    assert subprocess.check_output(["ssh", "-F", command.group(1), "lab", "uname", "-n"], text=True).strip() == "lab"
+
+
+def test_second_deploy_changes_nothing(lab: Guest) -> None:
+    """With no argument, deploy.yml takes the guest that is up; the second run changes nothing."""
+    first = play("deploy.yml")
+    assert first.returncode == 0, first.stdout
+    second = play("deploy.yml")
+    assert second.returncode == 0, second.stdout
+    counts = recap(second)
+    assert counts["changed"] == counts["failed"] == counts["unreachable"] == 0, second.stdout
+    assert lab.succeed("ls /sys/module | grep -cxE 'syscall_tracer|task_lister'").strip() == "2"
+
+
+@pytest.mark.usefixtures("lab")
+def test_check_mode_on_a_deployed_machine() -> None:
+    """`--check` foresees no change where there is none to make."""
+    done = play("deploy.yml", "--check")
+    assert done.returncode == 0, done.stdout
+    assert recap(done)["changed"] == 0
+
+
+@pytest.mark.usefixtures("lab")
+def test_deploy_works_without_mitogen(tmp_path: Path) -> None:
+    """Where mitogen cannot be imported the same playbook runs with Ansible's own strategy."""
+    (tmp_path / "ansible_mitogen.py").write_text("raise ImportError('not installed')\n")
+    done = play("--limit", "lab", "playbooks/workload.yml", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stdout
+    assert recap(done)["failed"] == 0
+
+
+def test_own_inventory_is_managed_as_it_stands(lab: Guest, tmp_path: Path) -> None:
+    """With -i my-hosts that host is deployed to, by its own variables."""
+    hosts = tmp_path / "my-hosts"
+    hosts.write_text(f"mine ansible_host=lab ansible_user=root ansible_ssh_common_args='-F {lab.ssh_config}'\n")
+    done = play("-i", hosts, "deploy.yml")
+    assert done.returncode == 0, done.stdout
+    assert recap(done, "mine")["changed"] == 0
+    assert "Start the guest" not in done.stdout
+
+
+@pytest.mark.usefixtures("lab")
+def test_own_inventory_never_touches_qemu(tmp_path: Path) -> None:
+    """A host that does not answer is reported, and no guest is brought up in its place."""
+    hosts = tmp_path / "my-hosts"
+    hosts.write_text("gone ansible_host=127.0.0.1 ansible_port=1 ansible_user=nobody\n")
+    state = tmp_path / "state"
+    done = play("-i", hosts, "deploy.yml", KMODLAB_STATE_DIR=str(state))
+    assert done.returncode == 4, done.stdout
+    assert recap(done, "gone")["unreachable"] == 1
+    assert not state.exists()
+
+
+def test_headers_are_brought_back(lab: Guest) -> None:
+    """The role installs the running kernel's headers from the archive when they are missing."""
+    lab.succeed("apt-get purge -qy 'linux-headers-*' 2>&1 && test ! -e /lib/modules/$(uname -r)/build/Makefile")
+    done = play("deploy.yml")
+    assert done.returncode == 0, done.stdout
+    kernel = lab.succeed("uname -r").strip()
+    assert lab.succeed("dpkg-query -W -f '${Status}' linux-headers-$(uname -r)") == "install ok installed"
+    assert lab.succeed("make -s -C /lib/modules/$(uname -r)/build kernelrelease").strip() == kernel
+
+
+def test_headers_gone_from_the_archive(lab: Guest) -> None:
+    """Where the archive no longer has the running kernel's headers the deployment says so, with the way out."""
+    lab.succeed(
+        "apt-get purge -qy 'linux-headers-*' 2>&1;"
+        "printf 'Package: linux-headers-*\\nPin: release *\\nPin-Priority: -1\\n' >/etc/apt/preferences.d/gone"
+    )
+    try:
+        done = play("deploy.yml")
+    finally:
+        lab.succeed("rm /etc/apt/preferences.d/gone")
+    assert done.returncode == 2, done.stdout
+    message = re.sub(r"\s+", " ", done.stdout)
+    kernel = lab.succeed("uname -r").strip()
+    assert f"linux-headers-{kernel}" in message
+    assert "kernel_headers_upgrade" in message
+    assert play("deploy.yml").returncode == 0
+
+
+def test_scripts_beside_the_modules(lab: Guest) -> None:
+    """By hand on the machine: make, the self tests and one look of each monitor; then make clean."""
+    lab.copy_to(project_dir() / "kernel", "/root/kernel")
+    for module, self_test, monitor in (
+        ("syscall_tracer", "test_tracer.sh", "monitor.sh"),
+        ("task_lister", "test_task_lister.sh", "monitor_tasks.sh"),
+    ):
+        inside = f"cd /root/kernel/{module} &&"
+        lab.succeed(f"{inside} make 2>&1 && test -f {module}.ko && make clean 2>&1 && test ! -e {module}.ko")
+        assert "FAIL" not in lab.succeed(f"{inside} bash {self_test}")
+        assert lab.succeed(f"{inside} bash {monitor} -c 1").strip()
+
+
+def test_teardown_leaves_nothing(lab: Guest) -> None:
+    """No module, no /proc entry, no file; a second teardown changes nothing, and the scripts say what is missing."""
+    done = play("playbooks/teardown.yml")
+    assert done.returncode == 0, done.stdout
+    left = lab.succeed(
+        "ls -d /sys/module/syscall_tracer /sys/module/task_lister /proc/syscall_tracer /proc/task_* 2>/dev/null;"
+        "find /etc /lib/modules /usr/src /var/lib /usr/local /opt -xdev"
+        r" \( -name '*syscall_tracer*' -o -name '*task_lister*' -o -name '*kmodlab-workload*' \) -print"
+    )
+    assert left == ""
+    again = play("playbooks/teardown.yml")
+    assert again.returncode == 0, again.stdout
+    assert recap(again)["changed"] == 0
+    for script in ("syscall_tracer/test_tracer.sh", "task_lister/test_task_lister.sh"):
+        result = lab.execute(f"bash /root/kernel/{script}")
+        assert result.status != 0
+        assert re.search("not loaded", result.stdout + result.stderr)
+
+
+def test_kernel_that_refuses_the_module(lab: Guest) -> None:
+    """Where the kernel enforces signatures the deployment names the reason and what to do; nothing is loaded."""
+    lab.succeed("echo 1 >/sys/module/module/parameters/sig_enforce")
+    done = play("deploy.yml")
+    assert done.returncode == 2, done.stdout
+    message = re.sub(r"\s+", " ", done.stdout)
+    assert "refused the kernel module syscall_tracer" in message
+    assert "sign" in message.lower()
+    assert lab.succeed("ls /proc/syscall_tracer 2>&1 || true").strip().endswith("No such file or directory")

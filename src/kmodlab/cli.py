@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -14,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kmodlab import __version__, doctor
-from kmodlab.errors import KmodlabError, UsageError
-from kmodlab.guest import Guest, list_guests, snapshot
+from kmodlab.errors import KmodlabError, LabError, UsageError
+from kmodlab.guest import Guest, buildroot, list_guests, snapshot
 from kmodlab.guest.image import build_image, is_current, list_images
 from kmodlab.guest.release import RELEASES
 from kmodlab.lab import run_lab
@@ -103,8 +105,10 @@ def guest_exec(
     name: Name,
     words: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="Command and arguments.")],
 ) -> None:
-    """Run a command in a guest, with this terminal's input and output; exit with its status."""
-    raise typer.Exit(subprocess.run(Guest(name).ssh_command(*words), check=False).returncode)
+    """Run a command in a guest, with this terminal's input and output; exit with its status. One word is given to a shell."""
+    # ssh joins its words with blanks for the guest's shell: one word is a shell command, several are a program's.
+    command = words[0] if len(words) == 1 else shlex.join(words)
+    raise typer.Exit(subprocess.run(Guest(name).ssh_command(command), check=False).returncode)
 
 
 @guest_app.command("console")
@@ -162,8 +166,8 @@ def image_prune(
         else:
             image.remove()
             print(f"removed {image.id}")
-    for file in snapshot.prune(kept):
-        print(f"removed {file.name}")
+    for path in (*snapshot.prune(kept), *buildroot.prune(kept)):
+        print(f"removed {path.name}")
 
 
 @app.command("lab")
@@ -192,17 +196,28 @@ def doctor_command(as_json: Json = False) -> None:
     raise typer.Exit(0 if all(finding.good for finding in findings) else 3)
 
 
+def _terminated(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     """Run the command line; end with one clear message whatever happens.
 
     Exit status: 0, or 2 for a usage error, 3 when the lab broke, 4 when a guest crashed, 1 for a failed command,
-    130 after Ctrl-C.
+    130 after Ctrl-C, 143 when terminated.
     """
+    # So that what was begun is taken back: a signal's default action would leave QEMU and mmdebstrap behind.
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except KmodlabError as error:
         sys.stderr.write(f"kmodlab: error: {error}\n")
         sys.exit(error.status)
+    except OSError as error:
+        hint = "is the disk full, or not writable? KMODLAB_CACHE_DIR and KMODLAB_STATE_DIR choose another place"
+        failure = LabError(f"{error.strerror or error}: {error.filename or 'no file named'}", hint=hint)
+        sys.stderr.write(f"kmodlab: error: {failure}\n")
+        sys.exit(failure.status)
     except KeyboardInterrupt:
         say("interrupted; nothing is left half-done")
         sys.exit(130)

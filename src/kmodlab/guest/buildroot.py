@@ -7,6 +7,7 @@ host's tools out of the build and the network away from it, but it is no sandbox
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -18,6 +19,19 @@ from kmodlab import paths
 from kmodlab.errors import LabError
 from kmodlab.guest.image import Image
 from kmodlab.process import locked, run, tail
+
+
+def buildroots_dir() -> Path:
+    """Return where build roots are kept."""
+    return paths.cache_dir() / "buildroots"
+
+
+def prune(kept: set[str]) -> list[Path]:
+    """Remove the build roots of images that are not among the ids in `kept`; return what was removed."""
+    removed = [root for root in buildroots_dir().glob("[!.]*") if root.name.rpartition("-")[0] not in kept]
+    for root in removed:
+        shutil.rmtree(root)
+    return removed
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,9 @@ class BuildRoot:
         Raises:
             LabError: the disk is full, or debugfs (e2fsprogs) is missing.
         """
-        directory = paths.cache_dir() / "buildroots" / image.id
+        # An image that was built anew has the same id and another host key.
+        key = hashlib.sha256(image.host_key.encode()).hexdigest()[:8]
+        directory = buildroots_dir() / f"{image.id}-{key}"
         with locked(directory.with_name(f".{image.id}.lock"), f"unpacking {image.id}"):
             if not (directory / "build").exists():
                 _unpack(image, directory)

@@ -19,6 +19,7 @@ from kmodlab.guest import accelerator, machine, snapshot, ssh
 from kmodlab.guest.console import Console
 from kmodlab.guest.image import Image, build_image, images_dir
 from kmodlab.guest.machine import Hardware
+from kmodlab.guest.release import find_release
 from kmodlab.process import Deadline, locked, say
 
 BOOT_SECONDS = 300.0
@@ -134,6 +135,7 @@ class Guest:
         """
         with locked(guests_dir() / f".{self.name}.lock", f"bringing up the guest {self.name}"):
             if self.running and self._answers():
+                self._warn_of_differences(find_release(image).name, memory, cpus)
                 return False
             self._clear_away()
             built = build_image(image)
@@ -145,6 +147,15 @@ class Guest:
                         self._make_snapshot(built, hardware, ready)
             self._launch(built, hardware, port, None if cold else ready)
         return True
+
+    def _warn_of_differences(self, release: str, memory: int, cpus: int) -> None:
+        known = self.settings
+        have = (self.image.release, known["memory"], known["cpus"])
+        if have != (release, memory, cpus):
+            say(
+                f"the guest {self.name} is up as {have[0]}, {have[1]} MiB, {have[2]} cpus, and stays so: "
+                f"for {release}, {memory} MiB, {cpus} cpus take it down first (`kmodlab guest down {self.name}`)"
+            )
 
     def _answers(self) -> bool:
         port = self.settings.get("port")

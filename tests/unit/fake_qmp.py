@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
-GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""}, "capabilities": []}}
 Message = dict[str, object]
+GREETING: Message = {
+    "QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""}, "capabilities": []}
+}
 #: what the server does with a command: the messages to send, or None to send nothing and go on listening
 Answer = Callable[[Message], list[Message] | None]
 

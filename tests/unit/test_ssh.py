@@ -54,7 +54,7 @@ def test_the_configuration_is_for_that_guest_alone(tmp_path: Path) -> None:
 
 def test_known_hosts_is_what_ssh_looks_a_guest_up_in(tmp_path: Path) -> None:
     ssh.write_config(tmp_path, "web", 40123, HOST_KEY)
-    argv = ["ssh-keygen", "-F", "kmodlab-web", "-f", tmp_path / "known_hosts"]
+    argv = ["ssh-keygen", "-F", "kmodlab-web", "-f", str(tmp_path / "known_hosts")]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert HOST_KEY in done.stdout
 

@@ -1,0 +1,147 @@
+"""Which accelerator is chosen, with a stand-in for QEMU that boots or does not."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from kmodlab import paths
+from kmodlab.errors import LabError, UsageError
+from kmodlab.guest import accelerator
+from kmodlab.guest.image import Image
+
+from .conftest import FakeProgram
+
+#: says its version, else notes that it was started and what for, then does as `THEN` says
+QEMU = """
+[ "$1" = --version ] && echo "QEMU emulator version VERSION (Debian)" && echo "Copyright (c)" && exit
+echo "$@" >>STARTED
+for word; do case $word in file:*) console=${word#file:};; esac; done
+THEN
+"""
+BOOTS = """printf '[    0.000000] Linux version 6.1.0-56-cloud-amd64 (gcc-12)\\r\\n' >"$console"; exec sleep 300"""
+HANGS = """printf 'early console\\r\\n' >"$console"; exec sleep 300"""
+REFUSES = "exit 1"
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Path:
+    """The file in which the stand-in notes each of its starts."""
+    return tmp_path / "started"
+
+
+@pytest.fixture(autouse=True)
+def kvm_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host on which /dev/kvm opens, whatever this one has; a short patience."""
+    access = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: path == "/dev/kvm" or access(path, mode))
+    monkeypatch.setattr(accelerator, "PROBE_SECONDS", 60.0)
+
+
+def _qemu(fake_program: FakeProgram, started: Path, then: str, version: str = "7.2.22") -> None:
+    script = QEMU.replace("STARTED", str(started)).replace("THEN", then).replace("VERSION", version)
+    fake_program(accelerator.qemu_binary(), script)
+
+
+def test_kvm_that_boots_a_kernel_is_taken(
+    fake_program: FakeProgram, started: Path, image: Image, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _qemu(fake_program, started, BOOTS)
+    assert accelerator.choose(image) == "kvm"
+    assert "-accel kvm " in started.read_text()
+    assert f"-kernel {image.directory / 'vmlinuz'} " in started.read_text()
+    assert capsys.readouterr().err.splitlines() == [
+        "kmodlab: /dev/kvm opens: trying whether it boots a kernel",
+        "kmodlab: KVM works",
+    ]
+
+
+def test_kvm_that_never_boots_is_not(
+    fake_program: FakeProgram,
+    started: Path,
+    image: Image,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(accelerator, "PROBE_SECONDS", 0.4)
+    _qemu(fake_program, started, HANGS)
+    assert accelerator.choose(image) == "tcg"
+    assert "KVM did not boot a kernel within 0 s: emulating (TCG)" in capsys.readouterr().err
+
+
+def test_kvm_that_qemu_cannot_use_is_not(fake_program: FakeProgram, started: Path, image: Image) -> None:
+    _qemu(fake_program, started, REFUSES)
+    assert accelerator.choose(image) == "tcg"
+
+
+def test_the_answer_is_remembered(fake_program: FakeProgram, started: Path, image: Image) -> None:
+    _qemu(fake_program, started, BOOTS)
+    assert [accelerator.choose(image) for _ in range(3)] == ["kvm"] * 3
+    assert len(started.read_text().splitlines()) == 1
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert json.loads((paths.cache_dir() / "accelerator.json").read_text()) == {
+        "host": f"{boot} QEMU emulator version 7.2.22 (Debian)",
+        "accelerator": "kvm",
+    }
+
+
+def test_another_qemu_is_tried_anew(fake_program: FakeProgram, started: Path, image: Image) -> None:
+    _qemu(fake_program, started, REFUSES)
+    assert accelerator.choose(image) == "tcg"
+    _qemu(fake_program, started, BOOTS, version="10.0.2")
+    assert accelerator.choose(image) == "kvm"
+
+
+@pytest.mark.parametrize("lost", ["other boot", "half a file", "no file"])
+def test_an_answer_that_does_not_hold_any_more_is_sought_anew(
+    fake_program: FakeProgram, started: Path, image: Image, lost: str
+) -> None:
+    _qemu(fake_program, started, REFUSES)
+    assert accelerator.choose(image) == "tcg"
+    memory = paths.cache_dir() / "accelerator.json"
+    if lost == "other boot":
+        known = json.loads(memory.read_text())
+        memory.write_text(json.dumps({**known, "host": f"00000000{known['host'][8:]}"}))
+    elif lost == "half a file":
+        memory.write_text(memory.read_text()[:20])
+    else:
+        memory.unlink()
+    _qemu(fake_program, started, BOOTS)
+    assert accelerator.choose(image) == "kvm"
+
+
+@pytest.mark.parametrize("wish", ["kvm", "tcg"])
+def test_a_wish_is_taken_without_a_try(
+    fake_program: FakeProgram, started: Path, image: Image, monkeypatch: pytest.MonkeyPatch, wish: str
+) -> None:
+    _qemu(fake_program, started, REFUSES)
+    monkeypatch.setenv("KMODLAB_ACCEL", wish)
+    assert accelerator.choose(image) == wish
+    assert not started.exists()
+
+
+@pytest.mark.parametrize("wish", ["KVM", "hvf", " tcg", "yes"])
+def test_a_wish_for_something_else_is_refused(image: Image, monkeypatch: pytest.MonkeyPatch, wish: str) -> None:
+    monkeypatch.setenv("KMODLAB_ACCEL", wish)
+    with pytest.raises(UsageError) as caught:
+        accelerator.choose(image)
+    assert caught.value.message == f"KMODLAB_ACCEL={wish} is not an accelerator"
+    assert caught.value.hint == "use auto, kvm or tcg"
+
+
+def test_a_host_without_kvm_emulates(
+    fake_program: FakeProgram, started: Path, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    _qemu(fake_program, started, BOOTS)
+    assert accelerator.choose(image) == "tcg"
+    assert not started.exists()
+
+
+def test_a_host_without_qemu_says_so(image: Image, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LabError, match=f"^{accelerator.qemu_binary()} is not installed"):
+        accelerator.choose(image)

@@ -1,0 +1,214 @@
+"""The command line as a user meets it: its output and its exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kmodlab import __version__, paths
+from kmodlab.cli import main
+from kmodlab.guest import image as images
+from kmodlab.guest.release import RELEASES
+
+from .conftest import FakeProgram, make_image
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command line did."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+#: runs `kmodlab` with some words
+Kmodlab = Callable[..., Done]
+
+
+@pytest.fixture
+def kmodlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Kmodlab:
+    """The entry point of the command, in this process: starting one takes half a second."""
+    monkeypatch.setenv("COLUMNS", "200")  # lines stay whole
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+
+    def run(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["kmodlab", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        assert code is None or isinstance(code, int)
+        return Done(code or 0, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def bare_host(fake_program: FakeProgram, monkeypatch: pytest.MonkeyPatch, debian_host: None) -> None:
+    """A host with an apt that knows nothing, and hardly any other program."""
+    del debian_host
+    fake_program("apt-get", "exit 0")
+    monkeypatch.setenv("PATH", str(fake_program("apt-config", "exit 0").parent))
+
+
+def test_the_installed_command() -> None:
+    """The one test that starts a process: what the package installs beside its Python."""
+    program = Path(sys.executable).with_name("kmodlab")
+    done = subprocess.run([program, "guest", "ssh", "web"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", NO_GUEST)
+
+
+def test_the_version(kmodlab: Kmodlab) -> None:
+    done = kmodlab("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"kmodlab {__version__}\n", "")
+
+
+def test_help_lists_the_commands(kmodlab: Kmodlab) -> None:
+    done = kmodlab("--help")
+    assert done.returncode == 0
+    for command in ("guest", "image", "doctor"):
+        assert f" {command} " in done.stdout
+
+
+NO_GUEST = "kmodlab: error: the guest web is not up\n  hint: kmodlab guest up web\n"
+BAD_NAME = "use up to 48 lower-case letters, digits, dots and dashes"
+
+
+@pytest.mark.parametrize(
+    "words", [("guest", "ssh", "web"), ("guest", "exec", "web", "--", "true"), ("guest", "console", "web")]
+)
+def test_a_guest_that_is_not_up(kmodlab: Kmodlab, words: tuple[str, ...]) -> None:
+    done = kmodlab(*words)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", NO_GUEST)
+
+
+@pytest.mark.parametrize("command", ["up", "down", "ssh", "console"])
+@pytest.mark.parametrize("name", ["../web", "Web", "", "a b", ".hidden", "x" * 49, "web\n"])
+def test_a_name_that_no_guest_can_have(kmodlab: Kmodlab, command: str, name: str) -> None:
+    done = kmodlab("guest", command, name)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"kmodlab: error: {name!r} is no name for a guest\n  hint: {BAD_NAME}\n"
+    assert not paths.state_dir().exists()
+
+
+@pytest.mark.parametrize("words", [("guest", "up", "web", "--image", "debain-12"), ("image", "build", "debain-12")])
+def test_a_release_that_there_is_not(kmodlab: Kmodlab, words: tuple[str, ...]) -> None:
+    done = kmodlab(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    first, hint = done.stderr.splitlines()
+    assert first == "kmodlab: error: there is no guest release 'debain-12'"
+    assert hint == f"  hint: did you mean debian-12? known: auto {' '.join(RELEASES)}"
+    assert not list((paths.state_dir() / "guests").glob("[!.]*"))
+
+
+@pytest.mark.usefixtures("debian_host")
+def test_an_accelerator_that_there_is_not(
+    kmodlab: Kmodlab, fake_program: FakeProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_program("apt-get", "exit 0")
+    fake_program("apt-config", "exit 0")
+    make_image(paths.cache_dir() / "images" / f"debian-12-{images._key(RELEASES['debian-12'])}")
+    monkeypatch.setenv("KMODLAB_ACCEL", "warp")
+    done = kmodlab("guest", "up", "web", "--image", "debian-12")
+    assert done.returncode == 2
+    assert done.stderr == "kmodlab: error: KMODLAB_ACCEL=warp is not an accelerator\n  hint: use auto, kvm or tcg\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("gust",), "No such command 'gust'"),
+        (("guest", "upp", "web"), "No such command 'upp'"),
+        (("guest", "up"), "Missing argument"),
+        (("guest", "up", "web", "--memory", "1"), "Invalid value for '--memory'"),
+        (("guest", "up", "web", "--cpus", "none"), "Invalid value for '--cpus'"),
+        (("guest", "up", "web", "--port", "65536"), "Invalid value for '--port'"),
+        (("image", "build", "--forse"), "No such option"),
+    ],
+)
+def test_words_that_make_no_sense(kmodlab: Kmodlab, words: tuple[str, ...], message: str) -> None:
+    done = kmodlab(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_taking_down_what_is_not_there_is_no_error(kmodlab: Kmodlab) -> None:
+    done = kmodlab("guest", "down", "web")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "there is no guest web\n", "")
+    done = kmodlab("guest", "down", "web", "--json")
+    assert json.loads(done.stdout) == {"changed": False, "name": "web", "state": "absent"}
+    assert done.stdout.count("\n") == 1
+
+
+def test_no_guests(kmodlab: Kmodlab) -> None:
+    assert json.loads(kmodlab("guest", "list", "--json").stdout) == []
+    assert kmodlab("guest", "list").returncode == 0
+
+
+def test_a_dead_guest_is_listed_as_one(kmodlab: Kmodlab) -> None:
+    directory = paths.state_dir() / "guests" / "web"
+    directory.mkdir(parents=True)
+    settings = {"name": "web", "image": "debian-12-0123", "port": 40123, "memory": 512, "cpus": 1, "accelerator": "tcg"}
+    (directory / "guest.json").write_text(json.dumps(settings))
+    listed = json.loads(kmodlab("guest", "list", "--json").stdout)
+    assert listed == [{**settings, "state": "dead", "ssh_config": str(directory / "ssh_config")}]
+    assert kmodlab("guest", "list").stdout.splitlines()[1].split() == [
+        "web",
+        "dead",
+        "debian-12-0123",
+        "512",
+        "1",
+        "tcg",
+        "40123",
+    ]
+
+
+def test_images_as_json(kmodlab: Kmodlab) -> None:
+    image = make_image(paths.cache_dir() / "images" / "debian-12-0123456789ab")
+    assert json.loads(kmodlab("image", "list", "--json").stdout) == [
+        {"id": image.id, "release": "debian-12", "kernel": "6.1.0-56-cloud-amd64", "bytes": image.size()}
+    ]
+
+
+@pytest.mark.usefixtures("bare_host")
+def test_prune_removes_old_images_and_says_so(kmodlab: Kmodlab) -> None:
+    image = make_image(paths.cache_dir() / "images" / "debian-12-0123456789ab")
+    done = kmodlab("image", "prune")
+    assert (done.returncode, done.stdout) == (0, f"removed {image.id}\n")
+    assert not image.directory.exists()
+    assert kmodlab("image", "prune").stdout == ""
+
+
+@pytest.mark.usefixtures("bare_host")
+def test_a_broken_lab_ends_with_3(kmodlab: Kmodlab, fake_program: FakeProgram) -> None:
+    fake_program("mmdebstrap", "echo 'E: no such suite' >&2; exit 100")
+    done = kmodlab("image", "build", "debian-12")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "kmodlab: error: building the image debian-12 failed\n" in done.stderr
+    assert "  exit status: 100\n  last output: E: no such suite\n  log: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("bare_host")
+def test_the_doctors_findings_as_json(kmodlab: Kmodlab) -> None:
+    done = kmodlab("doctor", "--json")
+    findings = json.loads(done.stdout)
+    assert done.returncode == 3
+    assert all(set(finding) == {"subject", "good", "detail", "fix"} for finding in findings)
+    lacks = {finding["subject"]: finding["fix"] for finding in findings if not finding["good"]}
+    assert lacks["mmdebstrap"] == "apt-get install mmdebstrap"
+
+
+@pytest.mark.usefixtures("bare_host")
+def test_the_doctor_in_words(kmodlab: Kmodlab) -> None:
+    done = kmodlab("doctor")
+    assert done.returncode == 3
+    assert "LACK  mmdebstrap: not installed\n      fix: apt-get install mmdebstrap\n" in done.stdout

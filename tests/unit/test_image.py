@@ -1,0 +1,246 @@
+"""Images: what their key depends on, and builds by a stand-in for mmdebstrap that succeed or fail."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from kmodlab.errors import LabError
+from kmodlab.guest import archive, image
+from kmodlab.guest.image import Image, build_image, find_image, images_dir, is_current, list_images
+from kmodlab.guest.release import RELEASES
+
+from .conftest import FakeProgram, make_image
+
+SOURCES = "echo 'Debian|http://mirror.example/debian/|bookworm|main'"
+#: leaves what the customize hook leaves, in the directory that the hook was to be given
+MMDEBSTRAP = """
+printf '%s\\n' "$@" >>STARTED
+for word; do case $word in --customize-hook=*) hook=$word;; esac; done
+out=$(echo "$hook" | sed 's/.*"\\$1" \\([^ ]*\\) .*/\\1/')
+cd "$out"
+echo "6.1.0-$$-cloud-amd64" >kernel
+echo "ssh-ed25519 AAAA lab" >host_key.pub
+for name in disk.raw vmlinuz initrd packages; do echo $name >$name; done
+"""
+
+
+@pytest.fixture(autouse=True)
+def host(
+    debian_host: None, fake_program: FakeProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> SimpleNamespace:
+    """A host with one apt source, and a private copy of the files that make an image; `started` notes builds."""
+    del debian_host
+    fake_program("apt-get", SOURCES)
+    fake_program("apt-config", "exit 0")
+    here = tmp_path / "with blanks" / "guest"
+    shutil.copytree(Path(image.__file__).parent / "rootfs", here / "rootfs", symlinks=True)
+    shutil.copy(Path(image.__file__).with_name("customize.sh"), here)
+    monkeypatch.setattr(image, "_HERE", here)
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    monkeypatch.setattr(image, "_staging_parent", lambda: staging)
+    fake_program("mmdebstrap", MMDEBSTRAP.replace("STARTED", str(tmp_path / "started")))
+    return SimpleNamespace(here=here, staging=staging, started=tmp_path / "started", program=fake_program)
+
+
+def _key() -> str:
+    for function in (archive.host_sources, archive.acquire_options):
+        function.cache_clear()
+    return image._key(RELEASES["debian-12"])
+
+
+def _edit(file: Path) -> None:
+    file.write_text(file.read_text() + "\n# changed\n")
+
+
+CHANGES: dict[str, Callable[[SimpleNamespace, pytest.MonkeyPatch], object]] = {
+    "mirror": lambda host, _: host.program("apt-get", SOURCES.replace("mirror", "other")),
+    "component": lambda host, _: host.program("apt-get", SOURCES + "; echo " + SOURCES[5:].replace("main", "contrib")),
+    "proxy": lambda host, _: host.program("apt-config", """echo 'Acquire::http::Proxy "http://proxy.example";'"""),
+    "packages": lambda _, patch: patch.setattr(image, "PACKAGES", (*image.PACKAGES, "gdb")),
+    "excluded paths": lambda _, patch: patch.setattr(image, "EXCLUDED_PATHS", ()),
+    "disk size": lambda _, patch: patch.setattr(image, "DISK_SIZE", "9G"),
+    "finishing script": lambda host, _: _edit(host.here / "customize.sh"),
+    "file's content": lambda host, _: _edit(host.here / "rootfs/etc/fstab"),
+    "new file": lambda host, _: (host.here / "rootfs/etc/motd").write_text(""),
+    "file's name": lambda host, _: (host.here / "rootfs/etc/fstab").rename(host.here / "rootfs/etc/fstab2"),
+    "program's mode": lambda host, _: (host.here / "rootfs/usr/local/lib/kmodlab/authorize").chmod(0o644),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_key_changes_with(host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    before = _key()
+    assert before == _key()
+    CHANGES[change](host, monkeypatch)
+    assert _key() != before
+
+
+def test_the_key_changes_with_each_field_of_the_release() -> None:
+    release = RELEASES["debian-12"]
+    changed = [
+        replace(release, name="debian-x"),
+        replace(release, suites=("bookworm",)),
+        replace(release, kernel="linux-image-amd64"),
+        replace(release, headers="linux-headers-amd64"),
+        replace(release, pinned="bookworm-backports"),
+    ]
+    assert len({image._key(other) for other in (release, *changed)}) == len(changed) + 1
+
+
+def test_the_key_stays_when_nothing_that_goes_in_changes(
+    host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = _key()
+    for path in host.here.rglob("*"):
+        os.utime(path, (1, 1))
+    (host.here / "rootfs/etc/fstab").chmod(0o600)
+    monkeypatch.setenv("KMODLAB_CACHE_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    monkeypatch.setattr(image, "BUILD_SPACE", 1)
+    assert _key() == before
+
+
+def test_the_overlay_belongs_to_root_and_has_no_dates() -> None:
+    tree = image._overlay()
+    assert tree == image._overlay()
+    with tarfile.open(fileobj=io.BytesIO(tree)) as tar:
+        members = {member.name: member for member in tar}
+    assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members.values()} == {(0, 0, "root", "root", 0)}
+    modes = {m.mode for m in members.values() if not m.issym()}
+    assert modes == {0o755, 0o644}
+    assert members["usr/local/lib/kmodlab/authorize"].mode == 0o755
+    assert members["etc/fstab"].mode == 0o644
+    assert members["etc/systemd/system/multi-user.target.wants/kmodlab-key.service"].issym()
+
+
+def test_a_build_gives_an_image_once(host: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert find_image("debian-12") is None
+    built = build_image("auto")
+    assert built == find_image("debian-12") == build_image("debian-12") == find_image("auto")
+    assert host.started.read_text().splitlines().count("--variant=apt") == 1
+    assert built.id == f"debian-12-{_key()}"
+    assert (built.release, built.host_key) == ("debian-12", "ssh-ed25519 AAAA")
+    assert built.kernel_version.startswith("6.1.0-")
+    assert built.size() > 0
+    said = capsys.readouterr().err
+    assert "building the guest image debian-12 (the host's own release, from the host's own archive)" in said
+    assert list(host.staging.iterdir()) == []
+
+
+def test_mmdebstrap_is_told_what_the_release_is(host: SimpleNamespace) -> None:
+    build_image("debian-13-backports")
+    words = host.started.read_text().splitlines()
+    assert words[-5:] == [
+        "trixie",
+        "/dev/null",
+        "deb http://mirror.example/debian/ trixie main",
+        "deb http://mirror.example/debian/ trixie-updates main",
+        "deb http://mirror.example/debian/ trixie-backports main",
+    ]
+    assert [word for word in words if "n=trixie-backports" in word]
+    include = next(word for word in words if word.startswith("--include="))
+    assert include.endswith(",linux-image-cloud-amd64,linux-headers-cloud-amd64")
+    assert f"""--customize-hook=sh '{host.here}/customize.sh' "$1" {host.staging}/""" in "\n".join(words)
+
+
+def test_a_forced_build_replaces_the_image() -> None:
+    before = build_image("debian-12").kernel_version
+    (images_dir() / "kept").touch()
+    built = build_image("debian-12", force=True)
+    assert built.kernel_version != before
+    assert sorted(path.name for path in images_dir().iterdir()) == [".debian-12.lock", built.id, "kept"]
+
+
+def _left_in_cache() -> list[str]:
+    return [path.name for path in images_dir().iterdir() if path.name != ".debian-12.lock"]
+
+
+def test_a_failed_build_leaves_nothing_and_says_why(host: SimpleNamespace) -> None:
+    words = "echo 'E: Unable to fetch some archives' >&2; exit 25"
+    host.program("mmdebstrap", MMDEBSTRAP.replace("STARTED", str(host.started)) + words)
+    with pytest.raises(LabError) as caught:
+        build_image("debian-12")
+    error = caught.value
+    assert (error.message, error.exit_code) == ("building the image debian-12 failed", 25)
+    assert error.output == "E: Unable to fetch some archives"
+    assert error.log
+    assert error.log.read_text() == "E: Unable to fetch some archives\n"
+    assert error.hint == "is the archive reachable? try `apt-get update`"
+    assert _left_in_cache() == []
+    assert list(host.staging.iterdir()) == []
+    assert find_image("debian-12") is None
+
+
+def test_a_failed_forced_build_leaves_the_image_that_was_there(host: SimpleNamespace) -> None:
+    before = build_image("debian-12")
+    kernel = before.kernel_version
+    host.program("mmdebstrap", "exit 1")
+    with pytest.raises(LabError, match="building the image debian-12 failed"):
+        build_image("debian-12", force=True)
+    assert build_image("debian-12").kernel_version == kernel
+    assert _left_in_cache() == [before.id]
+
+
+def test_a_build_without_the_files_it_should_give_leaves_nothing(host: SimpleNamespace) -> None:
+    host.program("cp", 'for last; do :; done; echo half >"$last"; echo "cp: No space left on device" >&2; exit 1')
+    with pytest.raises(LabError) as caught:
+        build_image("debian-12")
+    assert caught.value.output == "cp: No space left on device\n"
+    assert "make room (`kmodlab image prune`" in (caught.value.hint or "")
+    assert _left_in_cache() == []
+    assert list(host.staging.iterdir()) == []
+
+
+def test_another_distribution_hints_at_the_missing_source(host: SimpleNamespace) -> None:
+    host.program("mmdebstrap", "exit 1")
+    with pytest.raises(LabError) as caught:
+        build_image("ubuntu-24.04")
+    assert (caught.value.hint or "").startswith("this host has no apt source for ubuntu: ")
+
+
+@pytest.mark.parametrize("full", ["images", "staging"])
+def test_no_room_for_a_build(monkeypatch: pytest.MonkeyPatch, host: SimpleNamespace, full: str) -> None:
+    real = shutil.disk_usage
+
+    def usage(path: Path) -> object:
+        return SimpleNamespace(free=100 << 20) if path.name == full else real(path)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    with pytest.raises(LabError) as caught:
+        build_image("debian-12")
+    directory = images_dir() if full == "images" else host.staging
+    assert caught.value.message == f"100 MiB free on the disk of {directory}, and building an image needs 4096"
+    assert "`kmodlab image prune`" in (caught.value.hint or "")
+    assert "KMODLAB_CACHE_DIR" in (caught.value.hint or "")
+    assert not host.started.exists()
+    assert _left_in_cache() == []
+
+
+def test_a_host_without_mmdebstrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes = Path(shutil.which("mmdebstrap") or "").parent
+    (fakes / "mmdebstrap").unlink()
+    monkeypatch.setenv("PATH", str(fakes))
+    with pytest.raises(LabError, match="mmdebstrap is not installed"):
+        build_image("debian-12")
+    assert _left_in_cache() == []
+
+
+def test_images_are_listed_whole_ones_only() -> None:
+    current = build_image("debian-12")
+    old = make_image(images_dir() / "debian-12-000000000000")
+    (images_dir() / ".debian-12-111111111111.incoming").mkdir()
+    (images_dir() / "debian-12-222222222222").mkdir()
+    assert sorted(found.id for found in list_images()) == sorted([old.id, current.id])
+    assert (is_current(current), is_current(old)) == (True, False)
+    old.remove()
+    assert list(list_images()) == [Image(current.directory)]

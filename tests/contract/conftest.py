@@ -1,0 +1,106 @@
+"""Fixtures of the contract tests: the machine, its kernel log, its filters as they were found."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from testinfra.host import Host
+
+from .machine import HelperError, Machine
+from .script import TRACER, read, step, write
+from .tracer_page import parse_filters, parse_page
+
+MARKERS = {
+    "syscall_tracer": "needs the module syscall_tracer",
+    "task_lister": "needs the module task_lister",
+    "quick": "belongs to the short picture for a newcomer",
+}
+_machines = pytest.StashKey[dict[str, Machine]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that keeps the compiled helper on the host under test."""
+    parser.addoption(
+        "--keep-helper",
+        action="store_true",
+        help="leave the compiled helper on the hosts under test, for a next session to find",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers."""
+    for name, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+    config.stash[_machines] = {}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave nothing on the machines."""
+    if session.config.getoption("--keep-helper"):
+        return
+    for machine in session.config.stash[_machines].values():
+        try:
+            machine.remove_helper()
+        except (HelperError, RuntimeError) as error:
+            print(f"could not remove the helper: {error}")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The mutants bring their own guest: they are tests only where they are asked for by path."""
+    mutants = Path(__file__).parent / "mutants"
+    asked = any(
+        mutants in (path := Path(arg.split("::")[0]).resolve()).parents or path == mutants for arg in config.args
+    )
+    return True if collection_path == mutants and not asked else None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Put the sentence that a test proves, the first line of its docstring, into the report."""
+    text = inspect.getdoc(getattr(item, "function", None)) or item.name
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    names = {key: value for key, value in parameters.items() if isinstance(value, str)}
+    item.user_properties.append(("sentence", text.splitlines()[0].format(**names)))
+
+
+@pytest.fixture(scope="module")
+def machine(host: Host, request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """The host under test; the helper is compiled there once a session."""
+    machines = request.config.stash[_machines]
+    key = host.backend.get_pytest_id()
+    if key not in machines:
+        machines[key] = Machine(host)
+    yield machines[key]
+    machines[key].play()
+    assert not (bad := machines[key].take_trouble()), "\n".join(["the kernel complained:", *bad])
+
+
+@pytest.fixture(autouse=True)
+def _kernel_log_guard(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Around each test: the kernel must not have complained between its first and its last record."""
+    yield
+    if "machine" not in request.fixturenames:
+        return
+    bad = request.getfixturevalue("machine").take_trouble()
+    assert not bad, "\n".join(["the kernel complained:", *bad])
+
+
+@pytest.fixture(scope="module")
+def tracer(machine: Machine) -> Iterator[Machine]:
+    """The machine with no filter set; those that were found are put back afterwards."""
+    (found,) = machine.play(read(TRACER))
+    assert found["errno"] == 0, f"{TRACER} cannot be read: errno {found['errno']}"
+    filters = parse_page(found["text"]).filters
+    machine.play(write("clear"))
+    yield machine
+    machine.play(write("clear", *map(as_command, filters)))
+    assert parse_filters(machine.play(step("filters"))[0]["text"]) == filters, "the filters could not be put back"
+
+
+def as_command(filter_line: str) -> str:
+    """Turn a line of `Active Filters:` into the command that adds it."""
+    name, verdict = filter_line.split(": ", 1)
+    action, *more = verdict.split(" ", 1)
+    return " ".join([name, action.lower(), *more])

@@ -1,0 +1,117 @@
+"""The host under test, reached through testinfra; each test's work is one remote command."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import shlex
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, cast
+
+from testinfra.host import Host
+
+from .kernel_log import trouble
+from .script import Answer, script, step
+
+HELPERS = Path(__file__).parent / "helpers"
+REMOTE = "/var/cache/kmodlab-contract"
+COMPILE = "gcc -Wall -Wextra -O0 -static -pthread -o helper.new *.c && mv helper.new helper"
+DEADLINE_SECONDS = 240
+
+T = TypeVar("T")
+
+
+class HelperError(Exception):
+    """The helper could not do what a test asked for: the lab's fault or the machine's, not the module's."""
+
+
+def _archive() -> tuple[str, str]:
+    """Return the helper's sources as a base64 text, and their digest."""
+    packed = io.BytesIO()
+    digest = hashlib.sha256()
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=9) as tar:
+        for path in sorted(HELPERS.iterdir()):
+            if path.suffix in (".c", ".h", ".inc"):
+                digest.update(path.name.encode() + b"\0" + path.read_bytes())
+                tar.add(path, arcname=path.name)
+    return base64.b64encode(packed.getvalue()).decode(), digest.hexdigest()[:16]
+
+
+class Machine:
+    """One host that claims to carry the modules."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.plays = 0
+        self.fresh_records: list[str] = []
+        """What the kernel said since `take_trouble` was last called."""
+        self._last_record: int | None = None
+        self._kept: dict[str, object] = {}
+        self._sudo = "" if host.run("id -u").stdout.strip() == "0" else "sudo -n "
+        sources, digest = _archive()
+        self._directory = f"{REMOTE}/{digest}"
+        self._install(sources)
+        self.play()
+
+    def sh(self, command: str) -> str:
+        """Run a shell command as root, and return its output.
+
+        Raises:
+            HelperError: it failed; the message has its output.
+        """
+        result = self.host.run(f"{self._sudo}sh -c {shlex.quote(command)}")
+        if result.rc:
+            raise HelperError(f"{command[:200]!r} ended with {result.rc}:\n{result.stdout}{result.stderr}")
+        return str(result.stdout)
+
+    def _install(self, sources: str) -> None:
+        place = f"mkdir -p -m 0700 {REMOTE} && mkdir -p {self._directory} && cd {self._directory}"
+        unpack = f"echo {sources} | base64 -d | tar xzf - && {COMPILE}"
+        self.sh(f"{place} && {{ test -x helper || {{ {unpack}; }}; }}")
+
+    def remove_helper(self) -> None:
+        """Leave nothing behind."""
+        self.sh(f"rm -rf {REMOTE}")
+
+    def play(self, *steps: str, deadline: int = DEADLINE_SECONDS) -> list[Answer]:
+        """Run steps in one process on the machine, and return an answer for each.
+
+        Args:
+            steps: from `script.step` and its like.
+            deadline: seconds after which the helper gives up.
+
+        Raises:
+            HelperError: the helper failed.
+            AssertionError: the machine restarted meanwhile.
+        """
+        text = script(*steps, step("kmsg", -1 if self._last_record is None else self._last_record))
+        output = self.sh(f"exec {self._directory}/helper {deadline} {shlex.quote(text)}")
+        answers = cast("list[Answer]", json.loads(output))
+        self.plays += 1
+        self._listen(answers.pop())
+        if len(answers) != len(steps):
+            raise HelperError(f"{len(steps)} steps, {len(answers)} answers")
+        return answers
+
+    def _listen(self, kmsg: Answer) -> None:
+        before, self._last_record = self._last_record, int(kmsg["last"])
+        if before is None:
+            return
+        assert self._last_record >= before, "the machine was restarted: its kernel log begins anew"
+        assert kmsg["first"] <= before + 1, "the kernel said more than its log can hold"
+        self.fresh_records += kmsg["records"]
+
+    def take_trouble(self) -> list[str]:
+        """Return what the kernel complained of since this was last called."""
+        records, self.fresh_records = self.fresh_records, []
+        return trouble(records)
+
+    def once(self, key: str, make: Callable[[], T]) -> T:
+        """Return what `make` gives, made once a session: for material that several tests look at."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast("T", self._kept[key])

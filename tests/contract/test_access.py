@@ -1,0 +1,91 @@
+"""Who may read and write the files: the modes, and what they mean in practice."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from .machine import Machine
+from .script import TASK_FILES, TRACER, read, script, step, write
+from .task_pages import parse_list
+from .tracer_page import parse_filters
+
+NOBODY = 65534
+USERNS_REFUSED = "the machine allows no user namespace"
+
+
+@pytest.mark.syscall_tracer
+@pytest.mark.quick
+def test_unprivileged_users_can_neither_read_nor_write_the_tracer(tracer: Machine) -> None:
+    """An unprivileged user can neither read nor write /proc/syscall_tracer (EACCES); its mode is 0600."""
+    inner = step("as", NOBODY, NOBODY, script(read(TRACER), write("unlink block")))
+    answer, mode, shown = tracer.play(inner, step("mode", TRACER), step("filters"))
+    assert (answer["inner"][0]["errno"], answer["inner"][1]["open_errno"]) == (errno.EACCES, errno.EACCES)
+    assert (mode["mode"], mode["uid"], mode["gid"]) == (0o600, 0, 0)
+    assert parse_filters(shown["text"]) == ()
+
+
+@pytest.mark.syscall_tracer
+def test_writing_takes_the_capability(tracer: Machine) -> None:
+    """Root without CAP_SYS_ADMIN may open the file, but its writes fail with EPERM and change nothing."""
+    inner = step("nocap", script(write("read block"), write("clear"), write("untrace read")))
+    _, answer, shown, _ = tracer.play(write("clear", "=unlinkat block"), inner, step("filters"), write("clear"))
+    assert [one["errno"] for one in answer["inner"]] == [errno.EPERM] * 3
+    assert parse_filters(shown["text"]) == ("=unlinkat: BLOCK",)
+
+
+@pytest.mark.syscall_tracer
+def test_an_inherited_file_is_no_way_around(tracer: Machine) -> None:
+    """An unprivileged process that was handed the open file cannot write to it: EPERM."""
+    inner = step("as", NOBODY, NOBODY, step("fwrite", 0, "read block\n"))
+    _, answer, shown = tracer.play(step("open", 0, TRACER, "w"), inner, step("filters"))
+    assert answer["inner"][0]["errno"] == errno.EPERM
+    assert parse_filters(shown["text"]) == ()
+
+
+@pytest.mark.syscall_tracer
+def test_capabilities_in_a_user_namespace_do_not_count(tracer: Machine) -> None:
+    """All capabilities of a user namespace of one's own are not enough to write: EPERM."""
+    inner = step("userns", step("fwrite", 0, "read block\n"))
+    _, answer, shown = tracer.play(step("open", 0, TRACER, "w"), inner, step("filters"))
+    if "trouble" in answer:
+        pytest.skip(f"{USERNS_REFUSED}: {answer['trouble']}")
+    assert answer["inner"][0]["errno"] == errno.EPERM
+    assert parse_filters(shown["text"]) == ()
+
+
+@pytest.mark.task_lister
+@pytest.mark.quick
+def test_everybody_may_read_the_task_files_and_nobody_write_them(machine: Machine) -> None:
+    """The task files have mode 0444: an unprivileged user reads them whole, and cannot write them."""
+    writes = [step("write", path, "1\n") for path in TASK_FILES]
+    inner = step("as", NOBODY, NOBODY, script(*map(read, TASK_FILES), *writes))
+    answer, *modes = machine.play(inner, *(step("mode", path) for path in TASK_FILES))
+    assert [(mode["mode"], mode["uid"], mode["gid"]) for mode in modes] == [(0o444, 0, 0)] * 4
+    reads, written = answer["inner"][:4], answer["inner"][4:]
+    assert all(one["errno"] == 0 and one["text"] for one in reads)
+    assert all(one["open_errno"] == errno.EACCES for one in written)
+    assert {1, answer["pid"]} <= set(parse_list(reads[0]["text"]).by_pid()), "an unprivileged reader sees all processes"
+
+
+@pytest.mark.task_lister
+def test_root_cannot_write_the_task_files(machine: Machine) -> None:
+    """Writing to a task file fails for root too."""
+    for answer in machine.play(*(step("write", path, "1\n") for path in TASK_FILES)):
+        assert answer["open_errno"] or answer["errno"]
+
+
+@pytest.mark.task_lister
+def test_hidepid_hides_the_lists(machine: Machine) -> None:
+    """Where procfs is mounted with hidepid=, opening a task file fails with EPERM, but not for root and the mount's group."""
+    own = "mount --make-rprivate / && mount -t proc -o hidepid=2,gid=4321 proc /proc"
+    one = "setpriv --reuid={0} --regid={1} --clear-groups head -c 99 {2} 2>&1 || true"
+    tests = "; ".join(
+        f"echo +; {one.format(*who, path)}" for who in ((99, 99), (99, 4321), (0, 0)) for path in TASK_FILES
+    )
+    (answer,) = machine.play(step("sh", f"unshare -mpf sh -c '{own} && {{ {tests}; }}'"))
+    assert answer["rc"] == 0, answer["text"]
+    stranger, member, root = (answer["text"].split("+\n")[1:][i : i + 4] for i in (0, 4, 8))
+    assert all("Operation not permitted" in text for text in stranger), stranger
+    assert all(text.startswith("====") for text in member + root), member + root

@@ -1,0 +1,34 @@
+"""Everything at once: readers, writers, processes that come and go."""
+
+from __future__ import annotations
+
+import pytest
+
+from .machine import Machine
+from .script import LISTER, TRACER, Answer, read, step, write
+from .task_pages import parse_list
+from .tracer_page import parse_page
+
+MILLISECONDS = 2500
+
+
+def check_workers(answer: Answer) -> None:
+    """Every worker has come round, and none has found fault with what it read."""
+    assert [f"{w['what']}: {w['error']}" for w in answer["workers"] if w["error"]] == []
+    assert all(w["rounds"] >= 3 for w in answer["workers"]), answer
+
+
+@pytest.mark.syscall_tracer
+def test_concurrent_readers_and_writers_of_the_tracer(tracer: Machine) -> None:
+    """Pages read while filters change and calls are made have no torn row, go forward in time, and show no half transaction."""
+    answer, page, _ = tracer.play(step("stress", "tracer", MILLISECONDS), read(TRACER), write("clear"))
+    check_workers(answer)
+    assert parse_page(page["text"]).filters == ()
+
+
+@pytest.mark.task_lister
+def test_concurrent_readers_of_the_task_files(machine: Machine) -> None:
+    """Task files read while processes come and go ascend, add up, and have every process that lives on."""
+    answer, page = machine.play(step("stress", "tasks", MILLISECONDS), read(LISTER))
+    check_workers(answer)
+    assert parse_list(page["text"]).tasks

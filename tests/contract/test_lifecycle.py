@@ -1,0 +1,139 @@
+"""Loading and unloading: nothing is left, nothing breaks, parameters are honoured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from .conftest import as_command
+from .machine import Machine
+from .modules import Module, find_module, put_back, require
+from .script import LISTER, TRACER, call, read, step, write
+from .task_pages import parse_list
+from .tracer_page import Page, parse_page
+
+MODULES = [
+    pytest.param("syscall_tracer", marks=pytest.mark.syscall_tracer),
+    pytest.param("task_lister", marks=pytest.mark.task_lister),
+]
+BOTH = pytest.mark.parametrize("name", MODULES)
+NOBODY, GROUP = 65534, 54321
+
+
+@pytest.fixture
+def module(name: str, machine: Machine) -> Iterator[Module]:
+    """A module that the test may unload and load; afterwards it is as it was found, filters included."""
+    module = find_module(machine, name)
+    filters: tuple[str, ...] = ()
+    if name == "syscall_tracer":
+        filters = parse_page(machine.play(read(TRACER))[0]["text"]).filters
+    yield module
+    put_back(machine, module)
+    if filters:
+        machine.play(write(*map(as_command, filters)))
+
+
+def load_and_log(machine: Machine, module: Module, entries: str, calls: int) -> Page:
+    """Reload with this many entries a CPU, make `calls` calls on CPU 0, and return the page."""
+    names = f"openat2:3,close:{calls},pread64:2"
+    *loaded, _, page = machine.play(
+        module.unload(), module.load(f"log_entries={entries}"), call(names, "flood", cpu=0), read(TRACER)
+    )
+    require(*loaded)
+    return parse_page(page["text"])
+
+
+@BOTH
+@pytest.mark.quick
+def test_the_module_is_loaded_and_has_its_files(name: str, machine: Machine) -> None:
+    """The module {name} is loaded, live, and has its files under /proc."""
+    module = Module(name, "", ())
+    looked, state = machine.play(module.look(), step("sh", f"cat /sys/module/{name}/initstate"))
+    assert sorted(looked["text"].split()) == module.everything()
+    assert state["text"].strip() == "live"
+
+
+@BOTH
+def test_unloading_leaves_nothing_and_loading_brings_all_back(machine: Machine, module: Module) -> None:
+    """Unloading {name} leaves no module and no file; it loads again, three times over."""
+    rounds = (module.unload(), module.look(), module.load(), module.look())
+    answers = machine.play(*rounds * 3)
+    for unloaded, gone, loaded, back in zip(*[iter(answers)] * 4, strict=True):
+        require(unloaded, loaded)
+        assert gone["text"] == ""
+        assert sorted(back["text"].split()) == module.everything()
+
+
+@BOTH
+def test_a_reader_that_is_open_survives_the_unloading(machine: Machine, module: Module) -> None:
+    """Files of {name} that are open when it is unloaded break neither the kernel nor the next load."""
+    paths = [path for path in module.everything() if path.startswith("/proc")]
+    opens = [step("open", slot, path, "r") for slot, path in enumerate(paths)]
+    reads = [step("fread", slot, bytes=100) for slot in range(len(paths))]
+    closes = [step("close", slot) for slot in range(len(paths))]
+    unload = step("sh", f"rmmod {module.name}; echo $?")
+    answers = machine.play(*opens, *reads, unload, *reads, *closes, step("sh", f"rmmod {module.name}; true"))
+    assert all(answer["errno"] == 0 and len(answer["text"]) == 100 for answer in answers[len(paths) : 2 * len(paths)])
+    loaded, looked = machine.play(module.load(), module.look())
+    require(loaded)
+    assert sorted(looked["text"].split()) == module.everything()
+
+
+@BOTH
+def test_unloading_under_load_is_clean(machine: Machine, module: Module) -> None:
+    """{name} can be unloaded and loaded ten times while its files are read and calls are made."""
+    path = TRACER if module.name == "syscall_tracer" else LISTER
+    load = f"while :; do cat {path} >/dev/null 2>&1; done & a=$!; while :; do ls / >/dev/null; done & b=$!; "
+    rounds = f"i=0; while [ $i -lt 10 ]; do rmmod {module.name} && insmod {module.file} || rc=1; i=$((i+1)); done; "
+    (answer,) = machine.play(step("sh", f"rc=0; {load}{rounds} kill $a $b; wait; exit $rc"))
+    require(answer)
+    (looked,) = machine.play(module.look())
+    assert sorted(looked["text"].split()) == module.everything()
+
+
+@pytest.mark.parametrize("name", MODULES[:1])
+@pytest.mark.parametrize(("entries", "kept"), [("16", 16), ("17", 32), ("1000", 1024)])
+def test_log_entries_sets_the_size_of_the_log(machine: Machine, module: Module, entries: str, kept: int) -> None:
+    """log_entries={entries} keeps the records per CPU that it says, rounded up to a power of two: the newest."""
+    page = load_and_log(machine, module, entries, kept + 20)
+    rows = [row for row in page.rows if row.cpu == 0]
+    assert len(rows) == kept
+    made = [row.call for row in page.of("flood")]
+    assert made[-2:] == ["pread64", "pread64"]
+    assert "openat2" not in made
+    assert page.overwritten >= 3 + 20 + 2
+
+
+@pytest.mark.parametrize("name", MODULES[:1])
+@pytest.mark.parametrize("entries", ["0", "15", "1048577", "4294967295", "-1", "many"])
+def test_log_entries_out_of_bounds_are_refused(machine: Machine, module: Module, entries: str) -> None:
+    """The module does not load with log_entries={entries}."""
+    unloaded, loaded, gone = machine.play(module.unload(), module.load(f"log_entries={entries}"), module.look())
+    require(unloaded)
+    assert loaded["rc"] != 0
+    assert gone["text"] == ""
+
+
+@pytest.mark.parametrize("name", MODULES[:1])
+def test_proc_gid_lets_a_group_read(machine: Machine, module: Module) -> None:
+    """proc_gid gives one group read access to the tracer, and nobody write access."""
+    member, other = (step("as", NOBODY, gid, "\n".join((read(TRACER), write("clear")))) for gid in (GROUP, NOBODY))
+    unloaded, loaded, mode, inside, outside = machine.play(
+        module.unload(), module.load(f"proc_gid={GROUP}"), step("mode", TRACER), member, other
+    )
+    require(unloaded, loaded)
+    assert (mode["mode"], mode["uid"], mode["gid"]) == (0o640, 0, GROUP)
+    assert inside["inner"][0]["errno"] == 0
+    parse_page(inside["inner"][0]["text"])
+    assert inside["inner"][1]["open_errno"] == 13
+    assert outside["inner"][0]["errno"] == 13
+    assert outside["inner"][1]["open_errno"] == 13
+
+
+@pytest.mark.parametrize("name", MODULES[1:])
+def test_the_list_works_after_a_reload(machine: Machine, module: Module) -> None:
+    """After a reload the list is complete at once."""
+    unloaded, loaded, listed = machine.play(module.unload(), module.load(), read(LISTER))
+    require(unloaded, loaded)
+    assert parse_list(listed["text"]).tasks[0].pid == 1

@@ -1,0 +1,201 @@
+"""Writing nonsense to /proc/syscall_tracer: refused with the right errno, without any effect, with a reason."""
+
+from __future__ import annotations
+
+import errno
+import random
+from dataclasses import dataclass
+
+import pytest
+
+from .calls import EVERY_CALL, why_missing
+from .machine import Machine
+from .script import TRACER, Answer, call, nonce, read, script, step, write
+from .tracer_page import parse_filters, parse_page
+
+pytestmark = pytest.mark.syscall_tracer
+
+DEADLINE_MS = 60000
+STANDING = ("=unlinkat block", "rename allow", "close block")
+SHOWN = ("=unlinkat: BLOCK", "rename: ALLOW", "close: BLOCK")
+MAX_FILTERS = 128
+
+
+@dataclass(frozen=True)
+class Bad:
+    """One bad write: so many times this text, and the errno it deserves."""
+
+    text: bytes
+    expected: int
+    repeat: int = 1
+
+
+def _noise() -> bytes:
+    return bytes(random.Random(1).randrange(256) for _ in range(60))
+
+
+INVAL, NOENT, TOOBIG, NOSPC = errno.EINVAL, errno.ENOENT, errno.E2BIG, errno.ENOSPC
+BAD = {
+    "one word": Bad(b"bogus\n", INVAL),
+    "a name alone": Bad(b"unlink\n", INVAL),
+    "an exact name alone": Bad(b"=unlinkat\n", INVAL),
+    "no such command": Bad(b"unlink frobnicate\n", INVAL),
+    "a word too many": Bad(b"unlink block please\n", INVAL),
+    "a word too many after delete": Bad(b"close delete now\n", INVAL),
+    "command in capitals": Bad(b"unlink BLOCK\n", INVAL),
+    "command and more in one word": Bad(b"unlink block;read block\n", INVAL),
+    "comma for a blank": Bad(b"unlink,block\n", INVAL),
+    "clear and a word": Bad(b"clear everything\n", INVAL),
+    "trace nothing": Bad(b"trace\n", INVAL),
+    "untrace nothing": Bad(b"untrace \t \n", INVAL),
+    "block alone": Bad(b"block\n", INVAL),
+    "no such call": Bad(b"nosuchcall block\n", NOENT),
+    "no such call, exactly": Bad(b"=nosuchcall block\n", NOENT),
+    "no such call, allowed": Bad(b"nosuchcall allow\n", NOENT),
+    "name in capitals": Bad(b"UNLINK block\n", NOENT),
+    "a number for a name": Bad(b"87 block\n", NOENT),
+    "the kernel's own symbol": Bad(b"__x64_sys_unlink block\n", NOENT),
+    "a wild card": Bad(b"=unlink* block\n", NOENT),
+    "a name of 63 characters": Bad(b"u" * 63 + b" block\n", NOENT),
+    "a family with an equals sign": Bad(b"=exec block\n", NOENT),
+    "delete what is not there": Bad(b"unlink delete\n", NOENT),
+    "delete by a member": Bad(b"=rename delete\n", NOENT),
+    "delete by the family": Bad(b"unlinkat delete\n", NOENT),
+    "delete twice": Bad(b"rename delete\nrename delete\n", NOENT),
+    "trace no such call": Bad(b"trace nosuchcall\n", NOENT),
+    "trace one good, one bad": Bad(b"trace sched_yield nosuchcall\n", NOENT),
+    "untrace one good, one bad": Bad(b"untrace read nosuchcall\n", NOENT),
+    "a word of 64 characters": Bad(b"u" * 64 + b" block\n", TOOBIG),
+    "a command of 64 characters": Bad(b"unlink " + b"b" * 64 + b"\n", TOOBIG),
+    "a third word of 2000 characters": Bad(b"trace close " + b"b" * 2000 + b"\n", TOOBIG),
+    "4097 bytes": Bad(b"#" * 4084 + b"\nunlink block", TOOBIG),
+    "1 MiB of letters": Bad(b"A" * 1024, TOOBIG, 1024),
+    "1 MiB of good lines": Bad(b"=unlink block\n##\n" * 64, TOOBIG, 964),
+    "1 MiB of NUL bytes": Bad(b"\0" * 1024, TOOBIG, 1024),
+    "noise": Bad(_noise(), INVAL),
+    "a NUL byte": Bad(b"unlink\0block\n", INVAL),
+    "a NUL byte at the end": Bad(b"unlink block\n\0", INVAL),
+    "a NUL byte in a comment": Bad(b"# \0\nunlink block\n", INVAL),
+    "bytes above 127": Bad(b"\xff\xfe unlink block\n", INVAL),
+    "UTF-8": Bad("únlink block\n".encode(), INVAL),
+    "an escape sequence": Bad(b"\x1b[31munlink block\n", INVAL),
+    "a carriage return": Bad(b"unlink block\r\n", INVAL),
+    "a vertical tab": Bad(b"unlink\x0bblock\n", INVAL),
+    "DEL": Bad(b"unlink block\x7f\n", INVAL),
+    "a bad line first": Bad(b"bogus\nunlink block\nmkdir block\n", INVAL),
+    "a bad line in the middle": Bad(b"unlink block\ntrace sched_yield\nbogus\nmkdir block\n", INVAL),
+    "a bad line last": Bad(b"clear\nuntrace read\nmkdir block\nnosuchcall block\n", NOENT),
+    "a bad line after a comment": Bad(b"# fine\nunlink frobnicate\n", INVAL),
+    "a bad line without an end": Bad(b"clear\nclose", INVAL),
+}
+
+
+def _write(bad: Bad) -> str:
+    return step("write", TRACER, bad.text, bad.repeat)
+
+
+def write_all(machine: Machine) -> dict[str, list[Answer]]:
+    """Make each bad write on standing filters; look at the filters, and at the traced set by calls, after each."""
+    steps: list[str] = [write("clear", "untrace sched_yield", *STANDING)]
+    probes = [nonce(f"probe{i}") for i in range(len(BAD))]
+    for bad, probe in zip(BAD.values(), probes, strict=True):
+        steps += [_write(bad), step("filters"), call("sched_yield,read,unlinkat,close", probe)]
+    half = len(BAD) // 2 * 3 + 1
+    answers = machine.play(*steps[:half], read(TRACER)) + machine.play(*steps[half:], read(TRACER), write("clear"))
+    pages = [answers.pop(half), answers.pop(-2)]
+    rows = [row for page in pages for row in parse_page(page["text"]).rows]
+    made = [[(row.call, row.status) for row in rows if row.comm == probe] for probe in probes]
+    trios = zip(*[iter(answers[1:-1])] * 3, made, strict=True)
+    return {name: [*answer, {"made": calls}] for name, (*answer, calls) in zip(BAD, trios, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def refused(tracer: Machine) -> dict[str, list[Answer]]:
+    """The answers to every bad write of the table."""
+    return write_all(tracer)
+
+
+@pytest.mark.parametrize("what", list(BAD))
+def test_a_bad_write_is_refused_and_changes_nothing(what: str, refused: dict[str, list[Answer]]) -> None:
+    """A write with {what} is refused with the right errno; filters and traced calls stay as they were."""
+    written, shown, _, made = refused[what]
+    name = errno.errorcode.get(written["errno"], "success")
+    assert (written["ret"], name) == (-1, errno.errorcode[BAD[what].expected])
+    assert parse_filters(shown["text"]) == SHOWN
+    assert made["made"] == [("read", "ALLOWED"), ("unlinkat", "BLOCKED"), ("close", "BLOCKED")]
+
+
+@pytest.mark.quick
+def test_bad_writes_are_refused_and_change_nothing(tracer: Machine) -> None:
+    """Bad commands are refused with EINVAL, ENOENT or E2BIG, also in the middle of good ones, and change nothing."""
+    some = ["no such command", "no such call", "a bad line in the middle", "1 MiB of letters", "a NUL byte", "noise"]
+    answers = tracer.play(
+        write("clear", *STANDING), *(_write(BAD[name]) for name in some), step("filters"), write("clear")
+    )
+    assert [answer["errno"] for answer in answers[1:-2]] == [BAD[name].expected for name in some]
+    assert parse_filters(answers[-2]["text"]) == SHOWN
+
+
+@pytest.mark.parametrize(
+    ("what", "quoted"),
+    [
+        ("no such command", "unlink frobnicate"),
+        ("no such call", "nosuchcall block"),
+        ("delete what is not there", "unlink delete"),
+        ("a bad line in the middle", "bogus"),
+        ("4097 bytes", "####"),
+        ("a word of 64 characters", "uuuu"),
+    ],
+)
+def test_the_kernel_log_says_why(what: str, quoted: str, tracer: Machine) -> None:
+    """A write with {what} is answered by one line of the kernel's log that quotes it and says why."""
+    until = step("until", DEADLINE_MS, f'refused "{quoted}', script(_write(BAD[what])))
+    _, answer, _ = tracer.play(write("clear", "=unlinkat block"), until, write("clear"))
+    assert answer["found"], f"the kernel has not named {quoted!r} in {answer['tries']} tries"
+    start, reason = answer["line"].rsplit('": ', 1)
+    assert start.startswith(f'syscall_tracer: refused "{quoted}')
+    assert reason.strip()
+
+
+def test_refusals_are_rate_limited(tracer: Machine) -> None:
+    """Two thousand bad writes do not flood the kernel's log."""
+    bad = _write(BAD["one word"])
+    (start,) = tracer.play(step("kmsg", 1 << 40))
+    *_, kmsg = tracer.play(*[bad] * 2000, step("kmsg", start["last"]))
+    lines = [line for line in kmsg["records"] if 'refused "bogus"' in line]
+    assert len(lines) <= 400
+
+
+def test_a_bad_address_is_refused(tracer: Machine) -> None:
+    """A write from memory that is not there fails with EFAULT and changes nothing."""
+    _, written, shown, _ = tracer.play(
+        write("clear", *STANDING), step("write", TRACER, null=1), step("filters"), write("clear")
+    )
+    assert (written["ret"], written["errno"]) == (-1, errno.EFAULT)
+    assert parse_filters(shown["text"]) == SHOWN
+
+
+def distinct_filters(machine: Machine) -> list[str]:
+    """Return more different filters than there may be, most of them on calls that are traced anyway."""
+    calls = [name for name in EVERY_CALL if not why_missing(machine, name)]
+    calls += ["sched_yield", "getpgid", "getsid", "getppid", "getpgrp", "capget", "capset", "sethostname", "setns"]
+    calls += ["setdomainname", "acct", "quotactl", "reboot", "swapon", "swapoff", "pivot_root", "personality", "umask"]
+    return [f"{mark}{name} {verb}" for verb in ("block", "allow") for name in calls for mark in ("=", "")]
+
+
+def test_more_than_128_filters_are_refused(tracer: Machine) -> None:
+    """128 filters fit; one more is refused with ENOSPC, alone or in a transaction, which then has no effect at all."""
+    filters = distinct_filters(tracer)
+    full, more = filters[:MAX_FILTERS], filters[MAX_FILTERS:]
+    names = sorted({line.split()[0].lstrip("=") for line in filters} - {*EVERY_CALL})
+    answers = tracer.play(
+        write("clear", *full[: MAX_FILTERS // 2]), write(*full[MAX_FILTERS // 2 :]), step("filters"),
+        write(more[0]), write(full[0]), step("filters"),
+        write("close delete", *more[:2]), step("filters"),
+        write("clear", *full, more[0]), step("filters"),
+        write("clear"), write("untrace " + " ".join(names)),
+    )  # fmt: skip
+    assert [answers[i]["errno"] for i in (0, 1, 3, 4, 6, 8)] == [0, 0, NOSPC, 0, NOSPC, NOSPC]
+    shown = [parse_filters(answers[i]["text"]) for i in (2, 5, 7, 9)]
+    assert len(shown[0]) == MAX_FILTERS
+    assert shown == [shown[0]] * 4

@@ -1,0 +1,180 @@
+"""A strict reader of /proc/syscall_tracer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+TITLE = ["System Call Tracer Log", "======================"]
+HEADER = "Syscall    PID        Timestamp       Status     TID        UID        CPU  COMM"
+RULE = "--------------------------------------------------------"
+ROW = "%-10s %-10d %-15d %-10s %-10d %-10d %-4d %s"
+COUNTERS = ("Total entries", "Overwritten", "Dropped", "Missed")
+
+
+class Malformed(AssertionError):
+    """A file under /proc does not have the form that the contract gives it."""
+
+    def __init__(self, what: str, line: str | None) -> None:
+        super().__init__(f"{what}: {'the page ends here' if line is None else repr(line)}")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recorded call."""
+
+    call: str
+    pid: int
+    timestamp: int
+    status: str
+    tid: int
+    uid: int
+    cpu: int
+    comm: str
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a filter said so."""
+        return self.status == "BLOCKED"
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole page."""
+
+    rows: tuple[Row, ...]
+    counters: dict[str, int]
+    filters: tuple[str, ...]
+
+    def of(self, comm: str) -> list[Row]:
+        """Return the calls of one process, by its (escaped) name."""
+        return [row for row in self.rows if row.comm == comm]
+
+    @property
+    def total(self) -> int:
+        """`Total entries`, which `parse` has compared with the rows."""
+        return self.counters["Total entries"]
+
+    @property
+    def overwritten(self) -> int:
+        """`Overwritten`."""
+        return self.counters["Overwritten"]
+
+
+def escape(raw: bytes) -> str:
+    r"""Write a name the way the modules do: every byte outside `!`..`~`, and the backslash, as `\ooo`."""
+    return "".join(chr(b) if 0x21 <= b <= 0x7E and b != 0x5C else f"\\{b:03o}" for b in raw)
+
+
+def is_escaped(word: str) -> bool:
+    """Whether a word holds no byte that should have been escaped."""
+    return re.fullmatch(r"(?:[!-\[\]-~]|\\[0-3][0-7]{2})*", word) is not None
+
+
+def parse_row(line: str) -> Row:
+    """Read one row, byte for byte in the format of the contract; columns may follow on the right."""
+    words = line.split()
+    if len(words) < 7:
+        raise Malformed("a row with too few columns", line)
+    try:
+        numbers = [int(words[i]) for i in (1, 2, 4, 5, 6)]
+    except ValueError:
+        raise Malformed("a row with a column that is no number", line) from None
+    comm = words[7] if len(words) > 7 else ""
+    pid, timestamp, tid, uid, cpu = numbers
+    row = Row(words[0], pid, timestamp, words[3], tid, uid, cpu, comm)
+    expected = ROW % (row.call, pid, timestamp, row.status, tid, uid, cpu, comm)
+    if line != expected and not line.startswith(expected + " "):
+        raise Malformed(f"a row that is not of the format {ROW!r}", line)
+    if row.status not in ("ALLOWED", "BLOCKED") or not is_escaped(comm):
+        raise Malformed("a row with a bad status or command", line)
+    return row
+
+
+class Lines:
+    """The lines of a page, taken one by one."""
+
+    def __init__(self, text: str) -> None:
+        if not text.endswith("\n"):
+            raise Malformed("the last line has no end", text[-200:])
+        self._lines = text[:-1].split("\n")
+        self._at = 0
+
+    def peek(self) -> str | None:
+        """Return the next line and leave it there; None at the end."""
+        return self._lines[self._at] if self._at < len(self._lines) else None
+
+    def next(self, what: str) -> str:
+        """Return the next line, which is expected to be `what`."""
+        line = self.peek()
+        if line is None:
+            raise Malformed(f"{what} is missing", None)
+        self._at += 1
+        return line
+
+    def expect(self, wanted: str) -> None:
+        """Take the next line, which has to be exactly this."""
+        line = self.next(repr(wanted))
+        if line != wanted:
+            raise Malformed(f"{wanted!r} was expected", line)
+
+    def end(self) -> None:
+        """Nothing may be left."""
+        if self.peek() is not None:
+            raise Malformed("the page should have ended", self.peek())
+
+
+def _parse_counters(lines: Lines) -> dict[str, int]:
+    counters: dict[str, int] = {}
+    while lines.peek():
+        line = lines.next("a counter")
+        match = re.fullmatch(r"([A-Z][A-Za-z ]*): (\d+)", line)
+        if not match or match[1] in counters:
+            raise Malformed("a counter was expected", line)
+        counters[match[1]] = int(match[2])
+    known = [name for name in counters if name in COUNTERS]
+    if known != list(COUNTERS):
+        raise Malformed(f"the counters should be {COUNTERS}", str(known))
+    return counters
+
+
+def _parse_filters(lines: Lines) -> tuple[str, ...]:
+    lines.expect("")
+    lines.expect("Active Filters:")
+    lines.expect("===============")
+    filters: list[str] = []
+    while (line := lines.peek()) is not None:
+        filters.append(lines.next("a filter"))
+        if line != "No filters active" and not re.fullmatch(r"=?[a-z0-9_]+: (BLOCK|ALLOW)( .+)?", line):
+            raise Malformed("a filter was expected", line)
+    if not filters or ("No filters active" in filters and len(filters) > 1):
+        raise Malformed("filters, or else `No filters active`, were expected", str(filters))
+    return () if filters == ["No filters active"] else tuple(filters)
+
+
+def parse_filters(text: str) -> tuple[str, ...]:
+    """Read the last section alone, as the helper's step `filters` returns it."""
+    return _parse_filters(Lines("\n" + text))
+
+
+def parse_page(text: str) -> Page:
+    """Read the whole page.
+
+    Raises:
+        Malformed: some line is not what the contract says; the message shows it.
+    """
+    lines = Lines(text)
+    for wanted in TITLE:
+        lines.expect(wanted)
+    if not (header := lines.next("the header")).startswith(HEADER):
+        raise Malformed("the header was expected", header)
+    lines.expect(RULE)
+    rows = []
+    while lines.peek():
+        rows.append(parse_row(lines.next("a row")))
+    lines.expect("")
+    counters = _parse_counters(lines)
+    page = Page(tuple(rows), counters, _parse_filters(lines))
+    if page.total != len(rows):
+        raise Malformed(f"there are {len(rows)} rows", f"Total entries: {page.total}")
+    return page

@@ -6,22 +6,78 @@
 #include <linux/math64.h>
 #include <linux/sched/cputime.h>
 #include <linux/sched/signal.h>
+#include <linux/string.h>
 #include <linux/time64.h>
 
 #include "lister.h"
 
+/**
+ * tl_blanks() - print blanks, any number of them
+ * @m: the open file
+ * @count: how many; seq_printf() takes fewer only, and takes longer
+ *
+ * Context: Any.
+ */
+void tl_blanks(struct seq_file *m, size_t count)
+{
+	char *to;
+
+	if (seq_get_buf(m, &to) < count) {
+		seq_commit(m, -1);
+		return;
+	}
+	memset(to, ' ', count);
+	seq_commit(m, count);
+}
+
+/* Blanks after what was put at @from, up to @width columns. */
+static void pad(struct seq_file *m, size_t from, size_t width)
+{
+	size_t length = m->count - from;
+
+	if (length < width)
+		tl_blanks(m, width - length);
+}
+
+static void put_number(struct seq_file *m, const char *delimiter,
+		       unsigned long number, size_t width)
+{
+	size_t from = m->count;
+
+	seq_put_decimal_ull(m, delimiter, number);
+	pad(m, from, width);
+}
+
+static void put_text(struct seq_file *m, const char *delimiter,
+		     const char *text, size_t width)
+{
+	size_t from = m->count;
+
+	seq_puts(m, delimiter);
+	seq_puts(m, text);
+	pad(m, from, width);
+}
+
+/*
+ * "%-8d %-8d %-20s %-12s %-10lu %-10lu %-8d %-8u %-8u\n", without seq_printf(),
+ * which makes a long list take a quarter longer at least.
+ */
 static void list_row(struct seq_file *m, struct tl_cursor *cursor)
 {
 	struct user_namespace *user_ns = seq_user_ns(m);
 	struct tl_task t;
 
 	tl_task_read(&t, cursor->task, cursor->ns);
-	seq_printf(m,
-		   "%-8d %-8d %-20s %-12s %-10lu %-10lu %-8d %-8u %-8u\n",
-		   cursor->pid, t.ppid, t.command, tl_state_name(t.state),
-		   tl_kb(t.vm), tl_kb(t.rss), t.threads,
-		   from_kuid_munged(user_ns, t.uid),
-		   from_kgid_munged(user_ns, t.gid));
+	put_number(m, "", cursor->pid, 8);
+	put_number(m, " ", t.ppid, 1 + 8);
+	put_text(m, " ", t.command, 1 + 20);
+	put_text(m, " ", tl_state_name(t.state), 1 + 12);
+	put_number(m, " ", tl_kb(t.vm), 1 + 10);
+	put_number(m, " ", tl_kb(t.rss), 1 + 10);
+	put_number(m, " ", t.threads, 1 + 8);
+	put_number(m, " ", from_kuid_munged(user_ns, t.uid), 1 + 8);
+	put_number(m, " ", from_kgid_munged(user_ns, t.gid), 1 + 8);
+	seq_putc(m, '\n');
 }
 
 static int list_show(struct seq_file *m, void *v)

@@ -138,6 +138,9 @@ void tl_task_memory(struct task_struct *task, unsigned long *vm,
 void tl_task_read(struct tl_task *t, struct task_struct *task,
 		  struct pid_namespace *ns);
 
+/* list.c */
+void tl_blanks(struct seq_file *m, size_t count);
+
 /* list.c, stats.c, tree.c */
 extern const struct proc_ops tl_list_ops;
 extern const struct proc_ops tl_detail_ops;

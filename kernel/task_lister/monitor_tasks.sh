@@ -64,7 +64,7 @@ check_options() {
 		die 2 "-n: not a time: $interval"
 	[[ $count =~ ^[0-9]+$ ]] || die 2 "-c: not a number: $count"
 	[[ $top =~ ^[0-9]+$ ]] || die 2 "-t: not a number: $top"
-	echo | grep -qE -e "$pattern"
+	echo | grep -qE -e "$pattern" 2>/dev/null
 	[ $? -ne 2 ] || die 2 "-s: not a regular expression: $pattern"
 }
 
@@ -121,9 +121,9 @@ page() {
 		found=$all
 		printf '\nLargest in memory:\n'
 	fi
+	[ -n "$found" ] || return 1
 	header
 	sort -k6,6nr -k1,1n <<<"$found" | head -n "$top" | sed 's/^/  /'
-	[ -z "$pattern" ] || [ -n "$found" ] || return 1
 }
 
 on_terminal() {

@@ -59,8 +59,16 @@ within() {
 	done
 }
 
+# Waited for, or the shell would tell of their end.
+end() {
+	{
+		kill -KILL "$@"
+		wait "$@"
+	} 2>/dev/null
+}
+
 clean_up() {
-	[ ${#children[@]} -eq 0 ] || kill -KILL "${children[@]}" 2>/dev/null
+	[ ${#children[@]} -eq 0 ] || end "${children[@]}"
 	rm -rf "$work"
 }
 
@@ -75,6 +83,10 @@ column() {
 
 has_state() {
 	[ "$(column "$1" 4)" = "$2" ]
+}
+
+has_command() {
+	[ "$(column "$1" 3)" = "$2" ]
 }
 
 rows() {
@@ -163,42 +175,38 @@ test_states() {
 	pid=$!
 	children+=("$pid")
 	check 'state RUNNING' within 10 has_state "$pid" RUNNING
-	kill -KILL "$pid"
+	end "$pid"
 	test_zombie
 }
 
 # A child that its parent, once it has become sleep, never waits for.
 test_zombie() {
-	local pid
+	local parent pid
 	(
-		: &
+		sleep 1000 &
 		echo $! >"$work/zombie"
 		exec sleep 1000
 	) &
-	children+=($!)
-	within 10 test -s "$work/zombie"
+	parent=$!
+	children+=("$parent")
+	within 10 has_command "$parent" sleep
 	pid=$(<"$work/zombie")
+	kill -KILL "$pid"
 	check 'state ZOMBIE' within 10 has_state "$pid" ZOMBIE
 	same 'a zombie has no memory and one thread' '0 0 1' \
 		"$(row "$pid" | awk '{ print $5, $6, $7 }')"
 }
 
-# named NAME: a new child of this name; its PID is in $named.
+# named NAME: a new child of this name, that of its file; its PID is in $named.
 named() {
-	bash -c 'printf %s "$1" >"/proc/$$/comm"; read -r _' - "$1" \
-		<"$work/never" &
+	ln -s "$(command -v sleep)" "$work/$1"
+	"$work/$1" 1000 &
 	named=$!
 	children+=("$named")
 }
 
-has_command() {
-	[ "$(column "$1" 3)" = "$2" ]
-}
-
 test_names() {
 	local named expected
-	mkfifo "$work/never"
-	exec 3<>"$work/never"
 	named $'a b\t\\'
 	expected='a\040b\011\134'
 	check "name $expected" within 10 has_command "$named" "$expected"
@@ -209,7 +217,7 @@ test_names() {
 		grep -qF "$expected($named)" "$tree"
 	check "name $expected in detail" \
 		grep -qF "  Command: $expected" "$detail"
-	named $'\u00e9'
+	named $'\303\251'
 	expected='\303\251'
 	check "name $expected" within 10 has_command "$named" "$expected"
 }
@@ -234,7 +242,7 @@ test_detail() {
 	keys+='|Involuntary Switches|Scheduling Policy'
 	same 'detail: title' "$edge DETAILED TASK INFORMATION $edge" \
 		"$(head -n 1 "$detail")"
-	sed -n "/^PID: $\$\$/,/^\$/p" "$detail" >"$work/block"
+	sed -n "/^PID: $$\$/,/^\$/p" "$detail" >"$work/block"
 	same 'detail: sixteen lines of this shell' 16 \
 		"$(grep -cE "^  ($keys): " "$work/block")"
 	check 'detail: parent' grep -qx "  Parent PID: $PPID" "$work/block"

@@ -295,19 +295,6 @@ static void tree_stop(struct seq_file *m, void *v)
 {
 }
 
-/* Blanks by themselves: a deep tree needs more than a field can be wide. */
-static void indent(struct seq_file *m, size_t width)
-{
-	char *to;
-
-	if (seq_get_buf(m, &to) < width) {
-		seq_commit(m, -1);
-		return;
-	}
-	memset(to, ' ', width);
-	seq_commit(m, width);
-}
-
 static int tree_show(struct seq_file *m, void *v)
 {
 	struct tree *tree = m->private;
@@ -321,7 +308,7 @@ static int tree_show(struct seq_file *m, void *v)
 		seq_printf(m, "Total processes listed: %u\n", tree->count);
 	} else {
 		tl_escape(command, node->comm);
-		indent(m, 2 * (size_t)node->depth);
+		tl_blanks(m, 2 * (size_t)node->depth);
 		seq_printf(m, "%s(%d)\n", command, node->nr);
 	}
 	return 0;

@@ -11,6 +11,8 @@ count=0
 only_call=
 only_pid=
 rows=15
+screen=
+terminal=
 
 usage() {
 	cat <<-USAGE
@@ -27,6 +29,7 @@ usage() {
 }
 
 die() {
+	leave_screen
 	echo "${0##*/}: $2" >&2
 	exit "$1"
 }
@@ -106,13 +109,19 @@ on_terminal() {
 	[ -t 1 ] && [ -n "${TERM:-}" ] && [ "$TERM" != dumb ]
 }
 
-# The alternate screen, without a cursor; and back.
+# The alternate screen, without a cursor; and back, before the last words.
 enter_screen() {
-	on_terminal && printf '\033[?1049h\033[?25l'
+	on_terminal || return
+	[ -t 0 ] && terminal=$(stty -g)
+	screen=alternate
+	printf '\033[?1049h\033[?25l'
 }
 
 leave_screen() {
-	on_terminal && printf '\033[?25h\033[?1049l'
+	[ -n "$screen" ] || return
+	screen=
+	printf '\033[?25h\033[?1049l'
+	[ -z "$terminal" ] || stty "$terminal"
 }
 
 # Clears what is left of each line and of the screen instead of all of it first:

@@ -21,7 +21,6 @@ from kmodlab.guest import Guest
 from kmodlab.process import say
 
 GUEST = "lab"
-PLAYBOOKS = ("deploy.yml", "playbooks/workload.yml", "playbooks/verify.yml")
 
 #: what the summary shows of the guest: a title, and the command whose output it is
 EXCERPTS = (
@@ -76,20 +75,39 @@ def _check(case: ElementTree.Element) -> Check:
     return Check(sentence, "PASS")
 
 
-def _ansible(report: Path, selection: str) -> int:
-    """Run the playbooks on the guest in one go, showing what they do; return ansible-playbook's exit status."""
+def _play(*arguments: str) -> int:
+    """Run playbooks on the guest, showing what they do; return ansible-playbook's exit status."""
     binary = Path(sys.executable).with_name("ansible-playbook")
     path = f"{binary.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    command = [str(binary), "--limit", GUEST, *PLAYBOOKS]
-    extra = {"verify_markers": selection, "verify_arguments": [f"--junitxml={report}"]}
-    command += ["--extra-vars", json.dumps(extra)]
+    command = [str(binary), "--limit", GUEST, *arguments]
     return subprocess.run(command, cwd=paths.project_dir(), env={**os.environ, "PATH": path}, check=False).returncode
 
 
-def _show_excerpts(guest: Guest, console: Console) -> None:
-    for title, command in EXCERPTS:
+def _require(status: int, what: str) -> None:
+    if status:
+        raise LabError(
+            what,
+            exit_code=status,
+            hint=f"the task that failed is above; `kmodlab guest ssh {GUEST}` looks around, `make lab` tries again",
+        )
+
+
+def _verify(selection: str) -> tuple[int, list[Check]]:
+    with tempfile.TemporaryDirectory(prefix="kmodlab-") as temporary:
+        report = Path(temporary) / "contract.xml"
+        extra = {"verify_markers": selection, "verify_arguments": [f"--junitxml={report}"]}
+        status = _play("playbooks/verify.yml", "--extra-vars", json.dumps(extra))
+        return status, read_checks(report)
+
+
+def _excerpts(guest: Guest) -> list[tuple[str, str]]:
+    return [(title, guest.execute(command).stdout.rstrip()) for title, command in EXCERPTS]
+
+
+def _show_excerpts(excerpts: list[tuple[str, str]], console: Console) -> None:
+    for title, text in excerpts:
         console.rule(Text(title), align="left")
-        console.print(Text(guest.execute(command).stdout.rstrip()), soft_wrap=True)
+        console.print(Text(text), soft_wrap=True)
 
 
 def _show_checks(checks: list[Check], console: Console) -> None:
@@ -121,18 +139,12 @@ def run_lab(*, image: str, memory: int, cpus: int, selection: str = "quick") -> 
     guest = Guest(GUEST)
     if not guest.up(image=image, memory=memory, cpus=cpus):
         say(f"guest {GUEST}: already up")
-    with tempfile.TemporaryDirectory(prefix="kmodlab-") as temporary:
-        report = Path(temporary) / "contract.xml"
-        status = _ansible(report, selection)
-        if status and not report.exists():
-            raise LabError(
-                "the playbooks failed before the modules could be verified",
-                exit_code=status,
-                hint=f"the task that failed is above; `kmodlab guest ssh {GUEST}` looks around, `make lab` tries again",
-            )
-        checks = read_checks(report)
+    _require(_play("deploy.yml", "playbooks/workload.yml"), "deploying the modules failed")
+    # Before the checks, which fill the log with calls of their own.
+    excerpts = _excerpts(guest)
+    status, checks = _verify(selection)
     console = Console(highlight=False)
-    _show_excerpts(guest, console)
+    _show_excerpts(excerpts, console)
     _show_checks(checks, console)
     return _show_verdict(guest, checks, status, console, time.monotonic() - started)
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from rich.table import Table
 from kmodlab import __version__, doctor
 from kmodlab.errors import KmodlabError, LabError, UsageError
 from kmodlab.guest import Guest, buildroot, list_guests, snapshot
+from kmodlab.guest.buildroot import BuildRoot
 from kmodlab.guest.image import build_image, is_current, list_images
 from kmodlab.guest.release import RELEASES
 from kmodlab.lab import run_lab
@@ -105,10 +107,27 @@ def guest_exec(
     name: Name,
     words: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="Command and arguments.")],
 ) -> None:
-    """Run a command in a guest, with this terminal's input and output; exit with its status. One word is given to a shell."""
+    """Run a command in a guest on this terminal, and exit with its status. One word alone is given to a shell."""
     # ssh joins its words with blanks for the guest's shell: one word is a shell command, several are a program's.
     command = words[0] if len(words) == 1 else shlex.join(words)
     raise typer.Exit(subprocess.run(Guest(name).ssh_command(command), check=False).returncode)
+
+
+@guest_app.command("build")
+def guest_build(
+    name: Name,
+    module: Annotated[Path, typer.Argument(help="The module's directory; ../compat is taken along.", exists=True)],
+) -> None:
+    """Build a module for a guest natively, with the compiler and headers of the guest's image; print the .ko's path."""
+    guest = Guest(name)
+    running = guest.succeed("uname -r").strip()
+    root = BuildRoot.of_image(guest.image)
+    if running != root.kernel:
+        raise UsageError(
+            f"the guest {name} runs {running}, its image has the headers of {root.kernel}",
+            hint="build inside the guest: there the headers follow the running kernel",
+        )
+    print(root.make(module.resolve(), f"-j{os.cpu_count()}"))
 
 
 @guest_app.command("console")

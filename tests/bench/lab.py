@@ -139,7 +139,7 @@ def write(measures: list[Measure]) -> None:
     text = (
         "# Benchmarks\n\n"
         "<!-- Written by tests/bench/lab.py; `make bench` writes it again. -->\n\n"
-        f"Measured on {about['date']}: {about['processor']}, {about['qemu']}, guests on the accelerator that works there.\n"
+        f"Measured on {about['date']}: {about['processor']}, {about['qemu']}, on the accelerator that works there.\n"
         "Wall-clock times of whole commands, interpreter start included. The aims are for two cores without hardware\n"
         "virtualization and with downloads at hand.\n\n"
     )

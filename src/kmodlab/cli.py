@@ -127,7 +127,8 @@ def guest_build(
             f"the guest {name} runs {running}, its image has the headers of {root.kernel}",
             hint="build inside the guest: there the headers follow the running kernel",
         )
-    print(root.make(module.resolve(), f"-j{os.cpu_count()}"))
+    module = module.resolve()
+    print(root.make(module, f"-j{os.cpu_count()}", output=guest.directory / "build" / module.name))
 
 
 @guest_app.command("console")

@@ -61,33 +61,34 @@ class BuildRoot:
                 _unpack(image, directory)
         return cls(directory, image.kernel_version)
 
-    def make(self, module: Path, *arguments: str) -> Path:
-        """Build a module with its own Makefile, and return the .ko, which is put beside its sources.
-
-        What make printed is in `build.log` beside it.
+    def make(self, module: Path, *arguments: str, output: Path | None = None) -> Path:
+        """Build a module with its own Makefile, and return the .ko.
 
         Args:
             module: a module's directory; `../compat` is taken along.
             arguments: further arguments for make, `W=1` for instance.
+            output: where the .ko and `build.log`, what make printed, are put; by default beside the sources.
 
         Raises:
             LabError: make failed; its last lines are the error's output.
         """
+        output = output or module
+        output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="", dir=self.directory / "build") as temporary:
             work = Path(temporary)
             for source in (module, module.parent / "compat"):
                 shutil.copytree(source, work / source.name, ignore=shutil.ignore_patterns("*.o", "*.ko", ".*.cmd"))
             kdir = f"/lib/modules/{self.kernel}/build"
             inside = f"/build/{work.name}/{module.name}"
-            status = self._run(["make", "-C", inside, f"KDIR={kdir}", *arguments], module / "build.log")
+            status = self._run(["make", "-C", inside, f"KDIR={kdir}", *arguments], output / "build.log")
             if status:
                 raise LabError(
                     f"building {module.name} for {self.kernel} failed",
                     exit_code=status,
-                    log=module / "build.log",
-                    output=tail(module / "build.log", 30),
+                    log=output / "build.log",
+                    output=tail(output / "build.log", 30),
                 )
-            return Path(shutil.copy(work / module.name / f"{module.name}.ko", module))
+            return Path(shutil.copy(work / module.name / f"{module.name}.ko", output))
 
     def _run(self, argv: list[str], log: Path) -> int:
         # In a chroot "/" is no mount point, and its propagation cannot be changed: then there is no need to.

@@ -9,10 +9,11 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 from kmodlab.errors import LabError
 
@@ -70,31 +71,71 @@ def run(
     command = shlex.join(words)
     full_env = {**os.environ, **env} if env else None
     try:
-        with contextlib.ExitStack() as stack:
-            sink = stack.enter_context(log.open("ab")) if log else subprocess.PIPE
-            process = stack.enter_context(
-                subprocess.Popen(words, stdin=subprocess.PIPE, stdout=sink, stderr=sink, env=full_env, process_group=0)
-            )
-            out, err = _communicate(process, stdin or b"")
+        with log.open("ab") if log else contextlib.nullcontext(subprocess.PIPE) as sink:
+            status, out, err = finish(words, stdin=stdin or b"", sink=sink, env=full_env)
     except FileNotFoundError as error:
         raise LabError(
             f"{argv[0]} is not installed", command=command, hint="run `kmodlab doctor`: it names the package"
         ) from error
     except PermissionError as error:
         raise LabError(f"{argv[0]} cannot be run: {error.strerror}", command=command, hint=hint) from error
-    if process.returncode:
+    if status:
         output = tail(log) if log else (err or out).decode(errors="replace")[-2000:]
         message = what or f"{Path(str(argv[0])).name} failed"
-        raise LabError(message, command=command, exit_code=process.returncode, log=log, output=output, hint=hint)
-    return out or b""
+        raise LabError(message, command=command, exit_code=status, log=log, output=output, hint=hint)
+    return out
 
 
-def _communicate(process: subprocess.Popen[bytes], stdin: bytes) -> tuple[bytes, bytes]:
+def finish(
+    words: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    sink: int | IO[bytes] = subprocess.PIPE,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> tuple[int, bytes, bytes]:
+    """Run a program as the leader of a process group; when interrupted, end the whole group before going on.
+
+    Args:
+        words: program and arguments.
+        stdin: bytes to feed.
+        sink: where both output streams go; by default they are returned.
+        env: all its environment variables; by default those of this process.
+        cwd: the directory to run it in.
+
+    Returns:
+        Exit status, standard output, standard error.
+    """
+    process: subprocess.Popen[bytes] | None = None
     try:
-        return process.communicate(stdin)
+        with _signals_put_off():
+            process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=sink, stderr=sink, env=env, cwd=cwd, process_group=0
+            )
+        out, err = process.communicate(stdin)
     except BaseException:
-        end_group(process)
+        if process:
+            end_group(process)
         raise
+    return process.returncode, out or b"", err or b""
+
+
+@contextlib.contextmanager
+def _signals_put_off() -> Iterator[None]:
+    """Let signals that end this process wait: one that came while a program starts would leave it to itself."""
+    pending: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    mine = [number for number, handler in handlers.items() if callable(handler)]
+    for number in mine:
+        signal.signal(number, lambda number, _: pending.append(number))
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, handlers[number])
+        for late in pending:
+            signal.raise_signal(late)
 
 
 def end_group(process: subprocess.Popen[bytes], seconds: float = 10) -> None:

@@ -174,10 +174,12 @@ def test_a_machine_that_does_not_start(
     assert error.hint is None if hint is None else (error.hint or "").startswith(hint)
 
 
-def test_a_machine_starts_in_its_directory_and_a_session_of_its_own(directory: Path, fake_program: FakeProgram) -> None:
-    fake_program("qemu", 'pwd >where; ps -o sid= -p $$ >session; cat >input; echo "a word" >&2')
+def test_a_machine_starts_in_its_directory_and_out_of_reach_of_the_terminal(
+    directory: Path, fake_program: FakeProgram
+) -> None:
+    fake_program("qemu", 'pwd >where; ps -o pgid= -p $$ >group; cat >input; echo "a word" >&2')
     machine.start(directory, ["qemu"])
     assert (directory / "where").read_text() == f"{directory}\n"
-    assert int((directory / "session").read_text()) != os.getsid(0)
+    assert int((directory / "group").read_text()) != os.getpgrp()
     assert (directory / "input").read_text() == ""
     assert (directory / "qemu.log").read_text() == "a word\n"

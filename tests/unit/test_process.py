@@ -100,6 +100,27 @@ def test_an_interrupted_program_takes_its_children_with_it(
     assert not _alive(child)
 
 
+INTERRUPTED_AT_START = """
+import os, signal, subprocess, sys, time
+from kmodlab import process
+class Popen(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        while not os.path.exists("child"):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+subprocess.Popen = Popen
+process.run(["sh", "-c", "sleep 300 & echo $! >child.tmp; mv child.tmp child; wait"])
+"""
+
+
+def test_an_interruption_while_a_program_starts_is_put_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_AT_START], capture_output=True, check=False)
+    assert b"KeyboardInterrupt" in done.stderr
+    assert not _alive(int(_appears(tmp_path / "child").read_text()))
+
+
 def _appears(path: Path) -> Path:
     deadline = Deadline(60)
     while not path.exists():

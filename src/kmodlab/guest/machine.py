@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from kmodlab.errors import LabError
 from kmodlab.guest import qmp, ssh
 from kmodlab.guest.accelerator import qemu_binary
 from kmodlab.guest.image import Image
-from kmodlab.process import Deadline, tail
+from kmodlab.process import Deadline, finish, tail
 
 #: loglevel=4 keeps a chatty module from slowing the emulated serial line; oopses and lockups are above it.
 #: The TSC is steady under QEMU, and the kernel's doubt of it would leave the slow HPET as clock.
@@ -92,23 +91,15 @@ def command(name: str, image: Image, hardware: Hardware, *, port: int = 0, loadv
 
 
 def start(directory: Path, argv: list[str]) -> None:
-    """Start QEMU in a directory; it goes on in the background, in a session of its own.
+    """Start QEMU in a directory; it makes itself a daemon, and gives up where this is interrupted before that.
 
     Raises:
         LabError: QEMU refused to start; its own words are the error's last output.
     """
     log = directory / "qemu.log"
     with log.open("ab") as sink:
-        done = subprocess.run(
-            argv,
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-            start_new_session=True,
-            check=False,
-        )
-    if done.returncode:
+        status, _, _ = finish(argv, cwd=directory, sink=sink)
+    if status:
         words = tail(log, 5)
         hint = None
         if "hostfwd" in words or "forwarding" in words:
@@ -118,7 +109,7 @@ def start(directory: Path, argv: list[str]) -> None:
         raise LabError(
             "QEMU did not start",
             command=" ".join(argv),
-            exit_code=done.returncode,
+            exit_code=status,
             output=words,
             log=log,
             hint=hint,

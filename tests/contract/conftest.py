@@ -38,14 +38,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Leave nothing on the machines."""
-    if session.config.getoption("--keep-helper"):
-        return
+    """Listen to the kernels a last time, and leave nothing on the machines."""
     for machine in session.config.stash[_machines].values():
         try:
-            machine.remove_helper()
-        except (HelperError, RuntimeError) as error:
-            print(f"could not remove the helper: {error}")
+            machine.play()
+            if bad := machine.take_trouble():
+                print("\n".join(["", "the kernel complained after the last test:", *bad]))
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            if not session.config.getoption("--keep-helper"):
+                machine.remove_helper()
+        except (HelperError, RuntimeError, AssertionError) as error:
+            print(f"\nthe machine could not be left in order: {error}")
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -66,15 +70,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="module")
-def machine(host: Host, request: pytest.FixtureRequest) -> Iterator[Machine]:
+def machine(host: Host, request: pytest.FixtureRequest) -> Machine:
     """The host under test; the helper is compiled there once a session."""
     machines = request.config.stash[_machines]
     key = host.backend.get_pytest_id()
     if key not in machines:
         machines[key] = Machine(host)
-    yield machines[key]
-    machines[key].play()
-    assert not (bad := machines[key].take_trouble()), "\n".join(["the kernel complained:", *bad])
+    return machines[key]
 
 
 @pytest.fixture(autouse=True)
@@ -90,13 +92,13 @@ def _kernel_log_guard(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def tracer(machine: Machine) -> Iterator[Machine]:
     """The machine with no filter set; those that were found are put back afterwards."""
-    (found,) = machine.play(read(TRACER))
+    found, cleared = machine.play(read(TRACER), write("clear"))
     assert found["errno"] == 0, f"{TRACER} cannot be read: errno {found['errno']}"
     filters = parse_page(found["text"]).filters
-    machine.play(write("clear"))
+    assert cleared["errno"] == 0, f"{TRACER} cannot be cleared: errno {cleared['errno']}"
     yield machine
-    machine.play(write("clear", *map(as_command, filters)))
-    assert parse_filters(machine.play(step("filters"))[0]["text"]) == filters, "the filters could not be put back"
+    _, shown = machine.play(write("clear", *map(as_command, filters)), step("filters"))
+    assert parse_filters(shown["text"]) == filters, "the filters could not be put back"
 
 
 def as_command(filter_line: str) -> str:

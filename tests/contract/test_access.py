@@ -78,7 +78,7 @@ def test_root_cannot_write_the_task_files(machine: Machine) -> None:
 
 @pytest.mark.task_lister
 def test_hidepid_hides_the_lists(machine: Machine) -> None:
-    """Where procfs is mounted with hidepid=, opening a task file fails with EPERM, but not for root and the mount's group."""
+    """Where procfs has hidepid=, opening a task file fails with EPERM, but not for root and the mount's group."""
     own = "mount --make-rprivate / && mount -t proc -o hidepid=2,gid=4321 proc /proc"
     one = "setpriv --reuid={0} --regid={1} --clear-groups head -c 99 {2} 2>&1 || true"
     tests = "; ".join(

@@ -20,7 +20,7 @@ def check_workers(answer: Answer) -> None:
 
 @pytest.mark.syscall_tracer
 def test_concurrent_readers_and_writers_of_the_tracer(tracer: Machine) -> None:
-    """Pages read while filters change and calls are made have no torn row, go forward in time, and show no half transaction."""
+    """Pages read while filters change and calls are made: no torn row, no step back in time, no half transaction."""
     answer, page, _ = tracer.play(step("stress", "tracer", MILLISECONDS), read(TRACER), write("clear"))
     check_workers(answer)
     assert parse_page(page["text"]).filters == ()

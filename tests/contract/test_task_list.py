@@ -44,7 +44,7 @@ def about_equal(shown_kb: int, *measured_kb: int) -> bool:
 
 @pytest.mark.quick
 def test_every_process_is_listed_once_as_proc_shows_it(zoo: Zoo) -> None:
-    """task_lister shows every process that /proc shows, once, with the same PID, parent, name, threads, user and group."""
+    """task_lister shows every process that /proc shows, once: same PID, parent, name, threads, user, group."""
     for picture in zoo.pictures:
         rows, steady = picture.listed.by_pid(), picture.steady()
         assert len(rows) == len(picture.listed.tasks)
@@ -64,7 +64,7 @@ def test_nothing_is_listed_that_proc_does_not_have(zoo: Zoo) -> None:
 
 
 def test_states_agree(zoo: Zoo) -> None:
-    """The state of every process is that of /proc/PID/stat (in one of three pictures: a state may change in between)."""
+    """The state of every process is that of /proc/PID/stat (in one of three pictures: states may change)."""
     never_right: set[int] | None = None
     for picture in zoo.pictures:
         rows, steady = picture.listed.by_pid(), picture.steady()
@@ -171,8 +171,8 @@ def test_thousands_of_processes_are_listed_completely(machine: Machine) -> None:
 def test_processes_that_end_between_two_reads_do_no_harm(machine: Machine) -> None:
     """A list that is half read when hundreds of processes end goes on with those that remain."""
     steps = [
-        step("spawn", "sleeper", "early"), step("crowd", 400), step("open", 0, LISTER, "r"), step("fread", 0, bytes=9000),
-        step("disband"), step("spawn", "sleeper", "late"), step("fread", 0), step("close", 0), step("pids"),
+        step("spawn", "sleeper", "early"), step("crowd", 400), step("open", 0, LISTER, "r"),
+        step("fread", 0, bytes=9000), step("disband"), step("spawn", "sleeper", "late"), step("fread", 0), step("close", 0), step("pids"),
     ]  # fmt: skip
     answers = machine.play(*steps)
     early, crowd, late, alive = answers[0]["pid"], set(answers[1]["pids"]), answers[5]["pid"], set(answers[8]["pids"])

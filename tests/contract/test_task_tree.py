@@ -74,7 +74,7 @@ def test_a_chain_of_descendants_is_indented_step_by_step(zoo: Zoo) -> None:
 
 
 def test_the_picture_is_that_of_the_opening(machine: Machine) -> None:
-    """The tree shows the processes that exist at open: in any buffer size, on a rewind too, and however long it is read."""
+    """The tree shows the processes that exist at open: in any buffer size, on a rewind too."""
     steps = [
         step("spawn", "sleeper", "early"), step("open", 0, TREE, "r"), step("spawn", "sleeper", "late"),
         step("fread", 0, bytes=50), step("fread", 0), step("rewind", 0), step("fread", 0), step("close", 0),

@@ -205,8 +205,11 @@ static int run_lines(struct stage *stage, char **text)
 	while ((line = strsep(&rest, "\n"))) {
 		*text = line;
 		err = run_line(stage, line);
-		if (err)
-			return err;
+		if (!err)
+			continue;
+		if (rest)
+			rest[-1] = '\n';	/* it ends the quotation */
+		return err;
 	}
 	err = sct_calls_arm(stage->traced);
 	return err ? refuse(stage, err, "it cannot be traced") : 0;

@@ -153,7 +153,7 @@ run() {
 		draw "$text"
 		done=$((done + 1))
 		[ "$done" -eq "$count" ] && return
-		pause || return
+		pause || return 0
 	done
 }
 

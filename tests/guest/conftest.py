@@ -1,0 +1,40 @@
+"""What the tests with virtual machines share: a state directory of their own, and guests that are gone afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kmodlab.guest import Guest, list_guests
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A state directory of the session's own, free of guests at the end whatever happened; the cache is the user's."""
+    state = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KMODLAB_STATE_DIR", str(state))
+        try:
+            yield state
+        finally:
+            for guest in list_guests():
+                guest.down()
+
+
+@pytest.fixture(scope="module")
+def guest() -> Iterator[Guest]:
+    """A running guest for all tests of a file; no more than one machine runs at a time."""
+    with Guest("shared") as running:
+        yield running
+
+
+@pytest.fixture
+def victim() -> Iterator[Guest]:
+    """A guest for one test to bring up and to break."""
+    one = Guest("victim")
+    try:
+        yield one
+    finally:
+        one.down()

@@ -102,6 +102,7 @@ def test_log_entries_sets_the_size_of_the_log(machine: Machine, module: Module) 
         assert made[-2:] == ["pread64", "pread64"]
         assert "openat2" not in made
         assert page.overwritten >= 3 + 20 + 2
+    assert load_and_log(machine, module, 65536, 100).overwritten == 0, "a log that is not full has overwritten nothing"
 
 
 @pytest.mark.parametrize("name", MODULES[:1])

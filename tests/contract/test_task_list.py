@@ -172,7 +172,8 @@ def test_processes_that_end_between_two_reads_do_no_harm(machine: Machine) -> No
     """A list that is half read when hundreds of processes end goes on with those that remain."""
     steps = [
         step("spawn", "sleeper", "early"), step("crowd", 400), step("open", 0, LISTER, "r"),
-        step("fread", 0, bytes=9000), step("disband"), step("spawn", "sleeper", "late"), step("fread", 0), step("close", 0), step("pids"),
+        step("fread", 0, bytes=9000), step("disband"), step("spawn", "sleeper", "late"),
+        step("fread", 0), step("close", 0), step("pids"),
     ]  # fmt: skip
     answers = machine.play(*steps)
     early, crowd, late, alive = answers[0]["pid"], set(answers[1]["pids"]), answers[5]["pid"], set(answers[8]["pids"])

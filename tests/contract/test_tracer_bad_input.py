@@ -55,6 +55,7 @@ BAD = {
     "name in capitals": Bad(b"UNLINK block\n", NOENT),
     "a number for a name": Bad(b"87 block\n", NOENT),
     "the kernel's own symbol": Bad(b"__x64_sys_unlink block\n", NOENT),
+    "a name that only the kernel uses": Bad(b"newuname block\n", NOENT),
     "a wild card": Bad(b"=unlink* block\n", NOENT),
     "a name of 63 characters": Bad(b"u" * 63 + b" block\n", NOENT),
     "a family with an equals sign": Bad(b"=exec block\n", NOENT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -212,12 +213,12 @@ def test_good_transactions(text: str, expected: tuple[str, ...], tracer: Machine
 
 
 def test_a_filter_starts_the_tracing_and_untracing_keeps_it(tracer: Machine) -> None:
-    """A filter on a call that is not traced starts to trace it; `untrace` leaves the filter."""
+    """A filter on a call that is not traced, new or there already, starts to trace it; `untrace` leaves the filter."""
     comms = [nonce("before"), nonce("during"), nonce("after"), nonce("again")]
     before, during, after, again = (call("sched_yield", comm) for comm in comms)
     steps = [
         write("clear", "untrace sched_yield"), before, write("=sched_yield block"), during,
-        write("untrace sched_yield"), after, step("filters"), write("trace sched_yield"), again, read(TRACER),
+        write("untrace sched_yield"), after, step("filters"), write("=sched_yield block"), again, read(TRACER),
         write("clear", "untrace sched_yield"),
     ]  # fmt: skip
     answers = tracer.play(*steps)
@@ -234,14 +235,14 @@ def test_allowed_calls_are_not_named_as_blocked(tracer: Machine) -> None:
 
 
 def test_the_kernel_log_is_rate_limited_and_counts_what_it_left_out(tracer: Machine) -> None:
-    """A thousand blocked calls make a few lines; the next burst is preceded by how many were suppressed."""
+    """Of a thousand blocked calls at most 50 in 5 seconds are named; the next burst comes after how many were not."""
     flood = call("unlinkat:1000", "flood")
     wanted = "Blocked unlinkat() from PID {pid}"
-    setup, (start,) = write("clear", "=unlinkat block"), tracer.play(step("kmsg", 1 << 40))
+    setup, (start,), began = write("clear", "=unlinkat block"), tracer.play(step("kmsg", 1 << 40)), time.monotonic()
     until = step("until", DEADLINE_MS, wanted, script(call("unlinkat", "one")))
     answers = tracer.play(setup, flood, step("kmsg", start["last"]), until, step("kmsg", start["last"]), write("clear"))
     lines = [line for line in answers[2]["records"] if "Blocked unlinkat()" in line]
-    assert len(lines) <= 200, "the log is not rate-limited"
+    assert len(lines) <= 50 * (1 + (time.monotonic() - began) // 5), "the log is not rate-limited"
     assert answers[3]["found"]
     said = [line for line in answers[4]["records"] if "suppressed" in line and "syscall_tracer" in line]
     counts = [int(word) for line in said for word in line.split() if word.isdigit()]

@@ -98,8 +98,9 @@ def test_the_cpu_is_where_the_call_was_made(tracer: Machine) -> None:
 def test_command_names_are_escaped(tracer: Machine) -> None:
     """Whatever a process calls itself, its row stays one line of printable words, and the name can be read back."""
     names = [name + nonce("")[1:].encode() for name in NAMES]
-    *_, answer = tracer.play(*(call("close", name) for name in names), read(TRACER))
+    *_, nameless, answer = tracer.play(*(call("close", name) for name in names), call("close", ""), read(TRACER))
     page = parse_page(answer["text"])
+    assert [row.comm for row in page.rows if row.pid == nameless["pid"]] == ["\\000"], "an empty name is a word too"
     for name in names:
         assert [row.call for row in page.of(escape(name))] == ["close"], name
 

@@ -74,13 +74,13 @@ def is_escaped(word: str) -> bool:
 def parse_row(line: str) -> Row:
     """Read one row, byte for byte in the format of the contract; columns may follow on the right."""
     words = line.split()
-    if len(words) < 7:
+    if len(words) < 8:
         raise Malformed("a row with too few columns", line)
     try:
         numbers = [int(words[i]) for i in (1, 2, 4, 5, 6)]
     except ValueError:
         raise Malformed("a row with a column that is no number", line) from None
-    comm = words[7] if len(words) > 7 else ""
+    comm = words[7]
     pid, timestamp, tid, uid, cpu = numbers
     row = Row(words[0], pid, timestamp, words[3], tid, uid, cpu, comm)
     expected = ROW % (row.call, pid, timestamp, row.status, tid, uid, cpu, comm)

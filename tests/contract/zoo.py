@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from .machine import Machine
 from .proc_measure import Process, parse_procs
@@ -98,7 +99,12 @@ class Zoo:
 
     pids: dict[str, int]
     chain: list[int]
-    pictures: list[Picture]
+    views: list[list[Answer]]
+
+    @cached_property
+    def pictures(self) -> list[Picture]:
+        """What was read, parsed when a test looks at it: a malformed file is that test's failure."""
+        return [_picture(view) for view in self.views]
 
     def rows(self, what: str) -> list[Task]:
         """Return what each picture's list shows of one animal; it is in each exactly once, or this fails."""
@@ -120,8 +126,8 @@ def _visit(machine: Machine) -> Zoo:
     pids = {what: answer["pid"] for what, answer in zip(ZOO, answers, strict=False)}
     links = answers[len(ZOO)]
     views = answers[len(ZOO) + 1 :]
-    pictures = [_picture(views[i : i + len(look) + 1]) for i in range(0, len(views) - 1, len(look))]
-    return Zoo(pids, [links["pid"], *links["links"]], pictures)
+    cuts = range(0, len(views) - 1, len(look))
+    return Zoo(pids, [links["pid"], *links["links"]], [views[i : i + len(look) + 1] for i in cuts])
 
 
 def _picture(answers: list[Answer]) -> Picture:

@@ -1,0 +1,1 @@
+"""Deliberately broken modules, and the proof that the contract tests notice."""

@@ -1,0 +1,113 @@
+"""The guest on which one module after the other is tried."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from kmodlab.errors import LabError
+from kmodlab.guest import Guest
+from kmodlab.guest.buildroot import BuildRoot
+
+from .mutant import ROOT
+
+RUN_SECONDS = 900
+BY_ASSERTION = re.compile(r"(AssertionError|assert |Failed:|tests\.contract\.\S+\.Malformed|contract\.\S+\.Malformed)")
+BY_GUARD = "the kernel complained"
+INSTALL = """
+set -e
+d=/lib/modules/$(uname -r)/extra
+mkdir -p $d
+mv /root/{0}.ko $d/{0}.ko
+if [ -d /sys/module/{0} ]; then rmmod {0}; fi
+test ! -e /proc/{0}
+insmod $d/{0}.ko
+depmod
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of some contract tests came to.
+
+    Attributes:
+        passed: node ids (without parameters) of tests of which every case passed.
+        failed: those with a case that failed by an assertion of its own.
+        guarded: those around which the guard of the kernel log failed.
+        output: what pytest said.
+    """
+
+    passed: set[str]
+    failed: set[str]
+    guarded: set[str]
+    output: str
+
+
+def _node(case: ElementTree.Element) -> str:
+    file = case.get("classname", "").replace(".", "/") + ".py"
+    return f"{file}::{case.get('name', '').split('[')[0]}"
+
+
+def _messages(case: ElementTree.Element, kind: str) -> list[str]:
+    return [element.get("message", "") for element in case.findall(kind)]
+
+
+class Bench:
+    """A guest with the good modules, in which one of them can be replaced for a run of tests."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.guest = Guest(name)
+        self.directory = directory
+        self.good: dict[str, Path] = {}
+
+    def up(self) -> None:
+        """Bring the guest up with the good modules loaded."""
+        self.guest.up()
+        for module, file in self.good.items():
+            self.use(module, file)
+
+    def anew(self) -> None:
+        """Replace a guest that a mutant has spoilt."""
+        self.guest.down()
+        self.up()
+
+    def build(self, sources: Path) -> Path:
+        """Build a module natively; return the .ko."""
+        return BuildRoot.of_image(self.guest.image).make(sources)
+
+    def use(self, module: str, file: Path) -> None:
+        """Load this module in place of the one that is loaded."""
+        self.guest.copy_to(file, f"/root/{module}.ko")
+        self.guest.succeed(INSTALL.format(module))
+
+    def put_back(self, module: str) -> None:
+        """Load the good module again, in a new guest where that does not work any more."""
+        try:
+            self.use(module, self.good[module])
+        except LabError:
+            self.anew()
+
+    def run(self, *nodes: str) -> Outcome:
+        """Run these contract tests against the guest."""
+        report = self.directory / "report.xml"
+        report.unlink(missing_ok=True)
+        options = ["-q", "--tb=short", "--keep-helper", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        where = [f"--hosts=ssh://{self.guest.name}", f"--ssh-config={self.guest.ssh_config}"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *where, *nodes],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=False,
+        )
+        cases = list(ElementTree.parse(report).iter("testcase"))  # noqa: S314  # written by our own pytest
+        assert cases, done.stdout + done.stderr
+        failed = {_node(case) for case in cases if any(BY_ASSERTION.match(m) for m in _messages(case, "failure"))}
+        guarded = {_node(case) for case in cases if any(BY_GUARD in m for m in _messages(case, "error"))}
+        unhappy = {_node(case) for case in cases if any(case.findall(kind) for kind in ("failure", "error", "skipped"))}
+        return Outcome({_node(case) for case in cases} - unhappy, failed, guarded, done.stdout + done.stderr)

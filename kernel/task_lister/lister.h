@@ -51,9 +51,7 @@
 /* Every byte of a command name as an octal escape, and the end. */
 #define TL_COMMAND_SIZE	(4 * (TASK_COMM_LEN - 1) + 1)
 
-/**
- * enum tl_state - state of a process, numbered like task_state_index()
- */
+/* The state of a process, numbered like task_state_index(). */
 enum tl_state {
 	TL_RUNNING,
 	TL_SLEEPING,

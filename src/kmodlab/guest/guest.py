@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -215,8 +216,21 @@ class Guest:
                     hint="on a very slow host try fewer --cpus, or look at the console log",
                 )
             time.sleep(0.1)
+        self._open_shared_connection(deadline)
         # A resumed guest still has the snapshot's clock and name.
         self.succeed(f"date -s @{time.time():.3f} >/dev/null; hostname {self.name}", seconds=deadline.remaining + 5)
+
+    def _open_shared_connection(self, deadline: Deadline) -> None:
+        """Log in once for all later commands; without it each would log in for itself, which works as well."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                self.ssh_command(options=("-M", "-N", "-f")),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=deadline.remaining + 5,
+                check=False,
+            )
 
     def settle(self) -> None:
         """Wait until the guest's services have started, and read once what every later run will read."""
@@ -254,15 +268,19 @@ class Guest:
 
     # -- use ---------------------------------------------------------------------------------------------------
 
-    def ssh_command(self, *words: str) -> list[str]:
+    def ssh_command(self, *words: str, options: Sequence[str] = ()) -> list[str]:
         """Return the ssh command line that runs `words` (or a login shell) in the guest.
+
+        Args:
+            words: the command, as one or several words that ssh joins with blanks.
+            options: of ssh itself.
 
         Raises:
             UsageError: the guest is not up.
         """
         if not self.ssh_config.exists():
             raise UsageError(f"the guest {self.name} is not up", hint=f"kmodlab guest up {self.name}")
-        return ["ssh", "-F", str(self.ssh_config), self.name, *words]
+        return ["ssh", "-F", str(self.ssh_config), *options, self.name, *words]
 
     def execute(self, command: str, *, stdin: bytes | None = None, seconds: float = COMMAND_SECONDS) -> Result:
         """Run a shell command in the guest, while its console is watched.
@@ -279,7 +297,8 @@ class Guest:
         """
         deadline = Deadline(seconds)
         self.console.unseen()
-        argv = self.ssh_command(command)
+        # Never the command that turns into the shared connection's master: `up` opened that one.
+        argv = self.ssh_command(command, options=("-o", "ControlMaster=no"))
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             try:
                 out, err = self._watch(process, stdin, command, deadline)

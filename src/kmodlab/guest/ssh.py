@@ -69,7 +69,7 @@ def write_config(directory: Path, name: str, port: int, host_key: str) -> Path:
         "  ServerAliveCountMax 8\n"
         "  ControlMaster auto\n"
         f'  ControlPath "{_control_dir()}/kmodlab-%C"\n'
-        "  ControlPersist 60\n"
+        "  ControlPersist 3600\n"
     )
     return config
 

@@ -41,7 +41,7 @@ def test_ssh_understands_the_configuration(tmp_path: Path, name: str) -> None:
         "stricthostkeychecking": "true",
         "userknownhostsfile": str(directory / "known_hosts"),
         "controlmaster": "auto",
-        "controlpersist": "60",
+        "controlpersist": "3600",
     }
     assert {key: parsed[key].strip('"') for key in expected} == expected
     assert (directory / "known_hosts").read_text() == f"kmodlab-web {HOST_KEY}\n"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -95,7 +99,10 @@ def test_an_interrupted_program_takes_its_children_with_it(
     with subprocess.Popen([sys.executable, "-c", code, script], stderr=subprocess.PIPE) as process:
         child = int(_appears(tmp_path / "child").read_text())
         process.send_signal(signal.SIGINT)
-        _, words = process.communicate(timeout=60)
+        try:
+            _, words = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert b"KeyboardInterrupt" in words
     assert not _alive(child)
 
@@ -171,7 +178,9 @@ with locked(Path(sys.argv[1]), "holding it"):
 """
 
 
-def _holder(lock: Path) -> subprocess.Popen[str]:
+@contextmanager
+def _holder(lock: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that takes a lock, says so, and keeps it until it reads a line."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, lock],
         stdin=subprocess.PIPE,
@@ -179,34 +188,38 @@ def _holder(lock: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout
-    return process
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _line(stream: IO[str] | None) -> str:
+    """The next line of a stream, or nothing when none comes in time."""
+    assert stream
+    ready, _, _ = select.select([stream], [], [], 60)
+    return stream.readline() if ready else ""
 
 
 def test_a_second_process_waits_and_says_for_whom(tmp_path: Path) -> None:
     lock = tmp_path / "deep" / "lock"
     with _holder(lock) as first:
-        assert first.stdout
-        assert first.stdout.readline() == "held\n"
+        assert _line(first.stdout) == "held\n"
         with _holder(lock) as second:
-            assert second.stdout
-            assert second.stderr
-            words = second.stderr.readline()
+            words = _line(second.stderr)
             assert words == f"kmodlab: waiting for another kmodlab (process {first.pid}) to finish: holding it\n"
             first.communicate("\n", timeout=60)
-            assert second.stdout.readline() == "held\n"
+            assert _line(second.stdout) == "held\n"
             assert lock.read_text() == f"{second.pid}\n"
             second.communicate("\n", timeout=60)
-    assert (first.returncode, second.returncode) == (0, 0)
+            assert (first.returncode, second.returncode) == (0, 0)
 
 
 def test_a_lock_dies_with_its_holder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lock = tmp_path / "lock"
     with _holder(lock) as first:
-        assert first.stdout
-        assert first.stdout.readline() == "held\n"
-        first.kill()
-        first.communicate(timeout=60)
+        assert _line(first.stdout) == "held\n"
     with locked(lock, "trying"):
         assert lock.read_text() == f"{os.getpid()}\n"
     assert capsys.readouterr().err == ""
@@ -214,13 +227,11 @@ def test_a_lock_dies_with_its_holder(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_lock_whose_file_the_holder_removed_is_taken_on_a_new_file(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    with locked(lock, "removing"):
-        second = _holder(lock)
-        assert second.stderr
-        assert "waiting for another" in second.stderr.readline()
-        lock.unlink()
-    with second:
-        assert second.stdout
-        assert second.stdout.readline() == "held\n"
+    with ExitStack() as stack:
+        with locked(lock, "removing"):
+            second = stack.enter_context(_holder(lock))
+            assert "waiting for another" in _line(second.stderr)
+            lock.unlink()
+        assert _line(second.stdout) == "held\n"
         assert lock.read_text() == f"{second.pid}\n"
         second.communicate("\n", timeout=60)

@@ -26,7 +26,7 @@ mv /root/{0}.ko $d/{0}.ko
 if [ -d /sys/module/{0} ]; then rmmod {0}; fi
 test ! -e /proc/{0}
 insmod $d/{0}.ko
-depmod
+[ -n "$(modinfo -n {0} 2>/dev/null)" ] || depmod
 """
 
 
@@ -63,6 +63,7 @@ class Bench:
         self.guest = Guest(name)
         self.directory = directory
         self.good: dict[str, Path] = {}
+        self._spoilt: set[str] = set()
 
     def up(self) -> None:
         """Bring the guest up with the good modules loaded."""
@@ -84,12 +85,16 @@ class Bench:
         self.guest.copy_to(file, f"/root/{module}.ko")
         self.guest.succeed(INSTALL.format(module))
 
-    def put_back(self, module: str) -> None:
-        """Load the good module again, in a new guest where that does not work any more."""
+    def try_out(self, module: str, file: Path) -> None:
+        """Load a broken module beside a good one; in a new guest where the last mutant has spoilt this one."""
         try:
-            self.use(module, self.good[module])
+            for other in self._spoilt - {module}:
+                self.use(other, self.good[other])
+            self.use(module, file)
         except LabError:
             self.anew()
+            self.use(module, file)
+        self._spoilt = {module}
 
     def run(self, *nodes: str) -> Outcome:
         """Run these contract tests against the guest."""

@@ -74,10 +74,7 @@ def test_the_mutant_is_caught(name: str, bench: Bench, tmp_path: Path) -> None:
     """The tests that the patch names fail, each by an assertion of its own."""
     mutant = MUTANTS[name]
     broken = bench.build(mutant.sources(tmp_path))
-    bench.use(mutant.module, broken)
-    try:
-        outcome = bench.run(*mutant.caught_by, *mutant.caught_by_guard_of)
-        assert set(mutant.caught_by) <= outcome.failed, outcome.output
-        assert set(mutant.caught_by_guard_of) <= outcome.guarded, outcome.output
-    finally:
-        bench.put_back(mutant.module)
+    bench.try_out(mutant.module, broken)
+    outcome = bench.run(*mutant.caught_by, *mutant.caught_by_guard_of)
+    assert set(mutant.caught_by) <= outcome.failed, outcome.output
+    assert set(mutant.caught_by_guard_of) <= outcome.guarded, outcome.output

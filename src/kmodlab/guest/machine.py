@@ -38,7 +38,9 @@ class Hardware:
 
     def arguments(self) -> list[str]:
         """Return QEMU's options for it; together with the image they decide whether a snapshot fits."""
-        accel = "kvm" if self.accelerator == "kvm" else "tcg,thread=multi,tb-size=256"
+        # One thread for all emulated processors: with one each, a kernel that patches its own code (a kprobe that is
+        # switched on or off) while another processor runs that code can meet a stale translation, and panics.
+        accel = "kvm" if self.accelerator == "kvm" else "tcg,thread=single,tb-size=256"
         cpu = "host" if self.accelerator == "kvm" else "qemu64"
         return [
             "-machine",

@@ -39,7 +39,7 @@ def test_the_command_of_an_emulated_guest(image: Image) -> None:
     assert argv[0] == f"qemu-system-{os.uname().machine}"
     assert _options(argv) >= {
         ("-name", "kmodlab-web"),
-        ("-accel", "tcg,thread=multi,tb-size=256"),
+        ("-accel", "tcg,thread=single,tb-size=256"),
         ("-cpu", "qemu64"),
         ("-m", "512"),
         ("-smp", "3"),

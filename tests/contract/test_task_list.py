@@ -128,7 +128,6 @@ def test_a_process_without_memory_of_its_own_shows_none(zoo: Zoo) -> None:
                 assert rows[pid].vm_kb > 0, rows[pid]
 
 
-@pytest.mark.quick
 def test_kernel_threads_are_idle_children_of_kthreadd(zoo: Zoo) -> None:
     """Kernel threads are listed: children of kthreadd, without memory, idle workers as IDLE."""
     picture = zoo.pictures[0]

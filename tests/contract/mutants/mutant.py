@@ -20,12 +20,14 @@ class Mutant:
     Attributes:
         patch: the file; above the diff it says what is broken and who notices.
         module: which module it breaks.
+        core: whether it belongs to the short selection, `-m core`.
         caught_by: node ids of the tests that must fail by an assertion of their own.
         caught_by_guard_of: node ids of tests around which the guard of the kernel log must fail.
     """
 
     patch: Path
     module: str
+    core: bool
     caught_by: tuple[str, ...]
     caught_by_guard_of: tuple[str, ...]
 
@@ -36,7 +38,7 @@ class Mutant:
         (module,) = set(re.findall(r"^\+\+\+ b/kernel/(\w+)/", text, re.MULTILINE))
         own = re.findall(r"^Caught-by: (\S+)$", text, re.MULTILINE)
         guard = re.findall(r"^Caught-by-guard-of: (\S+)$", text, re.MULTILINE)
-        return cls(patch, module, tuple(own), tuple(guard))
+        return cls(patch, module, "\nCore: yes\n" in text, tuple(own), tuple(guard))
 
     def sources(self, directory: Path) -> Path:
         """Copy kernel/ into `directory` and apply the patch there; return the module's folder.

@@ -30,7 +30,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A guest with the good modules."""
     bench = Bench(os.environ.get("KMODLAB_MUTANTS_GUEST", NAME), tmp_path_factory.mktemp("bench"))
     bench.guest.up()
-    good = Mutant(Path(os.devnull), "syscall_tracer", (), ()).sources(bench.directory / "good")
+    good = Mutant(Path(os.devnull), "syscall_tracer", False, (), ()).sources(bench.directory / "good")
     bench.good = {name: bench.build(good.parent / name) for name in ("syscall_tracer", "task_lister")}
     bench.up()
     yield bench
@@ -45,6 +45,7 @@ def _contract_tests() -> set[str]:
     return found
 
 
+@pytest.mark.core
 def test_there_are_mutants() -> None:
     """There are patches, each names a test that exists, and each test has a patch or a reason why not."""
     assert len(MUTANTS) >= 12
@@ -62,6 +63,7 @@ def test_the_patch_applies(name: str, tmp_path: Path) -> None:
     assert (MUTANTS[name].sources(tmp_path) / "Kbuild").exists()
 
 
+@pytest.mark.core
 def test_the_good_modules_pass(bench: Bench) -> None:
     """Without any patch all the tests that mutants name pass."""
     nodes = sorted({node for mutant in MUTANTS.values() for node in (*mutant.caught_by, *mutant.caught_by_guard_of)})
@@ -69,7 +71,9 @@ def test_the_good_modules_pass(bench: Bench) -> None:
     assert outcome.passed == set(nodes), outcome.output
 
 
-@pytest.mark.parametrize("name", list(MUTANTS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.core] if mutant.core else []) for name, mutant in MUTANTS.items()]
+)
 def test_the_mutant_is_caught(name: str, bench: Bench, tmp_path: Path) -> None:
     """The tests that the patch names fail, each by an assertion of its own."""
     mutant = MUTANTS[name]

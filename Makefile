@@ -14,7 +14,7 @@ down: setup ## Stop and remove the lab's VM
 	@$(BIN)/kmodlab guest down lab
 
 check: setup-test ## What needs no VM: lint, types, unit tests
-	@$(BIN)/pytest tests/unit
+	@$(BIN)/pytest -n 2 tests/unit
 
 test: setup-test ## Everything that proves the project, VMs included
 	@$(BIN)/pytest tests/unit tests/guest

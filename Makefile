@@ -17,7 +17,12 @@ check: setup-test ## What needs no VM: lint, types, unit tests
 	@$(BIN)/pytest -n 2 tests/unit
 
 test: setup-test ## Everything that proves the project, VMs included
-	@$(BIN)/pytest tests/unit tests/guest
+	@$(BIN)/pytest -n 2 tests/unit
+	@$(BIN)/pytest tests/guest
+	@$(BIN)/pytest tests/contract/mutants -m core
+
+mutants: setup-test ## Every broken module, each caught by the contract tests
+	@$(BIN)/pytest tests/contract/mutants
 
 bench: setup ## Measure the lab; writes docs/benchmarks.md
 	@$(BIN)/python tests/bench/lab.py
@@ -37,4 +42,4 @@ setup:
 setup-test:
 	@.config/setup test
 
-.PHONY: help lab down check test bench lock clean setup setup-test
+.PHONY: help lab down check test mutants bench lock clean setup setup-test

@@ -129,6 +129,7 @@ def test_an_accelerator_that_there_is_not(
         (("guest", "up"), "Missing argument"),
         (("guest", "up", "web", "--memory", "1"), "Invalid value for '--memory'"),
         (("guest", "up", "web", "--cpus", "none"), "Invalid value for '--cpus'"),
+        (("guest", "up", "web", "--cpus", "65"), "Invalid value for '--cpus'"),
         (("guest", "up", "web", "--port", "65536"), "Invalid value for '--port'"),
         (("image", "build", "--forse"), "No such option"),
     ],

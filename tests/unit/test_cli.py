@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kmodlab import __version__, paths
+from kmodlab import __version__, doctor, paths
 from kmodlab.cli import main
 from kmodlab.guest import image as images
 from kmodlab.guest.release import RELEASES
@@ -213,3 +213,8 @@ def test_the_doctor_in_words(kmodlab: Kmodlab) -> None:
     done = kmodlab("doctor")
     assert done.returncode == 3
     assert "LACK  mmdebstrap: not installed\n      fix: apt-get install mmdebstrap\n" in done.stdout
+
+
+def test_a_doctor_who_finds_nothing_ends_with_0(kmodlab: Kmodlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: iter([doctor.Finding("ssh", True, "/usr/bin/ssh", "install it")]))
+    assert kmodlab("doctor") == Done(0, "ok    ssh: /usr/bin/ssh\n", "")

@@ -101,7 +101,9 @@ def test_a_missing_emulator_is_named_with_its_package(host: FakeProgram, monkeyp
     fakes = host("another", "exit 0").parent
     (fakes / qemu_binary()).unlink()
     monkeypatch.setattr(shutil, "which", _which_on_path(fakes))
-    assert _examine()[qemu_binary()].fix.startswith("apt-get install qemu-system-")
+    finding = _examine()[qemu_binary()]
+    assert not finding.good
+    assert finding.fix.startswith("apt-get install qemu-system-")
 
 
 @pytest.mark.parametrize("subject", ["cache", "state"])

@@ -10,8 +10,8 @@ import pytest
 from testinfra.host import Host
 
 from .machine import HelperError, Machine
-from .script import TRACER, read, step, write
-from .tracer_page import parse_filters, parse_page
+from .script import TRACER, step, write
+from .tracer_page import parse_filters
 
 MARKERS = {
     "syscall_tracer": "needs the module syscall_tracer",
@@ -93,9 +93,9 @@ def _kernel_log_guard(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def tracer(machine: Machine) -> Iterator[Machine]:
     """The machine with no filter set; those that were found are put back afterwards."""
-    found, cleared = machine.play(read(TRACER), write("clear"))
+    found, cleared = machine.play(step("filters"), write("clear"))
     assert found["errno"] == 0, f"{TRACER} cannot be read: errno {found['errno']}"
-    filters = parse_page(found["text"]).filters
+    filters = parse_filters(found["text"])
     assert cleared["errno"] == 0, f"{TRACER} cannot be cleared: errno {cleared['errno']}"
     yield machine
     _, shown = machine.play(write("clear", *map(as_command, filters)), step("filters"))

@@ -61,7 +61,7 @@ def test_the_call_is_recorded(name: str, tracer: Machine, made: Made) -> None:
         pytest.skip(reason)
     answer = made.answers[name]
     assert "missing" not in answer, f"the machine's headers know no {name}"
-    (row,) = made.page.of(answer["comm"])
+    row = made.page.only(answer["comm"])
     expected = (name, answer["pid"], answer["tid"], UID + list(made.answers).index(name))
     assert (row.call, row.pid, row.tid, row.uid) == expected
 
@@ -109,7 +109,7 @@ def test_pids_are_those_of_the_initial_namespace(tracer: Machine) -> None:
     """A process in a PID namespace of its own is recorded with the PID that the host knows."""
     comm = nonce("inside")
     inside, answer = tracer.play(call("close", comm, pidns=1), read(TRACER))
-    (row,) = parse_page(answer["text"]).of(comm)
+    row = parse_page(answer["text"]).only(comm)
     assert inside["seen_pid"] == 1
     assert (row.pid, row.tid) == (inside["pid"], inside["pid"])
 
@@ -241,5 +241,5 @@ def test_a_user_namespace_does_not_hide_the_user(tracer: Machine) -> None:
     outer, answer = tracer.play(steps, read(TRACER))
     if trouble := outer["inner"][0].get("trouble"):
         pytest.skip(f"the machine allows no user namespace: {trouble}")
-    (row,) = parse_page(answer["text"]).of(comm)
+    row = parse_page(answer["text"]).only(comm)
     assert (row.call, row.uid) == ("close", UID)

@@ -50,6 +50,12 @@ class Page:
         """Return the calls of one process, by its (escaped) name."""
         return [row for row in self.rows if row.comm == comm]
 
+    def only(self, comm: str) -> Row:
+        """Return the one call of a process; none or several is a failure."""
+        rows = self.of(comm)
+        assert len(rows) == 1, f"{comm} made one call, recorded are {rows}"
+        return rows[0]
+
     @property
     def total(self) -> int:
         """`Total entries`, which `parse` has compared with the rows."""

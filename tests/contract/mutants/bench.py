@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from kmodlab.errors import LabError
+from kmodlab.errors import KmodlabError
 from kmodlab.guest import Guest
 from kmodlab.guest.buildroot import BuildRoot
 
@@ -91,7 +91,7 @@ class Bench:
             for other in self._spoilt - {module}:
                 self.use(other, self.good[other])
             self.use(module, file)
-        except LabError:
+        except KmodlabError:
             self.anew()
             self.use(module, file)
         self._spoilt = {module}

@@ -89,6 +89,7 @@ def test_a_guest_that_is_not_up(kmodlab: Kmodlab, words: tuple[str, ...]) -> Non
     assert (done.returncode, done.stdout, done.stderr) == (2, "", NO_GUEST)
 
 
+@pytest.mark.usefixtures("bare_host")  # so that nothing starts where it is not refused
 @pytest.mark.parametrize("command", ["up", "down", "ssh", "console"])
 @pytest.mark.parametrize("name", ["../web", "Web", "", "a b", ".hidden", "x" * 49, "web\n"])
 def test_a_name_that_no_guest_can_have(kmodlab: Kmodlab, command: str, name: str) -> None:
@@ -121,6 +122,7 @@ def test_an_accelerator_that_there_is_not(
     assert done.stderr == "kmodlab: error: KMODLAB_ACCEL=warp is not an accelerator\n  hint: use auto, kvm or tcg\n"
 
 
+@pytest.mark.usefixtures("bare_host")  # so that nothing starts where it is not refused
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -216,7 +216,11 @@ def doctor_command(as_json: Json = False) -> None:
     raise typer.Exit(0 if all(finding.good for finding in findings) else 3)
 
 
-def _terminated(number: int, _frame: object) -> None:
+def _interrupted(number: int, _frame: object) -> None:
+    # Once is enough: a second Ctrl-C would only disturb the clearing away, which has deadlines of its own.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    say("interrupted: clearing away what was begun")
     raise SystemExit(128 + number)
 
 
@@ -227,7 +231,8 @@ def main() -> None:
     130 after Ctrl-C, 143 when terminated.
     """
     # So that what was begun is taken back: a signal's default action would leave QEMU and mmdebstrap behind.
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
     try:
         app()
     except KmodlabError as error:
@@ -238,6 +243,3 @@ def main() -> None:
         failure = LabError(f"{error.strerror or error}: {error.filename or 'no file named'}", hint=hint)
         sys.stderr.write(f"kmodlab: error: {failure}\n")
         sys.exit(failure.status)
-    except KeyboardInterrupt:
-        say("interrupted; nothing is left half-done")
-        sys.exit(130)

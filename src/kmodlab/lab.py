@@ -18,7 +18,8 @@ from rich.text import Text
 from kmodlab import paths
 from kmodlab.errors import LabError
 from kmodlab.guest import Guest
-from kmodlab.process import say
+from kmodlab.guest.guest import guests_dir
+from kmodlab.process import locked, say
 
 GUEST = "lab"
 
@@ -137,8 +138,20 @@ def run_lab(*, image: str, memory: int, cpus: int, selection: str = "quick") -> 
     """
     started = time.monotonic()
     guest = Guest(GUEST)
-    if not guest.up(image=image, memory=memory, cpus=cpus):
-        say(f"guest {GUEST}: already up")
+    with locked(guests_dir() / ".lab-run.lock", "another `make lab`"):
+        ours = guest.up(image=image, memory=memory, cpus=cpus)
+        if not ours:
+            say(f"guest {GUEST}: already up")
+        try:
+            return _run_on(guest, selection, started)
+        except (SystemExit, KeyboardInterrupt):
+            # Interrupted: what this run started ends with it. A guest in which something failed stays, to be looked at.
+            if ours:
+                guest.down()
+            raise
+
+
+def _run_on(guest: Guest, selection: str, started: float) -> bool:
     _require(_play("deploy.yml", "playbooks/workload.yml"), "deploying the modules failed")
     # Before the checks, which fill the log with calls of their own.
     excerpts = _excerpts(guest)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,19 +19,26 @@ from kmodlab.paths import project_dir
 BIN = Path(sys.executable).parent
 
 
-def run(*argv: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of the project at its root; its two output streams come back as one."""
+def start(*argv: str | Path, **env: str) -> subprocess.Popen[str]:
+    """Start a command of the project at its root, in a session of its own; its two output streams come as one."""
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
+    return subprocess.Popen(
         [str(word) for word in argv],
         cwd=project_dir(),
         env={**os.environ, "PATH": path, "ANSIBLE_NOCOLOR": "1", **env},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        start_new_session=True,
         text=True,
-        check=False,
     )
+
+
+def run(*argv: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run such a command to its end."""
+    with start(*argv, **env) as process:
+        output, _ = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, "")
 
 
 def play(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -56,21 +65,49 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
             guest.down()
 
 
-@pytest.mark.usefixtures("lab")
-def test_lab_ends_with_every_check_passed() -> None:
-    """`kmodlab lab` goes from no guest at all to a summary with the excerpts, a verdict a check, and how to log in."""
-    done = run("kmodlab", "lab")
-    assert done.returncode == 0, done.stdout
-    summary = done.stdout[done.stdout.rindex("/proc/syscall_tracer ─") :]
+def test_interrupted_while_it_deploys(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of the playbooks ends them, and the guest that this run had brought up."""
+    with start("kmodlab", "lab", KMODLAB_STATE_DIR=str(tmp_path / "state")) as process:
+        assert process.stdout
+        seen = ""
+        while "kernel_headers : " not in seen:
+            line = process.stdout.readline()
+            assert line, seen
+            seen += line
+        os.killpg(process.pid, signal.SIGINT)
+        rest, _ = process.communicate()
+    assert process.returncode == 130, seen + rest
+    assert "kmodlab: interrupted" in rest
+    assert "Traceback" not in rest
+    assert not (tmp_path / "state" / "guests" / "lab").exists()
+    assert str(tmp_path) not in subprocess.check_output(["ps", "-ww", "-eo", "args"], text=True)
+
+
+def check_summary(output: str) -> None:
+    """Assert what the end of `kmodlab lab` must show."""
+    summary = output[output.rindex("/proc/syscall_tracer ─") :]
     for shown in ("System Call Tracer Log", "Total entries: ", "LINUX KERNEL TASK LISTER", "TASK STATISTICS"):
         assert shown in summary
-    assert re.search(r"syscall_tracer: loaded", summary)
+    assert re.search(r"(?m)^unlinkat +\d+ +\d+ +ALLOWED .* kmw-", summary), summary
+    assert "syscall_tracer: loaded" in summary
     checks = re.findall(r"(?m)^(PASS|FAIL|SKIP)  \S.*$", summary)
     assert checks.count("PASS") == len(checks) > 10, summary
     assert f"{len(checks)} of {len(checks)} checks passed" in summary
     command = re.search(r"ssh -F (\S+) lab", summary)
     assert command
     assert subprocess.check_output(["ssh", "-F", command.group(1), "lab", "uname", "-n"], text=True).strip() == "lab"
+
+
+@pytest.mark.usefixtures("lab")
+def test_lab_twice_at_once() -> None:
+    """`kmodlab lab` goes from no guest to a summary and a verdict; a second one waits for it, and uses its guest."""
+    with start("kmodlab", "lab") as first, start("kmodlab", "lab") as second, ThreadPoolExecutor() as pool:
+        outputs = [done[0] for done in pool.map(subprocess.Popen.communicate, (first, second))]
+    for process, output in zip((first, second), outputs, strict=True):
+        assert process.returncode == 0, output
+        check_summary(output)
+    assert sum("waiting for another kmodlab" in output for output in outputs) == 1
+    assert sum("guest lab: already up" in output for output in outputs) == 1
 
 
 def test_second_deploy_changes_nothing(lab: Guest) -> None:

@@ -25,6 +25,7 @@ PROGRAMS = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "unshare": "util-linux",
+    "mount": "mount",
     "ansible-playbook": "",
 }
 #: MiB: one guest, its QEMU, and Ansible beside it

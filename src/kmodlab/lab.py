@@ -28,7 +28,8 @@ EXCERPTS = (
     (
         "/proc/syscall_tracer",
         # The rows of the workload, whose process is named kmw- and a nonce.
-        "cd /run; cat /proc/syscall_tracer >log; head -n 4 log; grep kmw- log | tail -n 8; echo ...; tail -n 9 log; rm log",
+        "cd /run; cat /proc/syscall_tracer >log;"
+        "head -n 4 log; grep kmw- log | tail -n 8; echo ...; tail -n 9 log; rm log",
     ),
     ("/proc/task_lister", "head -n 8 /proc/task_lister; echo ...; tail -n 2 /proc/task_lister"),
     ("/proc/task_stats", "cat /proc/task_stats"),

@@ -15,7 +15,7 @@ from .tracer_page import parse_filters, parse_page
 
 pytestmark = pytest.mark.syscall_tracer
 
-DEADLINE_MS = 60000
+DEADLINE_MS = 30000
 STANDING = ("=unlinkat block", "rename allow", "close block")
 SHOWN = ("=unlinkat: BLOCK", "rename: ALLOW", "close: BLOCK")
 MAX_FILTERS = 128

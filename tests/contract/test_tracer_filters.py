@@ -15,7 +15,7 @@ from .tracer_page import Page, parse_filters, parse_page
 
 pytestmark = pytest.mark.syscall_tracer
 
-DEADLINE_MS = 60000
+DEADLINE_MS = 30000
 
 
 @dataclass(frozen=True)

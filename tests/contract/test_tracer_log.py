@@ -172,6 +172,7 @@ def test_the_reader_does_not_chase_itself(tracer: Machine) -> None:
     _, answer, again = tracer.play(call("close:50", comm), step("read", TRACER, 1), read(TRACER))
     page = parse_page(answer["text"])
     assert len(page.of(comm)) == 50
+    assert page.of("helper")[-1].call.startswith("open"), "the reader's last call before the picture was taken is open"
     assert len([row for row in parse_page(again["text"]).rows if row.call == "read"]) > 500
 
 

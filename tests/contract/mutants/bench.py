@@ -102,6 +102,8 @@ class Bench:
         report.unlink(missing_ok=True)
         options = ["-q", "--tb=short", "--keep-helper", "-p", "no:cacheprovider", f"--junitxml={report}"]
         where = [f"--hosts=ssh://{self.guest.name}", f"--ssh-config={self.guest.ssh_config}"]
+        if len(nodes) == 1:
+            options.append("-x")
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *options, *where, *nodes],
             cwd=ROOT,

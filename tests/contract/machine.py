@@ -20,9 +20,10 @@ from .script import Answer, script, step
 HELPERS = Path(__file__).parent / "helpers"
 REMOTE = "/var/cache/kmodlab-contract"
 COMPILE = (
-    'ls *.c | xargs -P "$(nproc)" -n 1 gcc -Wall -Wextra -O0 -pthread -c'
-    " && gcc -static -pthread -o helper.new *.o && mv helper.new helper"
+    """printf '#include "%s"\\n' *.c | gcc -Wall -Wextra -O0 -static -pthread -o helper.new -x c -"""
+    " && mv helper.new helper"
 )
+"""All files at once: one run of the compiler instead of eleven, which halves the time under emulation."""
 DEADLINE_SECONDS = 240
 
 T = TypeVar("T")

@@ -78,7 +78,7 @@ APT::Architecture "amd64";
 Acquire "";
 Acquire::cdrom::mount "/media/cdrom/";
 Acquire::http::Proxy-Auto-Detect "/usr/bin/auto-apt-proxy";
-Acquire::http::Proxy::deb.debian.org "DIRECT";
+Acquire::http::Proxy::mirror.example "DIRECT";
 Acquire::https::Verify-Peer "";
 Acquire::Check-Valid-Until "false";
 Acquire::Retries "3";
@@ -88,7 +88,7 @@ END""",
     taken = archive.acquire_options().splitlines()
     assert 'Acquire::Check-Valid-Until "false";' in taken
     assert 'Acquire::Retries "3";' in taken
-    assert 'Acquire::http::Proxy::deb.debian.org "DIRECT";' in taken
+    assert 'Acquire::http::Proxy::mirror.example "DIRECT";' in taken
     assert not [line for line in taken if re.search(r'cdrom|APT::|Dir::|""|Auto-Detect', line)]
 
 

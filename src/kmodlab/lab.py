@@ -33,7 +33,11 @@ EXCERPTS = (
     ),
     ("/proc/task_lister", "head -n 8 /proc/task_lister; echo ...; tail -n 2 /proc/task_lister"),
     ("/proc/task_stats", "cat /proc/task_stats"),
-    ("dmesg", "dmesg | grep -E 'syscall_tracer|task_lister' | tail -n 8"),
+    (
+        "dmesg",
+        "dmesg >/run/log; grep -E '(syscall_tracer|task_lister): loaded' /run/log | tail -n 2;"
+        "grep 'syscall_tracer: Blocked' /run/log | tail -n 4; rm /run/log",
+    ),
 )
 
 

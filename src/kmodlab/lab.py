@@ -28,15 +28,15 @@ EXCERPTS = (
     (
         "/proc/syscall_tracer",
         # The rows of the workload, whose process is named kmw- and a nonce.
-        "cd /run; cat /proc/syscall_tracer >log;"
-        "head -n 4 log; grep kmw- log | tail -n 8; echo ...; tail -n 9 log; rm log",
+        "cd /tmp; cat /proc/syscall_tracer >shown;"
+        "head -n 4 shown; grep kmw- shown | tail -n 8; echo ...; tail -n 9 shown; rm shown",
     ),
     ("/proc/task_lister", "head -n 8 /proc/task_lister; echo ...; tail -n 2 /proc/task_lister"),
     ("/proc/task_stats", "cat /proc/task_stats"),
     (
         "dmesg",
-        "dmesg >/run/log; grep -E '(syscall_tracer|task_lister): loaded' /run/log | tail -n 2;"
-        "grep 'syscall_tracer: Blocked' /run/log | tail -n 4; rm /run/log",
+        "dmesg | grep -E '(syscall_tracer|task_lister): loaded' | tail -n 2;"
+        "dmesg | grep 'syscall_tracer: Blocked' | tail -n 4",
     ),
 )
 

@@ -34,6 +34,7 @@ lock: setup ## Renew the locked dependencies from pyproject.toml
 
 clean: ## Remove what the checkout's own builds left behind
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .ansible src/*.egg-info
+	@# Kbuild's own clean needs kernel headers, which this machine may lack: then nothing was built here either.
 	@for module in kernel/*_*/; do $(MAKE) -s -C $$module clean 2>/dev/null || true; done
 
 setup:

@@ -140,7 +140,7 @@ def guest_console(
 
     guest = Guest(name)
     if not guest.directory.exists():
-        raise UsageError(f"the guest {name} is not up", hint=f"kmodlab guest up {name}")
+        raise guest.not_up()
     if follow or not sys.stdin.isatty():
         sys.stdout.write(guest.console.tail(200) + "\n")
     else:

@@ -28,8 +28,8 @@ EXCERPTS = (
     (
         "/proc/syscall_tracer",
         # The rows of the workload, whose process is named kmw- and a nonce.
-        "cd /tmp; cat /proc/syscall_tracer >shown;"
-        "head -n 4 shown; grep kmw- shown | tail -n 8; echo ...; tail -n 9 shown; rm shown",
+        r"""page=$(cat /proc/syscall_tracer); show() { printf '%s\n' "$page"; };"""
+        "show | head -n 4; show | grep kmw- | tail -n 8; echo ...; show | tail -n 9",
     ),
     ("/proc/task_lister", "head -n 8 /proc/task_lister; echo ...; tail -n 2 /proc/task_lister"),
     ("/proc/task_stats", "cat /proc/task_stats"),

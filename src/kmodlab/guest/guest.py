@@ -112,8 +112,12 @@ class Guest:
             UsageError: the guest is not up.
         """
         if not (known := self.settings):
-            raise UsageError(f"the guest {self.name} is not up", hint=f"kmodlab guest up {self.name}")
+            raise self.not_up()
         return Image(images_dir() / str(known["image"]))
+
+    def not_up(self) -> UsageError:
+        """Return the error for whoever needs it up, and it is not."""
+        return UsageError(f"the guest {self.name} is not up", hint=f"kmodlab guest up {self.name}")
 
     # -- up and down -------------------------------------------------------------------------------------------
 
@@ -279,7 +283,7 @@ class Guest:
             UsageError: the guest is not up.
         """
         if not self.ssh_config.exists():
-            raise UsageError(f"the guest {self.name} is not up", hint=f"kmodlab guest up {self.name}")
+            raise self.not_up()
         return ["ssh", "-F", str(self.ssh_config), *options, self.name, *words]
 
     def execute(self, command: str, *, stdin: bytes | None = None, seconds: float = COMMAND_SECONDS) -> Result:

@@ -21,6 +21,7 @@ from kmodlab.errors import KmodlabError, LabError, UsageError
 from kmodlab.guest import Guest, buildroot, list_guests, snapshot
 from kmodlab.guest.buildroot import BuildRoot
 from kmodlab.guest.image import build_image, is_current, list_images
+from kmodlab.guest.machine import Boot
 from kmodlab.guest.release import RELEASES
 from kmodlab.lab import run_lab
 from kmodlab.process import say
@@ -59,12 +60,13 @@ def guest_up(
     memory: Memory = 1024,
     cpus: Cpus = 2,
     port: Annotated[int, typer.Option(help="Host port for ssh; 0: any free one.", min=0, max=65535)] = 0,
+    boot: Annotated[Boot, typer.Option(help="What boots it: direct (QEMU) or disk (its own boot loader).")] = "direct",
     cold: Annotated[bool, typer.Option("--cold", help="Boot, do not resume from the snapshot.")] = False,
     as_json: Json = False,
 ) -> None:
     """Bring a guest up, from nothing if need be, and wait until it can be logged into."""
     guest = Guest(name)
-    changed = guest.up(image=image, memory=memory, cpus=cpus, port=port, cold=cold)
+    changed = guest.up(image=image, memory=memory, cpus=cpus, port=port, boot=boot, cold=cold)
     if as_json:
         print(json.dumps({"changed": changed, **_state(guest)}))
     else:

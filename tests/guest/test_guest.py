@@ -51,6 +51,18 @@ def test_a_cold_boot_gives_a_working_guest(victim: Guest, capsys: pytest.Capture
     assert victim.succeed("systemctl is-system-running --wait || systemctl --failed --no-legend").strip() == "running"
 
 
+def test_a_guest_that_boots_from_its_disk_starts_what_its_disk_has(victim: Guest) -> None:
+    victim.up(boot="disk")
+    assert "-kernel" not in Path(f"/proc/{machine.pid(victim.directory)}/cmdline").read_text().split("\0")
+    before = _boot_id(victim)
+    victim.succeed("sed -i 's/APPEND/& lab.mark=1/' /boot/extlinux/extlinux.conf")
+    victim.reboot()
+    assert _boot_id(victim) != before
+    assert "lab.mark=1" in victim.succeed("cat /proc/cmdline").split()
+    victim.power_off()
+    assert not victim.running
+
+
 def test_each_resumed_guest_is_new_the_same_boot_and_on_time(victim: Guest, capsys: pytest.CaptureFixture[str]) -> None:
     boots = []
     for _ in range(2):

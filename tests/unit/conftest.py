@@ -12,7 +12,10 @@ import pytest
 
 from kmodlab.guest import archive
 from kmodlab.guest.image import Image
-from kmodlab.guest.release import RELEASES
+from kmodlab.guest.release import RELEASES, host_architecture
+
+#: arm64 is a foreign architecture there, and a release of its own
+on_amd64 = pytest.mark.skipif(host_architecture() != "amd64", reason="this machine is no amd64")
 
 #: makes `name` a program of its own that runs a shell script
 FakeProgram = Callable[[str, str], Path]

@@ -13,7 +13,7 @@ from kmodlab.errors import LabError, UsageError
 from kmodlab.guest import accelerator
 from kmodlab.guest.image import Image
 
-from .conftest import FakeProgram
+from .conftest import FakeProgram, make_image, on_amd64
 
 #: says its version, else notes that it was started and what for, then does as `THEN` says
 QEMU = """
@@ -145,3 +145,14 @@ def test_a_host_without_qemu_says_so(image: Image, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(LabError, match=f"^{accelerator.qemu_binary()} is not installed"):
         accelerator.choose(image)
+
+
+@on_amd64
+@pytest.mark.parametrize("wish", ["auto", "kvm", "tcg"])
+def test_another_architecture_is_always_emulated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Path, wish: str
+) -> None:
+    monkeypatch.setenv("KMODLAB_ACCEL", wish)
+    foreign = make_image(tmp_path / "arm", "debian-12-arm64", "6.1.0-56-cloud-arm64")
+    assert accelerator.choose(foreign) == "tcg"
+    assert not started.exists()

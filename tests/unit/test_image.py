@@ -18,7 +18,7 @@ from kmodlab.guest import archive, image
 from kmodlab.guest.image import Image, build_image, find_image, images_dir, is_current, list_images
 from kmodlab.guest.release import RELEASES
 
-from .conftest import FakeProgram, make_image
+from .conftest import FakeProgram, make_image, on_amd64
 
 SOURCES = "echo 'Debian|http://mirror.example/debian/|bookworm|main'"
 #: leaves what the customize hook leaves, in the directory that the hook was to be given
@@ -93,6 +93,7 @@ def test_the_key_changes_with_each_field_of_the_release() -> None:
         replace(release, kernel="linux-image-amd64"),
         replace(release, headers="linux-headers-amd64"),
         replace(release, pinned="bookworm-backports"),
+        replace(release, architecture="riscv64"),
     ]
     assert len({image._key(other) for other in (release, *changed)}) == len(changed) + 1
 
@@ -247,3 +248,20 @@ def test_images_are_listed_whole_ones_only() -> None:
     assert (is_current(current), is_current(old)) == (True, False)
     old.remove()
     assert list(list_images()) == [Image(current.directory)]
+
+
+@on_amd64
+def test_a_foreign_image_needs_an_emulator_of_programs(
+    host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(image, "_BINFMT", tmp_path)
+    with pytest.raises(LabError) as caught:
+        build_image("debian-12-arm64")
+    assert caught.value.message == (
+        "the image debian-12-arm64 cannot be built: this machine does not run programs of arm64"
+    )
+    assert ".config/setup matrix" in (caught.value.hint or "")
+    assert not host.started.exists()
+    (tmp_path / "qemu-aarch64").touch()
+    assert build_image("debian-12-arm64").architecture == "arm64"
+    assert "--architectures=arm64" in host.started.read_text().splitlines()

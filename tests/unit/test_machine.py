@@ -18,7 +18,7 @@ from kmodlab.guest import machine, ssh
 from kmodlab.guest.image import Image
 from kmodlab.guest.machine import Hardware
 
-from .conftest import FakeProgram
+from .conftest import FakeProgram, make_image, on_amd64
 from .fake_qmp import FakeQmp, Message
 
 
@@ -40,7 +40,7 @@ def test_the_command_of_an_emulated_guest(image: Image) -> None:
     assert _options(argv) >= {
         ("-name", "kmodlab-web"),
         ("-accel", "tcg,thread=single,tb-size=256"),
-        ("-cpu", "qemu64"),
+        ("-cpu", machine.BOARDS[image.architecture].cpu),
         ("-m", "512"),
         ("-smp", "3"),
         ("-kernel", str(image.directory / "vmlinuz")),
@@ -58,9 +58,28 @@ def test_the_command_of_a_resumed_guest_with_hardware_virtualization(image: Imag
     assert ("-netdev", "user,id=net,hostfwd=tcp:127.0.0.1:0-:22") in _options(argv)
 
 
-def test_the_kernel_learns_who_may_log_in() -> None:
-    assert machine.kernel_arguments().split()[-1] == f"kmodlab.key={ssh.lab_public_key()}"
-    assert machine.kernel_arguments().startswith("root=/dev/vda rw console=ttyS0 ")
+def test_a_guest_that_boots_from_its_disk_is_given_no_kernel(image: Image) -> None:
+    argv = machine.command("web", image, Hardware(512, 1, "tcg", "disk"))
+    assert not {"-kernel", "-initrd", "-append"} & set(argv)
+
+
+@pytest.fixture
+def arm_image(tmp_path: Path) -> Image:
+    """An image of another architecture than that of most machines."""
+    return make_image(tmp_path / "cache" / "images" / "arm", "debian-12-arm64", "6.1.0-56-cloud-arm64")
+
+
+@on_amd64
+def test_the_command_of_an_arm64_guest(arm_image: Image) -> None:
+    argv = machine.command("web", arm_image, Hardware(512, 1, "tcg"))
+    assert argv[0] == "qemu-system-aarch64"
+    assert _options(argv) >= {("-machine", "virt"), ("-cpu", "max,pauth-impdef=on")}
+    assert "console=ttyAMA0" in argv[argv.index("-append") + 1].split()
+
+
+def test_the_kernel_learns_who_may_log_in(image: Image) -> None:
+    assert machine.kernel_arguments(image).split()[-1] == f"kmodlab.key={ssh.lab_public_key()}"
+    assert machine.kernel_arguments(image).startswith("root=/dev/vda rw ")
 
 
 #: ignores the polite ways to end where asked to, and says when it is ready

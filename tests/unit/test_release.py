@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from kmodlab.errors import LabError, UsageError
-from kmodlab.guest.release import RELEASES, find_release
+from kmodlab.guest.release import RELEASES, find_release, host_architecture
+
+from .conftest import on_amd64
 
 
 def _host(monkeypatch: pytest.MonkeyPatch, **fields: str) -> None:
@@ -37,6 +39,25 @@ def test_debian_testing_has_a_codename_and_no_version(monkeypatch: pytest.Monkey
 def test_a_name_is_the_release_of_that_name() -> None:
     assert find_release("debian-13-backports").pinned == "trixie-backports"
     assert find_release("ubuntu-24.04").suites == ("noble", "noble-updates", "noble-security")
+
+
+@on_amd64
+def test_another_architecture_is_a_release_of_its_own() -> None:
+    arm = find_release("debian-12-arm64")
+    assert (arm.architecture, arm.foreign) == ("arm64", True)
+    assert (arm.kernel, arm.headers) == ("linux-image-cloud-arm64", "linux-headers-cloud-arm64")
+    assert find_release("debian-12").foreign is False
+    assert "debian-12-amd64" not in RELEASES
+
+
+def test_real_time_and_generic_kernels_are_packages_of_their_own() -> None:
+    names = {name: find_release(f"debian-12{name}").kernel for name in ("", "-generic", "-rt")}
+    machine = host_architecture()
+    assert names == {
+        "": f"linux-image-cloud-{machine}",
+        "-generic": f"linux-image-{machine}",
+        "-rt": f"linux-image-rt-{machine}",
+    }
 
 
 def test_an_unknown_name_gets_a_guess_and_the_list() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from kmodlab import paths
 from kmodlab.errors import UsageError
 from kmodlab.guest.image import Image
+from kmodlab.guest.release import MACHINES
 from kmodlab.process import Deadline, locked, run, say
 
 #: a kernel under working KVM prints its first lines within a second; a crowded host may need some more
@@ -23,21 +24,25 @@ PROBE_SECONDS = 15.0
 _FIRST_LINE = b"Linux version"
 
 
-def qemu_binary() -> str:
-    """Return the name of the system emulator for the host's architecture."""
-    return f"qemu-system-{os.uname().machine}"
+def qemu_binary(architecture: str | None = None) -> str:
+    """Return the name of the system emulator for an architecture.
+
+    Args:
+        architecture: Debian's name of it; by default the host's.
+    """
+    return f"qemu-system-{MACHINES.get(architecture or '', os.uname().machine)}"
 
 
-def qemu_version() -> str:
-    """Return what the emulator says of itself, one line."""
-    return run([qemu_binary(), "--version"]).decode().splitlines()[0]
+def qemu_version(architecture: str | None = None) -> str:
+    """Return what the emulator of an architecture (by default the host's) says of itself, one line."""
+    return run([qemu_binary(architecture), "--version"]).decode().splitlines()[0]
 
 
 def choose(image: Image) -> str:
     """Return `kvm` where it boots a kernel, else `tcg`.
 
     `KMODLAB_ACCEL` (auto, kvm or tcg) overrides. The answer is remembered until the host boots anew or
-    QEMU changes.
+    QEMU changes. An image of another architecture is always emulated.
 
     Args:
         image: whose kernel is booted as the probe.
@@ -46,13 +51,13 @@ def choose(image: Image) -> str:
         UsageError: KMODLAB_ACCEL is none of the three.
     """
     wish = os.environ.get("KMODLAB_ACCEL", "auto")
-    if wish in ("kvm", "tcg"):
-        return wish
-    if wish != "auto":
+    if wish not in ("auto", "kvm", "tcg"):
         raise UsageError(f"KMODLAB_ACCEL={wish} is not an accelerator", hint="use auto, kvm or tcg")
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+    if image.foreign:
         return "tcg"
-    return _remembered_probe(image)
+    if wish != "auto":
+        return wish
+    return _remembered_probe(image) if os.access("/dev/kvm", os.R_OK | os.W_OK) else "tcg"
 
 
 def _remembered_probe(image: Image) -> str:

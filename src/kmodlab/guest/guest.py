@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -19,12 +19,13 @@ from kmodlab.errors import CommandFailed, DeadlineExpired, GuestCrashed, LabErro
 from kmodlab.guest import accelerator, machine, snapshot, ssh
 from kmodlab.guest.console import Console
 from kmodlab.guest.image import Image, build_image, images_dir
-from kmodlab.guest.machine import Hardware
+from kmodlab.guest.machine import Boot, Hardware
 from kmodlab.guest.release import find_release
 from kmodlab.process import Deadline, locked, say
 
 BOOT_SECONDS = 300.0
 COMMAND_SECONDS = 600.0
+_BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,47}")
 
 
@@ -121,7 +122,16 @@ class Guest:
 
     # -- up and down -------------------------------------------------------------------------------------------
 
-    def up(self, *, image: str = "auto", memory: int = 1024, cpus: int = 2, port: int = 0, cold: bool = False) -> bool:
+    def up(
+        self,
+        *,
+        image: str = "auto",
+        memory: int = 1024,
+        cpus: int = 2,
+        port: int = 0,
+        boot: Boot = "direct",
+        cold: bool = False,
+    ) -> bool:
         """Bring the guest up and wait until it can be logged into; an image is built where there is none.
 
         Args:
@@ -129,6 +139,7 @@ class Guest:
             memory: MiB.
             cpus: virtual processors.
             port: on the host's loopback address, forwarded to ssh; 0 lets the system choose.
+            boot: `direct` or `disk`, see `Hardware`.
             cold: boot, even where a snapshot could be resumed.
 
         Returns:
@@ -144,13 +155,8 @@ class Guest:
                 return False
             self._clear_away()
             built = build_image(image)
-            hardware = Hardware(memory, cpus, accelerator.choose(built))
-            ready = snapshot.path(built, hardware)
-            if not cold and not ready.exists():
-                with locked(ready.with_suffix(".lock"), "making the snapshot of a booted guest"):
-                    if not ready.exists():
-                        self._make_snapshot(built, hardware, ready)
-            self._launch(built, hardware, port, None if cold else ready)
+            hardware = Hardware(memory, cpus, accelerator.choose(built), boot)
+            self._launch(built, hardware, port, None if cold else _snapshot(built, hardware))
         return True
 
     def _warn_of_differences(self, release: str, memory: int, cpus: int) -> None:
@@ -169,17 +175,6 @@ class Guest:
         say(f"the guest {self.name} runs but does not answer: replacing it")
         return False
 
-    def _make_snapshot(self, image: Image, hardware: Hardware, target: Path) -> None:
-        maker = Guest(f"snapshot-{target.stem[-12:]}")
-        say(f"booting {image.release} once ({hardware.accelerator}), to resume from its snapshot from now on")
-        maker._clear_away()
-        maker._launch(image, hardware, 0, None)
-        try:
-            maker.settle()
-            snapshot.save(maker.directory, target)
-        finally:
-            maker._clear_away()
-
     def _launch(self, image: Image, hardware: Hardware, port: int, resume: Path | None) -> None:
         """Start QEMU from a snapshot or from nothing; on any error, Ctrl-C included, leave nothing behind."""
         started = time.monotonic()
@@ -187,6 +182,8 @@ class Guest:
         try:
             if resume:
                 snapshot.take(resume, self.directory)
+            elif hardware.boot == "disk":
+                snapshot.take(bootable_disk(image, hardware), self.directory)
             else:
                 snapshot.new_disk(self.directory, image)
             self._console = Console(self.directory / "console.log", 0)
@@ -236,10 +233,54 @@ class Guest:
                 check=False,
             )
 
+    def _close_shared_connection(self) -> None:
+        if self.ssh_config.exists():
+            subprocess.run(["ssh", "-F", self.ssh_config, "-O", "exit", self.name], capture_output=True, check=False)
+
     def settle(self) -> None:
         """Wait until the guest's services have started, and read once what every later run will read."""
         self.succeed("systemctl is-system-running --wait || systemctl --failed --no-legend >&2")
         self.succeed("python3 -c 'import json, subprocess, tempfile, zipfile, ssl'; cc --version >/dev/null; sync")
+
+    def reboot(self) -> None:
+        """Restart the guest's system from inside, and wait until the new one can be logged into.
+
+        Raises:
+            DeadlineExpired: it did not come back in time.
+            GuestCrashed: the kernel broke meanwhile.
+        """
+        before = self.succeed(_BOOT_ID)
+        self.succeed("systemd-run --quiet --no-block systemctl reboot")
+        deadline = Deadline(BOOT_SECONDS)
+        while self._boot_id(deadline) in ("", before):
+            self.console.check("restarting")
+            if deadline.expired:
+                raise DeadlineExpired(f"the guest {self.name} did not restart", output=self.console.tail())
+            time.sleep(0.2)
+
+    def _boot_id(self, deadline: Deadline) -> str:
+        """Return which boot this is, or nothing while the guest does not answer."""
+        self._close_shared_connection()
+        if not ssh.greets(int(str(self.settings["port"])), min(5, deadline.remaining + 0.1)):
+            return ""
+        self._open_shared_connection(deadline)
+        with contextlib.suppress(LabError):
+            return self.execute(_BOOT_ID, seconds=deadline.remaining + 5).stdout
+        return ""
+
+    def power_off(self) -> None:
+        """Shut the guest down in good order; its disk stays until `down`.
+
+        Raises:
+            DeadlineExpired: it did not end in time.
+        """
+        deadline = Deadline(COMMAND_SECONDS)
+        # Detached: the connection that asks for it would end with it.
+        self.succeed("systemd-run --quiet --no-block systemctl poweroff")
+        while self.running:
+            if deadline.expired:
+                raise DeadlineExpired(f"the guest {self.name} did not shut down", output=self.console.tail())
+            time.sleep(0.1)
 
     def _keep_logs(self, error: BaseException) -> None:
         """Move the logs of a failed start aside, so that the error can name a file that stays."""
@@ -254,8 +295,7 @@ class Guest:
     def _clear_away(self) -> None:
         """Stop what runs and remove every trace, stale or not."""
         machine.stop(self.directory)
-        if self.ssh_config.exists():
-            subprocess.run(["ssh", "-F", self.ssh_config, "-O", "exit", self.name], capture_output=True, check=False)
+        self._close_shared_connection()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def down(self) -> bool:
@@ -369,6 +409,53 @@ class Guest:
             self.succeed(f"mkdir -p {shlex.quote(remote)} && tar -C {shlex.quote(remote)} -x -o", stdin=packed)
         else:
             self.succeed(f"cat >{shlex.quote(remote)}", stdin=local.read_bytes())
+
+
+@contextlib.contextmanager
+def _booted(image: Image, hardware: Hardware, name: str) -> Iterator[Guest]:
+    """A guest of its own that has been booted and has settled; gone afterwards."""
+    guest = Guest(name)
+    guest._clear_away()
+    guest._launch(image, hardware, 0, None)
+    try:
+        guest.settle()
+        yield guest
+    finally:
+        guest._clear_away()
+
+
+def _snapshot(image: Image, hardware: Hardware) -> Path:
+    """Return the snapshot of an image on some hardware, made on first use."""
+    target = snapshot.path(image, hardware)
+    with snapshot.made_once(target, "making the snapshot of a booted guest") as missing:
+        if missing:
+            say(f"booting {image.release} once ({hardware.accelerator}), to resume from its snapshot from now on")
+            with _booted(image, hardware, f"snapshot-{target.stem[-12:]}") as guest:
+                snapshot.save(guest.directory, target)
+    return target
+
+
+def bootable_disk(image: Image, hardware: Hardware) -> Path:
+    """Return an image's disk with a boot loader on it, made on first use.
+
+    Args:
+        image: whose disk it is, the disk's backing file.
+        hardware: of the guest that is booted once to install the loader.
+
+    Raises:
+        UsageError: there is no boot loader for the image's architecture.
+    """
+    if not find_release(image.release).boot_loader:
+        raise UsageError(f"{image.release} cannot boot from its disk", hint="`--boot direct` starts the image's kernel")
+    target = snapshot.bootable_path(image)
+    with snapshot.made_once(target, "making a disk that boots by itself") as missing:
+        if missing:
+            say(f"booting {image.release} once, to put a boot loader on its disk")
+            with _booted(image, replace(hardware, boot="direct"), f"loader-{target.stem[-12:]}") as guest:
+                guest.succeed(f"/usr/local/lib/kmodlab/install-boot-loader {machine.kernel_arguments(image)}")
+                guest.power_off()
+                snapshot.publish(guest.directory / "disk.qcow2", target)
+    return target
 
 
 def list_guests() -> Iterator[Guest]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from kmodlab import paths
 from kmodlab.errors import LabError
 from kmodlab.guest import archive
-from kmodlab.guest.release import Release, find_release
+from kmodlab.guest.release import MACHINES, Release, find_release, host_architecture
 from kmodlab.process import locked, run, say
 
 #: what every guest carries beside its kernel: a system that boots to ssh, Python for Ansible, and a toolchain
@@ -34,6 +34,8 @@ EXCLUDED_PATHS = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*",
 
 DISK_SIZE = "8G"
 _HERE = Path(__file__).parent
+#: binfmt_misc: which programs of other architectures the host's kernel runs, and by which emulator
+_BINFMT = Path("/proc/sys/fs/binfmt_misc")
 #: free space that a build needs for a moment, in bytes
 BUILD_SPACE = 4 << 30
 _SPACE_HINT = "make room (`kmodlab image prune` removes old images), or set KMODLAB_CACHE_DIR to another disk"
@@ -72,7 +74,20 @@ class Image:
     @property
     def release(self) -> str:
         """The release it was built from."""
-        return str(json.loads((self.directory / "manifest.json").read_text())["release"]["name"])
+        return str(self._manifest_release()["name"])
+
+    @property
+    def architecture(self) -> str:
+        """Debian's name of its architecture."""
+        return str(self._manifest_release().get("architecture", host_architecture()))
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is of another architecture than this machine."""
+        return self.architecture != host_architecture()
+
+    def _manifest_release(self) -> dict[str, object]:
+        return dict(json.loads((self.directory / "manifest.json").read_text())["release"])
 
     def size(self) -> int:
         """Return the bytes it takes on the disk (holes not counted)."""
@@ -109,12 +124,16 @@ def _overlay() -> bytes:
     return buffer.getvalue()
 
 
+def _packages(release: Release) -> list[str]:
+    return [*PACKAGES, *release.boot_loader, release.kernel, release.headers]
+
+
 def _key(release: Release) -> str:
     parts = [
         json.dumps(asdict(release), sort_keys=True),
         *_sources(release),
         archive.acquire_options(),
-        " ".join(PACKAGES),
+        " ".join(_packages(release)),
         " ".join(EXCLUDED_PATHS),
         DISK_SIZE,
         (_HERE / "customize.sh").read_text(),
@@ -149,7 +168,10 @@ def build_image(name: str, *, force: bool = False) -> Image:
         if image and not force:
             return image
         why = " (the host's own release, from the host's own archive)" if name == "auto" else ""
-        say(f"building the guest image {release.name}{why}: about a minute, once")
+        if release.foreign:
+            _require_emulation(release)
+        time = "some minutes" if release.foreign else "about a minute"
+        say(f"building the guest image {release.name}{why}: {time}, once")
         return _build(release, images_dir() / f"{release.name}-{_key(release)}")
 
 
@@ -159,6 +181,15 @@ def _require_space(directory: Path, needed: int) -> None:
         raise LabError(
             f"{free >> 20} MiB free on the disk of {directory}, and building an image needs {needed >> 20}",
             hint=_SPACE_HINT,
+        )
+
+
+def _require_emulation(release: Release) -> None:
+    """Stop where this machine cannot run programs of the release's architecture, which its packages' scripts are."""
+    if not (_BINFMT / f"qemu-{MACHINES[release.architecture]}").exists():
+        raise LabError(
+            f"the image {release.name} cannot be built: this machine does not run programs of {release.architecture}",
+            hint="`.config/setup matrix` installs what is needed: qemu-user-static, binfmt-support, arch-test",
         )
 
 
@@ -208,7 +239,8 @@ def _mmdebstrap(release: Release, staging: Path, out: Path) -> list[str | Path]:
     return [
         "mmdebstrap",
         "--variant=apt",
-        f"--include={','.join([*PACKAGES, release.kernel, release.headers])}",
+        f"--include={','.join(_packages(release))}",
+        f"--architectures={release.architecture}",
         "--aptopt=APT::Install-Recommends false",
         *[f"--aptopt={line.rstrip(';')}" for line in options.splitlines()],
         "--dpkgopt=force-unsafe-io",

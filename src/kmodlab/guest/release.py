@@ -1,12 +1,22 @@
-"""Which guests there are: distribution, release, kernel flavour and the packages that make them."""
+"""Which guests there are: distribution, release, architecture, kernel flavour and the packages that make them."""
 
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass
 
 from kmodlab.errors import UsageError
 from kmodlab.guest.archive import host_release
+
+#: Debian's name of an architecture -> what `uname -m` says there
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+def host_architecture() -> str:
+    """Return Debian's name of the architecture this machine has, `amd64` for instance."""
+    machine = os.uname().machine
+    return next((name for name, said in MACHINES.items() if said == machine), machine)
 
 
 @dataclass(frozen=True)
@@ -20,25 +30,46 @@ class Release:
         kernel: the metapackage that depends on the newest kernel.
         headers: the metapackage that depends on that kernel's headers.
         pinned: a suite that kernel, headers and what they need are taken from.
+        architecture: Debian's name of it, `amd64` or `arm64`.
     """
 
     name: str
     distribution: str
     suites: tuple[str, ...]
-    kernel: str = "linux-image-cloud-amd64"
-    headers: str = "linux-headers-cloud-amd64"
+    kernel: str
+    headers: str
     pinned: str | None = None
+    architecture: str = "amd64"
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is of another architecture than this machine, and everything in it has to be emulated."""
+        return self.architecture != host_architecture()
+
+    @property
+    def boot_loader(self) -> tuple[str, ...]:
+        """The packages that let a guest boot from its own disk; none where only direct boot works."""
+        return ("extlinux",) if self.architecture == "amd64" else ()
 
 
-def _debian(name: str, codename: str, *more: str, flavour: str = "cloud-amd64", pinned: str | None = None) -> Release:
+def _debian(
+    name: str,
+    codename: str,
+    *more: str,
+    flavour: str = "cloud-",
+    pinned: str | None = None,
+    architecture: str | None = None,
+) -> Release:
     suites = (codename, *(f"{codename}-{suite}" for suite in more))
-    kernel, headers = f"linux-image-{flavour}", f"linux-headers-{flavour}"
-    return Release(name, "debian", suites, kernel, headers, pinned)
+    architecture = architecture or host_architecture()
+    kernel, headers = (f"linux-{kind}-{flavour}{architecture}" for kind in ("image", "headers"))
+    return Release(name, "debian", suites, kernel, headers, pinned, architecture)
 
 
 def _ubuntu(version: str, codename: str) -> Release:
     suites = (codename, f"{codename}-updates", f"{codename}-security")
-    return Release(f"ubuntu-{version}", "ubuntu", suites, "linux-image-virtual", "linux-headers-virtual")
+    kernel, headers = "linux-image-virtual", "linux-headers-virtual"
+    return Release(f"ubuntu-{version}", "ubuntu", suites, kernel, headers, architecture=host_architecture())
 
 
 RELEASES: dict[str, Release] = {
@@ -46,11 +77,16 @@ RELEASES: dict[str, Release] = {
     for release in (
         _debian("debian-11", "bullseye"),
         _debian("debian-12", "bookworm", "updates", "security"),
-        _debian("debian-12-generic", "bookworm", "updates", "security", flavour="amd64"),
-        _debian("debian-12-rt", "bookworm", "updates", "security", flavour="rt-amd64"),
+        _debian("debian-12-generic", "bookworm", "updates", "security", flavour=""),
+        _debian("debian-12-rt", "bookworm", "updates", "security", flavour="rt-"),
         _debian("debian-13", "trixie", "updates", "security"),
         _debian("debian-13-backports", "trixie", "updates", "security", "backports", pinned="trixie-backports"),
         _debian("debian-testing", "forky"),
+        *(
+            _debian(f"debian-12-{name}", "bookworm", "updates", "security", architecture=name)
+            for name in MACHINES
+            if name != host_architecture()
+        ),
         _ubuntu("22.04", "jammy"),
         _ubuntu("24.04", "noble"),
         _ubuntu("26.04", "resolute"),

@@ -7,7 +7,9 @@ all are in its name.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from kmodlab import paths
@@ -15,7 +17,7 @@ from kmodlab.guest import machine, qmp
 from kmodlab.guest.accelerator import qemu_version
 from kmodlab.guest.image import Image
 from kmodlab.guest.machine import Hardware
-from kmodlab.process import run
+from kmodlab.process import locked, run
 
 STATE = "ready"
 
@@ -30,8 +32,31 @@ def path(image: Image, hardware: Hardware) -> Path:
     # The port and the guest's name are the only parts of the command that do not change the machine's state.
     command = machine.command("snapshot", image, hardware)
     # The host key is made anew in each build: an image that was built again by force has the same id.
-    key = hashlib.sha256("\0".join([*command, qemu_version(), image.host_key]).encode()).hexdigest()[:12]
+    key = hashlib.sha256("\0".join([*command, qemu_version(image.architecture), image.host_key]).encode()).hexdigest()[
+        :12
+    ]
     return snapshots_dir() / f"{image.id}-{key}.qcow2"
+
+
+def bootable_path(image: Image) -> Path:
+    """Return the file of an image's disk with a boot loader on it, whether it is there or not."""
+    key = hashlib.sha256(f"{image.host_key} {machine.kernel_arguments(image)}".encode()).hexdigest()[:12]
+    return snapshots_dir() / f"{image.id}-boot{key}.qcow2"
+
+
+@contextlib.contextmanager
+def made_once(target: Path, what: str) -> Iterator[bool]:
+    """Yield whether `target` is missing, alone with it until the block ends: nobody makes it twice.
+
+    Args:
+        target: a file of this directory.
+        what: what is being made, for the message to whoever waits.
+    """
+    if target.exists():
+        yield False
+        return
+    with locked(target.with_suffix(".lock"), what):
+        yield not target.exists()
 
 
 def new_disk(directory: Path, image: Image) -> None:
@@ -48,13 +73,18 @@ def save(directory: Path, target: Path) -> None:
     qmp.human(directory, f"savevm {STATE}")
     qmp.execute(directory, "stop")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _publish(directory / "disk.qcow2", target)
+        publish(directory / "disk.qcow2", target)
     finally:
         qmp.execute(directory, "cont")
 
 
-def _publish(disk: Path, target: Path) -> None:
+def publish(disk: Path, target: Path) -> None:
+    """Keep a copy of a guest's disk, which nothing writes to just now, as `target`: whole or not at all.
+
+    Raises:
+        LabError: the disk is full.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
     incoming = target.with_suffix(".incoming")
     try:
         _copy(disk, incoming)

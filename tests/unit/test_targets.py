@@ -78,7 +78,7 @@ def test_the_guest_is_brought_up_where_no_machine_answers(lab: Lab) -> None:
     """The embedded guest, and only that, is started and managed."""
     done = lab.play()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert lab.asked() == ["guest up lab --json --image=auto --memory=1024 --cpus=2"]
+    assert lab.asked() == ["guest up lab --json --image=auto --memory=1024 --cpus=2 --boot=direct"]
     assert "managed lab" in done.stdout
     assert "managed ubuntu" not in done.stdout
 

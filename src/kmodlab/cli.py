@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kmodlab import __version__, doctor
+from kmodlab import __version__, doctor, matrix
 from kmodlab.errors import KmodlabError, LabError, UsageError
 from kmodlab.guest import Guest, buildroot, list_guests, snapshot
 from kmodlab.guest.buildroot import BuildRoot
@@ -204,6 +205,22 @@ def lab_command(
         raise typer.Exit(1)
 
 
+@app.command("matrix")
+def matrix_command(
+    kernels: Annotated[list[str] | None, typer.Argument(help="Guests of the inventory's group kernel_guests.")] = None,
+    jobs: Annotated[int, typer.Option(help="How many at a time; 0: as memory and processors allow.", min=0)] = 0,
+    write: Annotated[bool, typer.Option("--write", help="Write docs/kernels.md and docs/kernels.json.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the whole contract on every kernel, each in a guest of its own; exit 1 if one did not pass."""
+    started = time.monotonic()
+    rows = matrix.run_matrix(kernels or (), jobs=jobs)
+    if write:
+        matrix.write(rows, time.monotonic() - started, jobs or matrix.parallel())
+    print(json.dumps([asdict(row) for row in rows]) if as_json else matrix.table(rows))
+    raise typer.Exit(0 if all(row.verdict == "pass" for row in rows) else 1)
+
+
 @app.command("doctor")
 def doctor_command(as_json: Json = False) -> None:
     """Name what this host lacks for the lab, with the fix for each; exit 3 if anything is lacking."""
@@ -226,15 +243,19 @@ def _interrupted(number: int, _frame: object) -> None:
     raise SystemExit(128 + number)
 
 
+def interruptible() -> None:
+    """Take back what was begun when interrupted: a signal's default action would leave QEMU and mmdebstrap behind."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
+
+
 def main() -> None:
     """Run the command line; end with one clear message whatever happens.
 
     Exit status: 0, or 2 for a usage error, 3 when the lab broke, 4 when a guest crashed, 1 for a failed command,
     130 after Ctrl-C, 143 when terminated.
     """
-    # So that what was begun is taken back: a signal's default action would leave QEMU and mmdebstrap behind.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupted)
+    interruptible()
     try:
         app()
     except KmodlabError as error:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from xml.etree import ElementTree
 
 from rich.console import Console
 from rich.text import Text
 
-from kmodlab import paths
 from kmodlab.errors import LabError
 from kmodlab.guest import Guest
 from kmodlab.guest.guest import guests_dir
+from kmodlab.playbook import Check, play, verify
 from kmodlab.process import locked, say
 
 GUEST = "lab"
@@ -41,55 +33,6 @@ EXCERPTS = (
 )
 
 
-@dataclass(frozen=True)
-class Check:
-    """One check of the contract and its result.
-
-    Attributes:
-        sentence: what holds if it passed.
-        verdict: `PASS`, `FAIL` or `SKIP`.
-        detail: the first line of the failure, or why it was skipped.
-    """
-
-    sentence: str
-    verdict: str
-    detail: str = ""
-
-
-def read_checks(report: Path) -> list[Check]:
-    """Return the checks of a JUnit XML report, in the order they ran.
-
-    Args:
-        report: as pytest's `--junitxml` writes it; a property `sentence` of a case says what the check is.
-
-    Raises:
-        LabError: there is no such report: the tests did not get as far as running.
-    """
-    try:
-        cases = list(ElementTree.parse(report).iter("testcase"))  # noqa: S314  # written by our own pytest
-    except (OSError, ElementTree.ParseError) as error:
-        raise LabError("the contract tests left no report", hint="the lines above say why they did not run") from error
-    return [_check(case) for case in cases]
-
-
-def _check(case: ElementTree.Element) -> Check:
-    found = case.find("properties/property[@name='sentence']")
-    sentence = found.get("value", "") if found is not None else case.get("name", "")
-    for kind, verdict in (("failure", "FAIL"), ("error", "FAIL"), ("skipped", "SKIP")):
-        if (result := case.find(kind)) is not None:
-            message = result.get("message", "").splitlines()
-            return Check(sentence, verdict, message[0] if message else "")
-    return Check(sentence, "PASS")
-
-
-def _play(*arguments: str) -> int:
-    """Run playbooks on the guest, showing what they do; return ansible-playbook's exit status."""
-    binary = Path(sys.executable).with_name("ansible-playbook")
-    path = f"{binary.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    command = [str(binary), "--limit", GUEST, *arguments]
-    return subprocess.run(command, cwd=paths.project_dir(), env={**os.environ, "PATH": path}, check=False).returncode
-
-
 def _require(status: int, what: str) -> None:
     if status:
         raise LabError(
@@ -97,14 +40,6 @@ def _require(status: int, what: str) -> None:
             exit_code=status,
             hint=f"the task that failed is above; `kmodlab guest ssh {GUEST}` looks around, `make lab` tries again",
         )
-
-
-def _verify(selection: str) -> tuple[int, list[Check]]:
-    with tempfile.TemporaryDirectory(prefix="kmodlab-") as temporary:
-        report = Path(temporary) / "contract.xml"
-        extra = {"verify_markers": selection, "verify_arguments": [f"--junitxml={report}"]}
-        status = _play("playbooks/verify.yml", "--extra-vars", json.dumps(extra))
-        return status, read_checks(report)
 
 
 def _excerpts(guest: Guest) -> list[tuple[str, str]]:
@@ -158,10 +93,10 @@ def run_lab(*, image: str, memory: int, cpus: int, selection: str = "quick") -> 
 
 
 def _run_on(guest: Guest, selection: str, started: float) -> bool:
-    _require(_play("deploy.yml", "playbooks/workload.yml"), "deploying the modules failed")
+    _require(play(GUEST, "deploy.yml", "playbooks/workload.yml"), "deploying the modules failed")
     # Before the checks, which fill the log with calls of their own.
     excerpts = _excerpts(guest)
-    status, checks = _verify(selection)
+    status, checks = verify(GUEST, selection)
     console = Console(highlight=False)
     _show_excerpts(excerpts, console)
     _show_checks(checks, console)

@@ -90,7 +90,7 @@ def finish(
     words: Sequence[str],
     *,
     stdin: bytes = b"",
-    sink: int | IO[bytes] = subprocess.PIPE,
+    sink: int | IO[bytes] | None = subprocess.PIPE,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> tuple[int, bytes, bytes]:
@@ -99,7 +99,7 @@ def finish(
     Args:
         words: program and arguments.
         stdin: bytes to feed.
-        sink: where both output streams go; by default they are returned.
+        sink: where both output streams go, None for where those of this process go; by default they are returned.
         env: all its environment variables; by default those of this process.
         cwd: the directory to run it in.
 

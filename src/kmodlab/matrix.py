@@ -1,0 +1,302 @@
+"""`kmodlab matrix`: the whole contract on every kernel, each in a guest of its own; and the page of its results."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kmodlab import paths
+from kmodlab.errors import GuestCrashed, KmodlabError, LabError, UsageError
+from kmodlab.guest import Guest
+from kmodlab.guest.accelerator import qemu_version
+from kmodlab.guest.image import build_image
+from kmodlab.guest.release import RELEASES
+from kmodlab.playbook import Check, play, verify
+from kmodlab.process import end_group, locked, say
+
+GROUP = "kernel_guests"
+#: MiB that a guest has, and what its QEMU and the playbooks take beside it
+MEMORY, BESIDE = 1024, 768
+
+#: prints, line by line: the kernel, its compiler, the configuration options that matter, and how the probes are placed
+_FACTS = """
+uname -r
+sed -E 's/.*((gcc|clang)[^,()]*\\) ?[0-9.]+|gcc-[0-9]+ \\([^)]*\\) [0-9.]+).*/\\1/' /proc/version
+. /etc/os-release; echo "$PRETTY_NAME"
+grep -hoE '^CONFIG_(PREEMPT_RT|KPROBES_ON_FTRACE|FUNCTION_ERROR_INJECTION|FPROBE|X86_KERNEL_IBT|DEBUG_INFO_BTF)=y' \
+    /boot/config-$(uname -r) | sed 's/CONFIG_//; s/=y//' | sort | tr '\\n' ' '; echo
+grep -E '\\[FTRACE\\]' /sys/kernel/debug/kprobes/list | wc -l
+grep -vE '\\[FTRACE\\]' /sys/kernel/debug/kprobes/list | wc -l
+"""
+
+
+_PAGE = """# Kernels
+
+<!-- Written by `make matrix` (src/kmodlab/matrix.py). -->
+
+Each kernel below was booted in a guest of its own; both modules were built for it and loaded, the workload was driven,
+and the whole contract suite was run against it.
+
+Written on {date}; {processors} processors, {jobs} guests at a time, {qemu}; {minutes:.1f} minutes in all. A row's time
+is from nothing running to nothing running again.
+
+{table}
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one kernel came to.
+
+    Attributes:
+        guest: its name, which is the image's.
+        verdict: `pass`, `fail` (of the modules), `crash` (of the guest), or `error` (of the lab).
+        detail: why, where it did not pass.
+        kernel: as `uname -r` says.
+        compiler: that built the kernel, and so the modules.
+        system: the distribution's name and version.
+        features: configuration options that the tracer's ways depend on.
+        hook: how the probes are placed: `kprobe (ftrace)`, `kprobe (breakpoint)`, or how many of each.
+        passed: contract tests.
+        failed: contract tests.
+        skipped: why, for each contract test that does not apply there.
+        seconds: each stage's wall-clock time.
+    """
+
+    guest: str
+    verdict: str = "error"
+    detail: str = ""
+    kernel: str = ""
+    compiler: str = ""
+    system: str = ""
+    features: tuple[str, ...] = ()
+    hook: str = ""
+    passed: int = 0
+    failed: int = 0
+    skipped: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def total(self) -> float:
+        """Seconds from nothing running to nothing running."""
+        return sum(self.seconds.values())
+
+
+def known_kernels() -> list[str]:
+    """Return the guests of the inventory's group `kernel_guests` that can be made on this machine, in order.
+
+    Raises:
+        LabError: the inventory cannot be read.
+    """
+    program = Path(sys.executable).with_name("ansible-inventory")
+    done = subprocess.run([program, "--list"], cwd=paths.project_dir(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError("the inventory cannot be read", exit_code=done.returncode, output=done.stderr)
+    return [name for name in json.loads(done.stdout)[GROUP]["hosts"] if name in RELEASES]
+
+
+class Stages:
+    """Times what is done for one kernel, and says what is being done."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.seconds: dict[str, float] = {}
+
+    def run(self, stage: str) -> Stages:
+        """Begin a stage: for a `with` block."""
+        self._stage = stage
+        say(f"{self.name}: {stage}")
+        return self
+
+    def __enter__(self) -> None:
+        self._started = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds[self._stage] = round(time.monotonic() - self._started, 1)
+
+
+def prove(name: str) -> Row:
+    """Boot a kernel, deploy both modules, drive the workload, run the whole contract suite, and take it all down.
+
+    Args:
+        name: a release, which is also the guest's name in the inventory.
+
+    Returns:
+        What it came to; nothing is raised but an interruption.
+    """
+    stages = Stages(name)
+    guest = Guest(name)
+    log = paths.state_dir() / "log" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"")
+    try:
+        row = _proved(guest, stages, log)
+    except GuestCrashed as error:
+        row = Row(name, "crash", f"{error.message} ({log})")
+    except KmodlabError as error:
+        row = Row(name, "error", f"{error.message} ({log})")
+    finally:
+        with stages.run("down"):
+            guest.down()
+    row.seconds.update(stages.seconds)
+    return row
+
+
+def _proved(guest: Guest, stages: Stages, log: Path) -> Row:
+    with stages.run("image"):
+        build_image(guest.name)
+    with stages.run("up"):
+        guest.up(image=guest.name, memory=MEMORY)
+    with stages.run("deploy"):
+        status = play(guest.name, "deploy.yml", "playbooks/workload.yml", log=log)
+    guest.console.check("deploying")
+    if status:
+        raise LabError("deploying the modules failed", exit_code=status, log=log)
+    with stages.run("verify"):
+        status, checks = verify(guest.name, log=log)
+    guest.console.check("verifying")
+    return _row(guest, status, checks)
+
+
+def _row(guest: Guest, status: int, checks: list[Check]) -> Row:
+    kernel, compiler, system, features, ftrace, breakpoints = guest.succeed(_FACTS).splitlines()
+    failed = [check for check in checks if check.verdict == "FAIL"]
+    passed = sum(check.verdict == "PASS" for check in checks)
+    good = status == 0 and passed > 0 and not failed
+    return Row(
+        guest=guest.name,
+        verdict="pass" if good else "fail",
+        detail="" if good else "; ".join(check.sentence for check in failed) or "see the log",
+        kernel=kernel,
+        compiler=compiler,
+        system=system,
+        features=tuple(features.split()),
+        hook=_hook(int(ftrace), int(breakpoints)),
+        passed=passed,
+        failed=len(failed),
+        skipped=tuple(check.detail for check in checks if check.verdict == "SKIP"),
+    )
+
+
+def _hook(ftrace: int, breakpoints: int) -> str:
+    if ftrace and breakpoints:
+        return f"kprobe ({ftrace} by ftrace, {breakpoints} by breakpoint)"
+    return f"kprobe ({'ftrace' if ftrace else 'breakpoint'})" if ftrace + breakpoints else "none"
+
+
+def parallel() -> int:
+    """Return how many guests run side by side: one for each processor, as far as there is memory for them."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    available = int(fields["MemAvailable"].split()[0]) >> 10
+    return max(1, min(len(os.sched_getaffinity(0)), available // (MEMORY + BESIDE)))
+
+
+def run_matrix(names: Sequence[str] = (), *, jobs: int = 0) -> list[Row]:
+    """Prove several kernels, some at a time, and return a row for each, in the order they were named.
+
+    Args:
+        names: of the inventory's kernel guests; all of them by default.
+        jobs: how many at a time; by default `parallel()`.
+
+    Raises:
+        UsageError: one of the names is no kernel guest.
+    """
+    known = known_kernels()
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"no kernel guest: {', '.join(unknown)}", hint=f"known: {' '.join(known)}")
+    state = paths.state_dir() / "matrix"
+    with locked(state / ".lock", "another matrix"):
+        rows = {row.guest: row for row in _children(list(names or known), jobs or parallel(), state)}
+    return [rows[name] for name in names or known]
+
+
+def _children(waiting: list[str], jobs: int, state: Path) -> Iterator[Row]:
+    """Prove each kernel in a process of its own, which clears away after itself whatever happens to it."""
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    env = {**os.environ, "KMODLAB_STATE_DIR": str(state)}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                name = waiting.pop(0)
+                command = [sys.executable, "-m", "kmodlab.matrix", name]
+                running[name] = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, process_group=0)
+            for name in [name for name, process in running.items() if process.poll() is not None]:
+                row = _answer(name, running.pop(name))
+                say(f"{name}: {row.verdict.upper()} {row.kernel}, {row.passed} passed, {row.total:.0f} s {row.detail}")
+                yield row
+            time.sleep(0.2)
+    finally:
+        for process in running.values():
+            end_group(process, 120)
+
+
+def _answer(name: str, process: subprocess.Popen[bytes]) -> Row:
+    output, _ = process.communicate()
+    try:
+        known: dict[str, Any] = json.loads(output)
+    except ValueError:
+        return Row(name, detail=f"its process ended with {process.returncode}")
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
+    return Row(**values)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as a Markdown table."""
+    lines = [
+        "| guest | kernel | compiler | hook | options of that kernel | contract tests | result | time |",
+        "|---|---|---|---|---|---:|---|---:|",
+    ]
+    for row in rows:
+        tests = f"{row.passed} passed" + "".join(
+            f", {count} {word}" for count, word in ((row.failed, "failed"), (len(row.skipped), "skipped")) if count
+        )
+        cells = [
+            f"`{row.guest}`<br>{row.system}",
+            row.kernel,
+            row.compiler,
+            row.hook,
+            " ".join(row.features),
+            tests,
+            f"{row.verdict} {row.detail}".strip(),
+            f"{row.total:.0f} s",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def write(rows: Sequence[Row], seconds: float, jobs: int) -> None:
+    """Write docs/kernels.json and docs/kernels.md.
+
+    Args:
+        rows: all kernels'.
+        seconds: that the whole run took.
+        jobs: how many ran side by side.
+    """
+    docs = paths.project_dir() / "docs"
+    reasons = sorted({reason for row in rows for reason in row.skipped})
+    about = {"date": time.strftime("%Y-%m-%d"), "qemu": qemu_version(), "processors": os.cpu_count(), "jobs": jobs}
+    document = {**about, "seconds": round(seconds), "rows": [asdict(row) for row in rows]}
+    (docs / "kernels.json").write_text(json.dumps(document, indent=2) + "\n")
+    text = _PAGE.format(**about, minutes=seconds / 60, table=table(rows))
+    if reasons:
+        text += "\nSkipped, and why: " + "; ".join(reasons) + ".\n"
+    (docs / "kernels.md").write_text(text)
+
+
+def main() -> None:
+    """Prove the one kernel that is named, and print its row as JSON: what `_children` starts."""
+    from kmodlab.cli import interruptible  # noqa: PLC0415  # the command line imports this module
+
+    interruptible()
+    print(json.dumps(asdict(prove(sys.argv[1]))))
+
+
+if __name__ == "__main__":
+    main()

@@ -24,6 +24,9 @@ test: setup-test ## Everything that proves the project, VMs included
 mutants: setup-test ## Every broken module, each caught by the contract tests
 	@$(BIN)/pytest tests/contract/mutants
 
+matrix: setup-matrix ## The whole contract on every kernel; writes docs/kernels.md
+	@$(BIN)/kmodlab matrix --write
+
 bench: setup ## Measure the lab; writes docs/benchmarks.md
 	@$(BIN)/python tests/bench/lab.py
 
@@ -43,4 +46,7 @@ setup:
 setup-test:
 	@.config/setup test
 
-.PHONY: help lab down check test mutants bench lock clean setup setup-test
+setup-matrix:
+	@.config/setup matrix
+
+.PHONY: help lab down check test mutants matrix bench lock clean setup setup-test setup-matrix

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kmodlab import __version__, doctor, matrix
+from kmodlab import __version__, doctor, matrix, matrix_page
 from kmodlab.errors import KmodlabError, LabError, UsageError
 from kmodlab.guest import Guest, buildroot, list_guests, snapshot
 from kmodlab.guest.buildroot import BuildRoot
@@ -25,7 +24,7 @@ from kmodlab.guest.image import build_image, is_current, list_images
 from kmodlab.guest.machine import Boot
 from kmodlab.guest.release import RELEASES
 from kmodlab.lab import run_lab
-from kmodlab.process import say
+from kmodlab.process import interruptible
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A kernel-module lab: real VMs, Ansible, and tests.")
 guest_app = typer.Typer(no_args_is_help=True, help="Guests: real virtual machines under QEMU.")
@@ -217,7 +216,7 @@ def matrix_command(
     rows = matrix.run_matrix(kernels or (), jobs=jobs)
     if write:
         matrix.write(rows, time.monotonic() - started, jobs or matrix.parallel())
-    print(json.dumps([asdict(row) for row in rows]) if as_json else matrix.table(rows))
+    print(json.dumps([asdict(row) for row in rows]) if as_json else matrix_page.table(rows))
     raise typer.Exit(0 if all(row.verdict == "pass" for row in rows) else 1)
 
 
@@ -233,20 +232,6 @@ def doctor_command(as_json: Json = False) -> None:
             if not finding.good and finding.fix:
                 print(f"      fix: {finding.fix}")
     raise typer.Exit(0 if all(finding.good for finding in findings) else 3)
-
-
-def _interrupted(number: int, _frame: object) -> None:
-    # Once is enough: a second Ctrl-C would only disturb the clearing away, which has deadlines of its own.
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    say("interrupted: clearing away what was begun")
-    raise SystemExit(128 + number)
-
-
-def interruptible() -> None:
-    """Take back what was begun when interrupted: a signal's default action would leave QEMU and mmdebstrap behind."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupted)
 
 
 def main() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from kmodlab import paths
 from kmodlab.errors import GuestCrashed, KmodlabError, LabError, UsageError
@@ -18,12 +18,16 @@ from kmodlab.guest import Guest
 from kmodlab.guest.accelerator import qemu_version
 from kmodlab.guest.image import build_image
 from kmodlab.guest.release import RELEASES
+from kmodlab.matrix_page import Row, Run, page
 from kmodlab.playbook import Check, play, verify
-from kmodlab.process import end_group, locked, say
+from kmodlab.process import end_group, interruptible, locked, say
 
 GROUP = "kernel_guests"
 #: MiB that a guest has, and what its QEMU and the playbooks take beside it
 MEMORY, BESIDE = 1024, 768
+
+#: the one reason for which a contract test may be skipped: the capability table LACKING of tests/contract/calls.py
+_CAPABILITY = re.compile(r"has no system call \w+$")
 
 #: prints, line by line: the kernel, its compiler, the configuration options that matter, and how the probes are placed
 _FACTS = """
@@ -35,58 +39,6 @@ grep -hoE '^CONFIG_(PREEMPT_RT|KPROBES_ON_FTRACE|FUNCTION_ERROR_INJECTION|FPROBE
 grep -E '\\[FTRACE\\]' /sys/kernel/debug/kprobes/list | wc -l
 grep -vE '\\[FTRACE\\]' /sys/kernel/debug/kprobes/list | wc -l
 """
-
-
-_PAGE = """# Kernels
-
-<!-- Written by `make matrix` (src/kmodlab/matrix.py). -->
-
-Each kernel below was booted in a guest of its own; both modules were built for it and loaded, the workload was driven,
-and the whole contract suite was run against it.
-
-Written on {date}; {processors} processors, {jobs} guests at a time, {qemu}; {minutes:.1f} minutes in all. A row's time
-is from nothing running to nothing running again.
-
-{table}
-"""
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one kernel came to.
-
-    Attributes:
-        guest: its name, which is the image's.
-        verdict: `pass`, `fail` (of the modules), `crash` (of the guest), or `error` (of the lab).
-        detail: why, where it did not pass.
-        kernel: as `uname -r` says.
-        compiler: that built the kernel, and so the modules.
-        system: the distribution's name and version.
-        features: configuration options that the tracer's ways depend on.
-        hook: how the probes are placed: `kprobe (ftrace)`, `kprobe (breakpoint)`, or how many of each.
-        passed: contract tests.
-        failed: contract tests.
-        skipped: why, for each contract test that does not apply there.
-        seconds: each stage's wall-clock time.
-    """
-
-    guest: str
-    verdict: str = "error"
-    detail: str = ""
-    kernel: str = ""
-    compiler: str = ""
-    system: str = ""
-    features: tuple[str, ...] = ()
-    hook: str = ""
-    passed: int = 0
-    failed: int = 0
-    skipped: tuple[str, ...] = ()
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def total(self) -> float:
-        """Seconds from nothing running to nothing running."""
-        return sum(self.seconds.values())
 
 
 def known_kernels() -> list[str]:
@@ -167,13 +119,15 @@ def _proved(guest: Guest, stages: Stages, log: Path) -> Row:
 
 def _row(guest: Guest, status: int, checks: list[Check]) -> Row:
     kernel, compiler, system, features, ftrace, breakpoints = guest.succeed(_FACTS).splitlines()
-    failed = [check for check in checks if check.verdict == "FAIL"]
+    skipped = tuple(check.detail for check in checks if check.verdict == "SKIP")
+    failed = [check.sentence for check in checks if check.verdict == "FAIL"]
+    failed += [f"skipped: {reason}" for reason in skipped if not _CAPABILITY.search(reason)]
     passed = sum(check.verdict == "PASS" for check in checks)
     good = status == 0 and passed > 0 and not failed
     return Row(
         guest=guest.name,
         verdict="pass" if good else "fail",
-        detail="" if good else "; ".join(check.sentence for check in failed) or "see the log",
+        detail="" if good else "; ".join(failed) or "see the log",
         kernel=kernel,
         compiler=compiler,
         system=system,
@@ -181,7 +135,7 @@ def _row(guest: Guest, status: int, checks: list[Check]) -> Row:
         hook=_hook(int(ftrace), int(breakpoints)),
         passed=passed,
         failed=len(failed),
-        skipped=tuple(check.detail for check in checks if check.verdict == "SKIP"),
+        skipped=skipped,
     )
 
 
@@ -225,8 +179,7 @@ def _children(waiting: list[str], jobs: int, state: Path) -> Iterator[Row]:
         while waiting or running:
             while waiting and len(running) < jobs:
                 name = waiting.pop(0)
-                command = [sys.executable, "-m", "kmodlab.matrix", name]
-                running[name] = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, process_group=0)
+                running[name] = subprocess.Popen(_command(name), env=env, stdout=subprocess.PIPE, process_group=0)
             for name in [name for name, process in running.items() if process.poll() is not None]:
                 row = _answer(name, running.pop(name))
                 say(f"{name}: {row.verdict.upper()} {row.kernel}, {row.passed} passed, {row.total:.0f} s {row.detail}")
@@ -237,42 +190,20 @@ def _children(waiting: list[str], jobs: int, state: Path) -> Iterator[Row]:
             end_group(process, 120)
 
 
+def _command(name: str) -> list[str]:
+    return [sys.executable, "-m", "kmodlab.matrix", name]
+
+
 def _answer(name: str, process: subprocess.Popen[bytes]) -> Row:
     output, _ = process.communicate()
     try:
-        known: dict[str, Any] = json.loads(output)
+        return Row.read(json.loads(output))
     except ValueError:
         return Row(name, detail=f"its process ended with {process.returncode}")
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
-    return Row(**values)
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Return the rows as a Markdown table."""
-    lines = [
-        "| guest | kernel | compiler | hook | options of that kernel | contract tests | result | time |",
-        "|---|---|---|---|---|---:|---|---:|",
-    ]
-    for row in rows:
-        tests = f"{row.passed} passed" + "".join(
-            f", {count} {word}" for count, word in ((row.failed, "failed"), (len(row.skipped), "skipped")) if count
-        )
-        cells = [
-            f"`{row.guest}`<br>{row.system}",
-            row.kernel,
-            row.compiler,
-            row.hook,
-            " ".join(row.features),
-            tests,
-            f"{row.verdict} {row.detail}".strip(),
-            f"{row.total:.0f} s",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def write(rows: Sequence[Row], seconds: float, jobs: int) -> None:
-    """Write docs/kernels.json and docs/kernels.md.
+    """Write docs/kernels.json, and docs/kernels.md from it.
 
     Args:
         rows: all kernels'.
@@ -280,20 +211,13 @@ def write(rows: Sequence[Row], seconds: float, jobs: int) -> None:
         jobs: how many ran side by side.
     """
     docs = paths.project_dir() / "docs"
-    reasons = sorted({reason for row in rows for reason in row.skipped})
-    about = {"date": time.strftime("%Y-%m-%d"), "qemu": qemu_version(), "processors": os.cpu_count(), "jobs": jobs}
-    document = {**about, "seconds": round(seconds), "rows": [asdict(row) for row in rows]}
-    (docs / "kernels.json").write_text(json.dumps(document, indent=2) + "\n")
-    text = _PAGE.format(**about, minutes=seconds / 60, table=table(rows))
-    if reasons:
-        text += "\nSkipped, and why: " + "; ".join(reasons) + ".\n"
-    (docs / "kernels.md").write_text(text)
+    run = Run(time.strftime("%Y-%m-%d"), os.cpu_count() or 1, jobs, qemu_version(), round(seconds), tuple(rows))
+    (docs / "kernels.json").write_text(json.dumps(asdict(run), indent=2) + "\n")
+    (docs / "kernels.md").write_text(page(run))
 
 
 def main() -> None:
     """Prove the one kernel that is named, and print its row as JSON: what `_children` starts."""
-    from kmodlab.cli import interruptible  # noqa: PLC0415  # the command line imports this module
-
     interruptible()
     print(json.dumps(asdict(prove(sys.argv[1]))))
 

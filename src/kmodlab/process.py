@@ -23,6 +23,20 @@ def say(message: str) -> None:
     print(f"kmodlab: {message}", file=sys.stderr, flush=True)
 
 
+def _interrupted(number: int, _frame: object) -> None:
+    # Once is enough: a second Ctrl-C would only disturb the clearing away, which has deadlines of its own.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    say("interrupted: clearing away what was begun")
+    raise SystemExit(128 + number)
+
+
+def interruptible() -> None:
+    """Take back what was begun when interrupted: a signal's default action would leave QEMU and mmdebstrap behind."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
+
+
 class Deadline:
     """A point in monotonic time.
 

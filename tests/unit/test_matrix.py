@@ -1,0 +1,178 @@
+"""The matrix of kernels without a guest: which there are, how several run at a time, and the page that shows them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from kmodlab import matrix, matrix_page
+from kmodlab.errors import UsageError
+from kmodlab.matrix_page import Row, Run
+from kmodlab.paths import project_dir
+from kmodlab.playbook import Check
+
+from .conftest import on_amd64
+
+DOCS = project_dir() / "docs"
+GOOD = Row("debian-12", "pass", "", "6.1.0", "gcc-12", "Debian 12", ("FPROBE",), "kprobe (ftrace)", 251, 0)
+KERNELS = {
+    "debian-11", "debian-12", "debian-12-generic", "debian-12-rt", "debian-12-arm64", "debian-13",
+    "debian-13-backports", "debian-testing",
+}  # fmt: skip
+
+
+class StubGuest:
+    """A guest that only answers what kernel it runs."""
+
+    name = "debian-12"
+
+    def succeed(self, _command: str) -> str:
+        """Return the facts of a kernel, one probe by breakpoint and none by ftrace."""
+        return "6.1.0-56\ngcc-12 (Debian) 12.2.0\nDebian 12\nFPROBE PREEMPT_RT \n0\n1\n"
+
+
+@on_amd64
+def test_the_kernels_are_those_of_the_inventory() -> None:
+    assert set(matrix.known_kernels()) == KERNELS
+
+
+def test_an_unknown_kernel_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError) as caught:
+        matrix.run_matrix(["debian-3.1"])
+    assert caught.value.message == "no kernel guest: debian-3.1"
+    assert "debian-11" in (caught.value.hint or "")
+
+
+def _row(status: int, *checks: Check) -> Row:
+    return matrix._row(StubGuest(), status, list(checks))  # type: ignore[arg-type]  # as far as it is used
+
+
+def test_a_row_tells_what_the_kernel_is() -> None:
+    row = _row(0, Check("It works.", "PASS"))
+    assert row == Row(
+        "debian-12", "pass", "", "6.1.0-56", "gcc-12 (Debian) 12.2.0", "Debian 12", ("FPROBE", "PREEMPT_RT"),
+        "kprobe (breakpoint)", 1, 0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "checks", "verdict", "detail"),
+    [
+        (0, [Check("A.", "PASS"), Check("B.", "SKIP", "aarch64 has no system call open")], "pass", ""),
+        (2, [Check("A.", "PASS"), Check("B.", "FAIL", "assert 1 == 2")], "fail", "B."),
+        (0, [Check("A.", "PASS"), Check("B.", "SKIP", "no task_lister.ko to load")], "fail", "skipped: no task_lister"),
+        (0, [Check("A.", "SKIP", "aarch64 has no system call open")], "fail", "see the log"),
+        (2, [Check("A.", "PASS")], "fail", "see the log"),
+        (0, [], "fail", "see the log"),
+    ],
+)
+def test_a_kernel_passes_only_if_all_that_applies_there_passed(
+    status: int, checks: list[Check], verdict: str, detail: str
+) -> None:
+    row = _row(status, *checks)
+    assert row.verdict == verdict
+    assert row.detail.startswith(detail)
+    assert bool(row.detail) == bool(detail)
+
+
+@pytest.mark.parametrize(
+    ("ftrace", "breakpoints", "hook"),
+    [(9, 0, "kprobe (ftrace)"), (0, 9, "kprobe (breakpoint)"), (8, 1, "kprobe (8 by ftrace, 1 by breakpoint)")],
+)
+def test_how_the_probes_are_placed_is_named(ftrace: int, breakpoints: int, hook: str) -> None:
+    assert matrix._hook(ftrace, breakpoints) == hook
+
+
+#: notes when it begins and ends, then does as it was told
+STAND_IN = """
+import json, os, sys, time
+name, log, what = sys.argv[1:]
+def note(word):
+    with open(log, "a") as file:
+        file.write(f"{word} {name} {os.environ['KMODLAB_STATE_DIR']}\\n")
+note("begin")
+while what == "waits":
+    time.sleep(0.05)
+while what == "pair" and open(log).read().count("begin") < 2:
+    time.sleep(0.05)
+note("end")
+print("no JSON at all" if what == "dies" else json.dumps({"guest": name, "verdict": "pass", "features": ["A"]}))
+sys.exit(3 if what == "dies" else 0)
+"""
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Where the stand-ins note what they do."""
+    return tmp_path / "log"
+
+
+def _stand_in(monkeypatch: pytest.MonkeyPatch, log: Path, **what: str) -> None:
+    names = ["debian-11", "debian-12", "debian-13"]
+    monkeypatch.setattr(matrix, "known_kernels", lambda: names)
+    command = [sys.executable, "-c", STAND_IN]
+    monkeypatch.setattr(
+        matrix, "_command", lambda name: [*command, name, str(log), what.get(name.replace("-", "_"), "passes")]
+    )
+
+
+def test_rows_come_in_order_and_one_that_dies_is_an_error_of_the_lab(
+    monkeypatch: pytest.MonkeyPatch, log: Path, tmp_path: Path
+) -> None:
+    _stand_in(monkeypatch, log, debian_12="dies")
+    rows = matrix.run_matrix(jobs=1)
+    assert rows == [
+        Row("debian-11", "pass", features=("A",)),
+        Row("debian-12", "error", "its process ended with 3"),
+        Row("debian-13", "pass", features=("A",)),
+    ]
+    state = tmp_path / "state" / "matrix"
+    names = ("debian-11", "debian-12", "debian-13")
+    assert log.read_text().splitlines() == [f"{word} {name} {state}" for name in names for word in ("begin", "end")]
+
+
+def test_several_run_at_a_time(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
+    _stand_in(monkeypatch, log, debian_11="pair", debian_12="pair")
+    assert [row.verdict for row in matrix.run_matrix(["debian-11", "debian-12"], jobs=2)] == ["pass", "pass"]
+    assert [line.split()[0] for line in log.read_text().splitlines()] == ["begin", "begin", "end", "end"]
+
+
+def test_an_interruption_ends_those_that_run(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
+    _stand_in(monkeypatch, log, debian_11="waits")
+
+    def interrupt(_seconds: float) -> None:
+        if log.exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            matrix.run_matrix(["debian-11", "debian-12"], jobs=1)
+    assert [line.split()[:2] for line in log.read_text().splitlines()] == [["begin", "debian-11"]]
+
+
+def test_the_page_shows_each_verdict_and_why_tests_were_skipped() -> None:
+    arm = replace(GOOD, guest="arm", skipped=("no open", "no creat"), seconds={"up": 1.5, "verify": 80.4})
+    bad = replace(GOOD, guest="bad", verdict="fail", detail="It works.", failed=2)
+    page = matrix_page.page(Run("2026-01-02", 2, 2, "QEMU", 90, (arm, bad)))
+    assert "1.5 minutes in all" in page
+    assert "| 251 passed, 2 skipped | pass | 82 s |" in page
+    assert "| 251 passed, 2 failed | fail It works. | 0 s |" in page
+    assert page.endswith("\nSkipped, and why: no creat; no open.\n")
+
+
+def test_docs_kernels_md_is_written_from_kernels_json() -> None:
+    run = Run.read(json.loads((DOCS / "kernels.json").read_text()))
+    assert (DOCS / "kernels.md").read_text() == matrix_page.page(run)
+    assert Run.read(json.loads(json.dumps(asdict(run)))) == run
+
+
+@on_amd64
+def test_docs_kernels_md_has_every_kernel_and_each_passed() -> None:
+    run = Run.read(json.loads((DOCS / "kernels.json").read_text()))
+    assert {row.guest: row.verdict for row in run.rows} == dict.fromkeys(KERNELS, "pass")

@@ -17,6 +17,7 @@ MARKERS = {
     "syscall_tracer": "needs the module syscall_tracer",
     "task_lister": "needs the module task_lister",
     "quick": "belongs to the short picture for a newcomer",
+    "mutant": "tries the contract tests on broken modules",
     "core": "of the mutants: one for each of the main promises",
 }
 _machines = pytest.StashKey[dict[str, Machine]]()

@@ -25,7 +25,7 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def guest() -> Iterator[Guest]:
-    """A running guest for all tests of a file; no more than one machine runs at a time."""
+    """A running guest for all tests of a file."""
     with Guest("shared") as running:
         yield running
 

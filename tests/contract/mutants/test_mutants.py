@@ -12,6 +12,7 @@ import pytest
 from .bench import Bench
 from .mutant import HERE, KERNEL, MUTANTS, ROOT, Mutant
 
+pytestmark = pytest.mark.mutant
 NAME = "mutants"
 UNSEEN = {
     "test_unloading_under_load_is_clean": "its mutants bring the guest down",

@@ -72,11 +72,11 @@ def ansible_lint(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[st
 
 
 def test_ruff_check() -> None:
-    _silent("ruff", "check", "--output-format=concise", "src", "tests", "roles")
+    _silent("ruff", "check", "--output-format=concise", "src", "tests", "plugins")
 
 
 def test_ruff_format() -> None:
-    _silent("ruff", "format", "--check", "--diff", "src", "tests", "roles")
+    _silent("ruff", "format", "--check", "--diff", "src", "tests", "plugins")
 
 
 def test_mypy() -> None:
@@ -85,6 +85,10 @@ def test_mypy() -> None:
 
 def test_mypy_on_the_tests() -> None:
     _silent("mypy", "--explicit-package-bases", "tests")
+
+
+def test_mypy_on_the_plugins() -> None:
+    _silent("mypy", "--explicit-package-bases", "plugins")
 
 
 def test_yamllint() -> None:

@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LINEAR = ROOT / "src/kmodlab/ansible/strategy/kmodlab_linear.py"
+LINEAR = ROOT / "plugins/strategy/kmodlab_linear.py"
 
 
 def load(path: Path) -> ModuleType:
@@ -47,13 +47,13 @@ def run(module: Path, **arguments: object) -> dict[str, object]:
 )
 def test_compiler_of_a_kernel(text: str, compiler: str) -> None:
     """The package of the compiler is read from /proc/version."""
-    info = load(ROOT / "roles/kernel_headers/library/kernel_headers_info.py")
+    info = load(ROOT / "plugins/modules/kernel_headers_info.py")
     assert info.compiler_of(text) == compiler
 
 
 def test_missing_names_what_is_not_there(tmp_path: Path) -> None:
     """A machine without headers and without the compiler says both."""
-    info = load(ROOT / "roles/kernel_headers/library/kernel_headers_info.py")
+    info = load(ROOT / "plugins/modules/kernel_headers_info.py")
     lacks = info.missing(tmp_path, "gcc-nosuch", ["sh"])
     assert [name for name in lacks if name != "/usr/include/stdio.h"] == [str(tmp_path / "Makefile"), "gcc-nosuch"]
     (tmp_path / "Makefile").touch()
@@ -72,7 +72,7 @@ def sources(tmp_path: Path) -> Path:
 
 def test_only_sources_are_packed_and_always_the_same(sources: Path) -> None:
     """Build outputs and hidden files stay behind; times and access modes do not change the archive."""
-    action = load(ROOT / "roles/kernel_module/action_plugins/kernel_source.py")
+    action = load(ROOT / "plugins/action/kernel_source.py")
     patterns = ["Makefile", "*.c"]
     archive = action.pack([sources], patterns)
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
@@ -86,8 +86,8 @@ def test_only_sources_are_packed_and_always_the_same(sources: Path) -> None:
 
 def test_the_tree_is_replaced_when_anything_differs(sources: Path, tmp_path: Path) -> None:
     """Unpacked once, left alone when the same, replaced with nothing left over when not; a check changes nothing."""
-    action = load(ROOT / "roles/kernel_module/action_plugins/kernel_source.py")
-    module = ROOT / "roles/kernel_module/library/kernel_source.py"
+    action = load(ROOT / "plugins/action/kernel_source.py")
+    module = ROOT / "plugins/modules/kernel_source.py"
     archive = action.compress(action.pack([sources], ["*.c"]))
     dest = tmp_path / "dest"
     first = {"dest": str(dest), "digest": "1", "archive": archive}
@@ -113,13 +113,13 @@ PAGE = "System Call Tracer Log\n\nTotal entries: 0\n\nActive Filters:\n=========
 )
 def test_filters_are_read_as_the_commands_that_set_them(shown: str, commands: list[str]) -> None:
     """What the tracer shows compares with what the role lists."""
-    filters = load(ROOT / "roles/syscall_tracer/library/syscall_tracer_filters.py")
+    filters = load(ROOT / "plugins/modules/syscall_tracer_filters.py")
     assert filters.active(PAGE.format(shown)) == commands
 
 
 def test_filters_are_written_only_when_they_differ(tmp_path: Path) -> None:
     """One transaction that begins with `clear`; none when nothing differs, none in a check."""
-    module = ROOT / "roles/syscall_tracer/library/syscall_tracer_filters.py"
+    module = ROOT / "plugins/modules/syscall_tracer_filters.py"
     page = tmp_path / "syscall_tracer"
     page.write_text(PAGE.format("unlink: BLOCK"), encoding="utf-8")
     before = page.read_text(encoding="utf-8")
@@ -132,7 +132,7 @@ def test_filters_are_written_only_when_they_differ(tmp_path: Path) -> None:
 
 def test_workload_tells_what_it_did(tmp_path: Path) -> None:
     """The record names the process and its calls, and no file stays."""
-    module = ROOT / "roles/syscall_workload/library/syscall_workload.py"
+    module = ROOT / "plugins/modules/syscall_workload.py"
     record, files = tmp_path / "state/workload.json", tmp_path / "files"
     files.mkdir()
     answer = run(module, nonce="abcd1234", rounds=2, directory=str(files), record=str(record))
@@ -143,7 +143,7 @@ def test_workload_tells_what_it_did(tmp_path: Path) -> None:
 
 def test_workload_says_why_it_could_not(tmp_path: Path) -> None:
     """A folder that is not there is named."""
-    module = ROOT / "roles/syscall_workload/library/syscall_workload.py"
+    module = ROOT / "plugins/modules/syscall_workload.py"
     answer = run(module, nonce="abcd1234", directory=str(tmp_path / "gone"), record=str(tmp_path / "r/r.json"))
     assert "No such file or directory" in str(answer["msg"])
 

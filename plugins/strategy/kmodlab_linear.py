@@ -7,6 +7,8 @@ somebody's virtual environment.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ansible.plugins.strategy.linear import StrategyModule as LinearStrategy
 from ansible.utils.display import Display
 
@@ -15,12 +17,16 @@ try:
 except ImportError:
     StrategyMixin = None
 
+if TYPE_CHECKING:
+    from ansible.playbook.task import Task
+
 DOCUMENTATION = """
 name: kmodlab_linear
 short_description: Ansible's linear strategy, over mitogen where it is installed
 description:
   - Behaves as P(ansible.builtin.linear#strategy).
   - Keeps one Python interpreter per host alive through mitogen where the controller has it.
+version_added: 1.0.0
 author: kmodlab
 """
 
@@ -44,7 +50,21 @@ def _drop_notice(display: Display) -> None:
 
 _drop_notice(Display())
 
-_BASES = (LinearStrategy,) if StrategyMixin is None else (StrategyMixin, LinearStrategy)
+
+class FullNames:
+    """Hand every task on under its module's full name.
+
+    In a collection the roles name the collection's own modules by their short names, as everywhere. mitogen looks
+    them up again, and finds a collection's module by its full name only.
+    """
+
+    def _queue_task(self, host: object, task: Task, *rest: object) -> None:
+        if task.resolved_action and not task.resolved_action.startswith("ansible."):
+            task.action = task.resolved_action
+        super()._queue_task(host, task, *rest)  # type: ignore[misc] # the next class in the strategy's order has it
+
+
+_BASES = (LinearStrategy,) if StrategyMixin is None else (FullNames, StrategyMixin, LinearStrategy)
 
 # Ansible's plugin loader looks for a class of this name.
 StrategyModule = type("StrategyModule", _BASES, {"__module__": __name__, "__doc__": __doc__})

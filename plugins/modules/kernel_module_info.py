@@ -37,7 +37,19 @@ options:
     type: list
     elements: str
     default: []
+version_added: 1.0.0
 author: kmodlab
+"""
+
+EXAMPLES = r"""
+- name: Look at the module
+  kmodlab.lab.kernel_module_info:
+    name: task_lister
+    tree: /usr/src/kmodlab-task_lister
+    options_file: /etc/modprobe.d/kmodlab-task_lister.conf
+    boot_file: /etc/modules-load.d/kmodlab-task_lister.conf
+    proc_entries: [task_lister, task_stats]
+  register: module
 """
 
 RETURN = r"""

@@ -23,7 +23,14 @@ options:
     description: The tracer's file.
     type: path
     default: /proc/syscall_tracer
+version_added: 1.0.0
 author: kmodlab
+"""
+
+EXAMPLES = r"""
+- name: Mark every unlinking
+  kmodlab.lab.syscall_tracer_filters:
+    filters: [unlink block]
 """
 
 RETURN = r"""

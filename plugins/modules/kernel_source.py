@@ -38,7 +38,16 @@ options:
     type: list
     elements: str
     default: []
+version_added: 1.0.0
 author: kmodlab
+"""
+
+EXAMPLES = r"""
+- name: Copy a module and the headers it shares with others
+  kmodlab.lab.kernel_source:
+    src: [kernel/task_lister, kernel/compat]
+    dest: /usr/src/kmodlab-task_lister
+    patterns: [Makefile, Kbuild, "*.c", "*.h"]
 """
 
 RETURN = r"""

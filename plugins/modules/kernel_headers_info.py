@@ -21,7 +21,14 @@ options:
     type: list
     elements: str
     default: [make, depmod, modprobe]
+version_added: 1.0.0
 author: kmodlab
+"""
+
+EXAMPLES = r"""
+- name: Look at the running kernel and its headers
+  kmodlab.lab.kernel_headers_info:
+  register: headers
 """
 
 RETURN = r"""

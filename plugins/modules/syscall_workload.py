@@ -33,7 +33,15 @@ options:
     description: The JSON file that tells what was done.
     type: path
     required: true
+version_added: 1.0.0
 author: kmodlab
+"""
+
+EXAMPLES = r"""
+- name: Make each call three times
+  kmodlab.lab.syscall_workload:
+    nonce: x2k9q0ab
+    record: /var/lib/kmodlab/workload.json
 """
 
 RETURN = r"""

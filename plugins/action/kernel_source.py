@@ -72,7 +72,7 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no types
         variant = "\n".join(given.get("variant", []))
         result.update(
             self._execute_module(
-                module_name="kernel_source",
+                module_name=self._task.action,
                 module_args={
                     "dest": given["dest"],
                     "digest": hashlib.sha256(archive + variant.encode()).hexdigest(),

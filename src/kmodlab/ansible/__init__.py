@@ -1,1 +1,0 @@
-"""What kmodlab adds to Ansible itself."""

@@ -127,7 +127,7 @@ def _row(guest: Guest, status: int, checks: list[Check]) -> Row:
     return Row(
         guest=guest.name,
         verdict="pass" if good else "fail",
-        detail="" if good else "; ".join(failed) or "see the log",
+        detail="" if good else _summary(failed),
         kernel=kernel,
         compiler=compiler,
         system=system,
@@ -137,6 +137,11 @@ def _row(guest: Guest, status: int, checks: list[Check]) -> Row:
         failed=len(failed),
         skipped=skipped,
     )
+
+
+def _summary(failed: list[str]) -> str:
+    more = f" and {len(failed) - 2} more" if len(failed) > 2 else ""
+    return f"{' '.join(failed[:2])}{more}" or "see the log"
 
 
 def _hook(ftrace: int, breakpoints: int) -> str:

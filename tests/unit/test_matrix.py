@@ -69,6 +69,7 @@ def test_a_row_tells_what_the_kernel_is() -> None:
         (0, [Check("A.", "SKIP", "aarch64 has no system call open")], "fail", "see the log"),
         (2, [Check("A.", "PASS")], "fail", "see the log"),
         (0, [], "fail", "see the log"),
+        (2, [Check(f"{letter}.", "FAIL") for letter in "ABCDE"], "fail", "A. B. and 3 more"),
     ],
 )
 def test_a_kernel_passes_only_if_all_that_applies_there_passed(

@@ -93,10 +93,10 @@ def run_lab(*, image: str, memory: int, cpus: int, selection: str = "quick") -> 
 
 
 def _run_on(guest: Guest, selection: str, started: float) -> bool:
-    _require(play(GUEST, "deploy.yml", "playbooks/workload.yml"), "deploying the modules failed")
+    _require(play(guest, "deploy.yml", "playbooks/workload.yml"), "deploying the modules failed")
     # Before the checks, which fill the log with calls of their own.
     excerpts = _excerpts(guest)
-    status, checks = verify(GUEST, selection)
+    status, checks = verify(guest, selection)
     console = Console(highlight=False)
     _show_excerpts(excerpts, console)
     _show_checks(checks, console)

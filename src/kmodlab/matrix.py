@@ -107,13 +107,11 @@ def _proved(guest: Guest, stages: Stages, log: Path) -> Row:
     with stages.run("up"):
         guest.up(image=guest.name, memory=MEMORY)
     with stages.run("deploy"):
-        status = play(guest.name, "deploy.yml", "playbooks/workload.yml", log=log)
-    guest.console.check("deploying")
+        status = play(guest, "deploy.yml", "playbooks/workload.yml", log=log)
     if status:
         raise LabError("deploying the modules failed", exit_code=status, log=log)
     with stages.run("verify"):
-        status, checks = verify(guest.name, log=log)
-    guest.console.check("verifying")
+        status, checks = verify(guest, log=log)
     return _row(guest, status, checks)
 
 

@@ -1,7 +1,9 @@
-"""Running the project's playbooks on one machine, and reading what the contract tests found there."""
+"""Running the project's playbooks on a guest, and reading what the contract tests found there."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import sys
@@ -12,6 +14,7 @@ from xml.etree import ElementTree
 
 from kmodlab import paths
 from kmodlab.errors import LabError
+from kmodlab.guest import Guest
 from kmodlab.process import finish
 
 
@@ -56,28 +59,34 @@ def _check(case: ElementTree.Element) -> Check:
     return Check(sentence, "PASS")
 
 
-def play(host: str, *arguments: str, log: Path | None = None) -> int:
-    """Run playbooks on one machine of the inventory; return ansible-playbook's exit status.
+def play(guest: Guest, *arguments: str, log: Path | None = None) -> int:
+    """Run playbooks on a guest, which the inventory knows; return ansible-playbook's exit status.
 
     Args:
-        host: the machine.
+        guest: it is up, and watched meanwhile.
         arguments: playbooks, relative to the project, and options.
         log: append all output there; by default it is shown.
+
+    Raises:
+        GuestCrashed: at once, where the guest breaks.
     """
     binary = Path(sys.executable).with_name("ansible-playbook")
     env = {**os.environ, "PATH": f"{binary.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    command = [str(binary), "--limit", host, *arguments]
-    if not log:
-        return finish(command, sink=None, env=env, cwd=paths.project_dir())[0]
-    with log.open("ab") as sink:
-        return finish(command, sink=sink, env={**env, "ANSIBLE_NOCOLOR": "1"}, cwd=paths.project_dir())[0]
+    command = [str(binary), "--limit", guest.name, *arguments]
+    guest.console.unseen()
+    with log.open("ab") if log else contextlib.nullcontext() as sink:
+        env |= {"ANSIBLE_NOCOLOR": "1"} if log else {}
+        watch = functools.partial(guest.check, "running the playbooks")
+        status, _, _ = finish(command, sink=sink, env=env, cwd=paths.project_dir(), watch=watch)
+    guest.check("running the playbooks")
+    return status
 
 
-def verify(host: str, selection: str = "", *, log: Path | None = None) -> tuple[int, list[Check]]:
-    """Run the contract tests on one machine.
+def verify(guest: Guest, selection: str = "", *, log: Path | None = None) -> tuple[int, list[Check]]:
+    """Run the contract tests on a guest.
 
     Args:
-        host: the machine.
+        guest: as for `play`.
         selection: which tests, an expression for pytest's `-m`; all by default.
         log: as for `play`.
 
@@ -86,9 +95,10 @@ def verify(host: str, selection: str = "", *, log: Path | None = None) -> tuple[
 
     Raises:
         LabError: they did not run.
+        GuestCrashed: as for `play`.
     """
     with tempfile.TemporaryDirectory(prefix="kmodlab-") as temporary:
         report = Path(temporary) / "contract.xml"
         extra = {"verify_markers": selection, "verify_arguments": [f"--junitxml={report}"]}
-        status = play(host, "playbooks/verify.yml", "--extra-vars", json.dumps(extra), log=log)
+        status = play(guest, "playbooks/verify.yml", "--extra-vars", json.dumps(extra), log=log)
         return status, read_checks(report)

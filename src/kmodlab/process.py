@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TextIO
 
@@ -107,6 +107,7 @@ def finish(
     sink: int | IO[bytes] | None = subprocess.PIPE,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    watch: Callable[[], None] | None = None,
 ) -> tuple[int, bytes, bytes]:
     """Run a program as the leader of a process group; when interrupted, end the whole group before going on.
 
@@ -116,6 +117,7 @@ def finish(
         sink: where both output streams go, None for where those of this process go; by default they are returned.
         env: all its environment variables; by default those of this process.
         cwd: the directory to run it in.
+        watch: called twice a second meanwhile; what it raises is an interruption.
 
     Returns:
         Exit status, standard output, standard error.
@@ -126,12 +128,25 @@ def finish(
             process = subprocess.Popen(
                 words, stdin=subprocess.PIPE, stdout=sink, stderr=sink, env=env, cwd=cwd, process_group=0
             )
-        out, err = process.communicate(stdin)
+        out, err = _communicate(process, stdin, watch)
     except BaseException:
         if process:
             end_group(process)
         raise
     return process.returncode, out or b"", err or b""
+
+
+def _communicate(
+    process: subprocess.Popen[bytes], stdin: bytes, watch: Callable[[], None] | None
+) -> tuple[bytes | None, bytes | None]:
+    feed: bytes | None = stdin
+    while True:
+        try:
+            return process.communicate(feed, timeout=0.5 if watch else None)
+        except subprocess.TimeoutExpired:
+            feed = None
+        if watch:
+            watch()
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from kmodlab.errors import GuestCrashed, LabError
 from kmodlab.guest import Guest, accelerator, archive, list_guests, machine
 from kmodlab.guest.accelerator import qemu_binary
 from kmodlab.guest.image import Image, build_image, find_image, images_dir
+from kmodlab.playbook import play
 from kmodlab.process import Deadline
 
 KMODLAB = Path(sys.executable).with_name("kmodlab")
@@ -128,6 +129,22 @@ def test_a_kernel_panic_ends_a_wait_at_once(victim: Guest, capsys: pytest.Captur
     assert victim.up() is True
     assert "the guest victim runs but does not answer: replacing it" in capsys.readouterr().err
     assert victim.succeed("echo new") == "new\n"
+
+
+def test_a_kernel_panic_ends_a_playbook_at_once(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with Guest("lab") as guest, ThreadPoolExecutor(1) as pool:
+        playing = pool.submit(play, guest, "deploy.yml", log=log)
+        _until(lambda: log.exists() and "kernel_headers : " in log.read_text(), "the first role")
+        crash = guest.ssh_command("echo c >/proc/sysrq-trigger")
+        with subprocess.Popen(crash, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as hanging:
+            with pytest.raises(GuestCrashed) as caught:
+                playing.result(timeout=600)
+            hanging.kill()
+    assert "the guest's kernel broke while running the playbooks: " in caught.value.message
+    assert "Kernel panic - not syncing: sysrq triggered crash" in caught.value.message
+    assert "UNREACHABLE" not in log.read_text(), "Ansible was left to find out for itself"
+    _nothing_left("lab")
 
 
 def test_an_oops_that_a_short_command_makes_is_not_missed(victim: Guest) -> None:

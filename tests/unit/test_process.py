@@ -16,7 +16,7 @@ from typing import IO
 import pytest
 
 from kmodlab.errors import LabError
-from kmodlab.process import Deadline, locked, run, tail
+from kmodlab.process import Deadline, finish, locked, run, tail
 
 from .conftest import FakeProgram
 
@@ -105,6 +105,23 @@ def test_an_interrupted_program_takes_its_children_with_it(
             process.kill()
     assert b"KeyboardInterrupt" in words
     assert not _alive(child)
+
+
+def test_a_watch_that_raises_ends_the_program_and_its_children(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+
+    def watch() -> None:
+        if child.exists():
+            raise LabError("seen enough")
+
+    with pytest.raises(LabError, match="seen enough"):
+        finish(["sh", "-c", f"sleep 300 & echo $! >{child}.tmp; mv {child}.tmp {child}; wait"], watch=watch)
+    assert not _alive(int(child.read_text()))
+
+
+def test_a_watched_program_is_fed_and_answers() -> None:
+    slow = ["sh", "-c", "sleep 1; cat; echo err >&2; exit 3"]
+    assert finish(slow, stdin=b"in", watch=lambda: None) == (3, b"in", b"err\n")
 
 
 INTERRUPTED_AT_START = """

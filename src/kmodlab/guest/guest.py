@@ -310,6 +310,19 @@ class Guest:
             (guests_dir() / f".{self.name}.lock").unlink(missing_ok=True)
         return present
 
+    def check(self, doing: str) -> None:
+        """Raise if the guest broke since this was last asked.
+
+        Args:
+            doing: what was under way, for the message.
+
+        Raises:
+            GuestCrashed: its kernel printed a sign of trouble, or QEMU has ended.
+        """
+        self.console.check(doing)
+        if not self.running:
+            raise GuestCrashed(f"QEMU ended while {doing}", output=self.console.tail())
+
     # -- use ---------------------------------------------------------------------------------------------------
 
     def ssh_command(self, *words: str, options: Sequence[str] = ()) -> list[str]:
@@ -363,9 +376,7 @@ class Guest:
                 return process.communicate(feed, timeout=min(0.5, deadline.remaining + 0.01))
             except subprocess.TimeoutExpired:
                 feed = None
-            self.console.check(f"running `{command}`")
-            if not self.running:
-                raise GuestCrashed(f"QEMU ended while running `{command}`", output=self.console.tail())
+            self.check(f"running `{command}`")
             if deadline.expired:
                 raise DeadlineExpired(
                     f"`{command}` did not end within {deadline.seconds:.0f} s", output=self.console.tail()

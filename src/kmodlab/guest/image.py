@@ -26,7 +26,7 @@ from kmodlab.process import locked, run, say
 #: what every guest carries beside its kernel: a system that boots to ssh, Python for Ansible, and a toolchain
 PACKAGES = (
     *("systemd-sysv", "udev", "dbus", "kmod", "procps", "iproute2", "openssh-server", "ca-certificates"),
-    *("passwd", "initramfs-tools", "python3", "python3-apt", "gcc", "make", "libc6-dev"),
+    *("passwd", "mount", "initramfs-tools", "python3", "python3-apt", "gcc", "make", "libc6-dev"),
 )
 
 #: documentation is not read in a guest, and is a third of the time to write its disk

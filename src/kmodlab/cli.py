@@ -18,13 +18,13 @@ from rich.table import Table
 
 from kmodlab import __version__, doctor, matrix, matrix_page
 from kmodlab.errors import KmodlabError, LabError, UsageError
-from kmodlab.guest import Guest, buildroot, list_guests, snapshot
+from kmodlab.guest import Guest, accelerator, box, buildroot, list_guests, snapshot
 from kmodlab.guest.buildroot import BuildRoot
 from kmodlab.guest.image import build_image, is_current, list_images
 from kmodlab.guest.machine import Boot
 from kmodlab.guest.release import RELEASES
 from kmodlab.lab import run_lab
-from kmodlab.process import interruptible
+from kmodlab.process import interruptible, run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A kernel-module lab: real VMs, Ansible, and tests.")
 guest_app = typer.Typer(no_args_is_help=True, help="Guests: real virtual machines under QEMU.")
@@ -159,6 +159,18 @@ def image_build(
     print(f"{image.id}: kernel {image.kernel_version}, {image.size() >> 20} MiB")
 
 
+@image_app.command("box")
+def image_box(
+    release: Annotated[str, typer.Argument(help=f"auto (the host's own), {', '.join(RELEASES)}.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Copy it there, too.", dir_okay=False)] = None,
+) -> None:
+    """Make a Vagrant box for libvirt of an image, unless it is there; print its file, for `vagrant box add`."""
+    file = box.build_box(release)
+    if out:
+        run(["cp", "--reflink=auto", file, out], hint="is it a directory that is there, with room on its disk?")
+    print(out or file)
+
+
 @image_app.command("list")
 def image_list(as_json: Json = False) -> None:
     """List the images, and whether each is still what a build would give."""
@@ -179,7 +191,7 @@ def image_list(as_json: Json = False) -> None:
 def image_prune(
     everything: Annotated[bool, typer.Option("--all", help="Remove the current images too.")] = False,
 ) -> None:
-    """Remove images that nothing would use again, and the snapshots that belong to them."""
+    """Remove images that nothing would use again, and the snapshots and boxes that belong to them."""
     used = {str(guest.settings.get("image")) for guest in list_guests() if guest.running}
     kept = set()
     for image in list_images():
@@ -188,8 +200,14 @@ def image_prune(
         else:
             image.remove()
             print(f"removed {image.id}")
-    for path in (*snapshot.prune(kept), *buildroot.prune(kept)):
+    for path in (*snapshot.prune(kept), *buildroot.prune(kept), *box.prune(kept)):
         print(f"removed {path.name}")
+
+
+@app.command("accelerator")
+def accelerator_command() -> None:
+    """Print kvm where it really boots a kernel on this host, else tcg: what the Vagrantfile asks, too."""
+    print(accelerator.choose_for_others())
 
 
 @app.command("lab")

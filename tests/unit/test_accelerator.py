@@ -147,6 +147,41 @@ def test_a_host_without_qemu_says_so(image: Image, monkeypatch: pytest.MonkeyPat
         accelerator.choose(image)
 
 
+def test_machines_of_others_need_no_image_of_their_own(
+    fake_program: FakeProgram, started: Path, image: Image, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The kernel of any image that is there is booted; without one the host's own; the answer is the same one."""
+    monkeypatch.setattr(accelerator, "_HOST_KERNELS", tmp_path)
+    _qemu(fake_program, started, REFUSES)
+    assert accelerator.choose_for_others() == "tcg"
+    assert f"-kernel {image.directory / 'vmlinuz'} " in started.read_text()
+    image.remove()
+    host_kernel = tmp_path / f"vmlinuz-{os.uname().release}"
+    host_kernel.touch()
+    assert accelerator.choose_for_others() == "tcg"
+    assert len(started.read_text().splitlines()) == 1
+    _qemu(fake_program, started, BOOTS, version="10.0.2")
+    assert accelerator.choose_for_others() == "kvm"
+    assert f"-kernel {host_kernel} " in started.read_text()
+
+
+def test_without_any_kernel_to_try_an_open_kvm_has_to_do(
+    fake_program: FakeProgram, started: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And it is not remembered: the first image that there is will tell."""
+    monkeypatch.setattr(accelerator, "_HOST_KERNELS", tmp_path)
+    _qemu(fake_program, started, REFUSES)
+    assert accelerator.choose_for_others() == "kvm"
+    assert not started.exists()
+    make_image(paths.cache_dir() / "images" / "debian-12-0123456789ab")
+    assert accelerator.choose_for_others() == "tcg"
+
+
+def test_a_host_without_kvm_emulates_the_machines_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert accelerator.choose_for_others() == "tcg"
+
+
 @on_amd64
 @pytest.mark.parametrize("wish", ["auto", "kvm", "tcg"])
 def test_another_architecture_is_always_emulated(

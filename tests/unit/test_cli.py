@@ -174,6 +174,26 @@ def test_a_dead_guest_is_listed_as_one(kmodlab: Kmodlab) -> None:
     ]
 
 
+def test_the_accelerator_is_one_word(kmodlab: Kmodlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KMODLAB_ACCEL", "tcg")
+    done = kmodlab("accelerator")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "tcg\n", "")
+
+
+def test_a_box_is_copied_where_one_wants_it(kmodlab: Kmodlab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.box"
+    kept.write_text("a box")
+    monkeypatch.setattr("kmodlab.guest.box.build_box", lambda release: {"debian-12": kept}[release])
+    done = kmodlab("image", "box", "debian-12")
+    assert (done.returncode, done.stdout) == (0, f"{kept}\n")
+    done = kmodlab("image", "box", "debian-12", "--out", str(tmp_path / "mine.box"))
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'mine.box'}\n")
+    assert (tmp_path / "mine.box").read_text() == "a box"
+    done = kmodlab("image", "box", "debian-12", "--out", str(tmp_path / "nowhere" / "mine.box"))
+    assert done.returncode == 3
+    assert "is it a directory that is there" in done.stderr
+
+
 def test_images_as_json(kmodlab: Kmodlab) -> None:
     image = make_image(paths.cache_dir() / "images" / "debian-12-0123456789ab")
     assert json.loads(kmodlab("image", "list", "--json").stdout) == [

@@ -115,8 +115,8 @@ def test_the_overlay_belongs_to_root_and_has_no_dates(host: SimpleNamespace) -> 
     if os.getuid() == 0:  # for anyone else the files are their own already
         for path in host.here.rglob("*"):
             os.chown(path, 4321, 4321, follow_symlinks=False)
-    tree = image._overlay()
-    assert tree == image._overlay()
+    tree = image.overlay(host.here / "rootfs")
+    assert tree == image.overlay(host.here / "rootfs")
     with tarfile.open(fileobj=io.BytesIO(tree)) as tar:
         members = {member.name: member for member in tar}
     assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members.values()} == {(0, 0, "root", "root", 0)}

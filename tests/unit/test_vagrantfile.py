@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,7 +33,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def vagrant(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def vagrant(project: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run Vagrant in `project`, with a home of its own."""
     if shutil.which("vagrant") is None:
         pytest.skip("vagrant is not installed")
@@ -39,7 +42,7 @@ def vagrant(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["vagrant", *arguments],
         cwd=project,
-        env={**os.environ, **home, "PATH": path},
+        env={**os.environ, **home, "PATH": path, **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -83,6 +86,110 @@ def test_validate_refuses_a_bad_option(project: Path, old: str, new: str, compla
     done = vagrant(project, "validate")
     assert done.returncode != 0
     assert complaint in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("settings.cpu_model =", "settings.cpu_modell =", "cpu_modell"),
+        ("settings.memory =", "settings.memorie =", "memorie"),
+        ("settings.driver =", "settings.drivers =", "drivers"),
+    ],
+)
+def test_validate_refuses_a_bad_option_of_libvirt(project: Path, old: str, new: str, complaint: str) -> None:
+    """Vagrant judges only the block of the provider that it would use: libvirt's is right, and then is not."""
+    libvirt = {"VAGRANT_DEFAULT_PROVIDER": "libvirt", "KMODLAB_VAGRANT_DRIVER": "qemu"}
+    done = vagrant(project, "validate", **libvirt)
+    assert (done.returncode, done.stdout) == (0, "Vagrantfile validated successfully.\n"), done.stderr
+    spoil(project, old, new)
+    done = vagrant(project, "validate", **libvirt)
+    assert done.returncode != 0
+    assert re.search(
+        f"(?i)libvirt[^:]*:\n\\* .*: {complaint}|undefined method .{complaint}=", done.stdout + done.stderr
+    )
+
+
+PRINTER = """
+at_exit do
+  seen = $seen.map { |it| [it.driver, it.cpus, it.memory, it.cpu_mode, it.cpu_model].join(' ') }
+  puts seen.uniq
+end
+"""
+
+
+@pytest.fixture
+def libvirt_gets(project: Path) -> Callable[..., str]:
+    """What vagrant-libvirt gets as driver, processors, memory, processor's mode and model, by environment and probe."""
+    (project / ".venv/bin").mkdir(parents=True)
+    spoil(
+        project,
+        "size(settings, variables)\n    settings.driver",
+        "($seen ||= []) << settings\n    size(settings, variables)\n    settings.driver",
+    )
+    (project / "Vagrantfile").write_text(
+        (project / "Vagrantfile").read_text(encoding="utf-8") + PRINTER, encoding="utf-8"
+    )
+
+    def get(probed: str, **environment: str) -> str:
+        probe = project / ".venv/bin/kmodlab"
+        probe.write_text(f'#!/bin/sh\n[ "$*" = accelerator ] && echo {probed}\n', encoding="utf-8")
+        probe.chmod(0o755)
+        done = vagrant(project, "validate", VAGRANT_DEFAULT_PROVIDER="libvirt", **environment)
+        return done.stdout.splitlines()[-1]
+
+    return get
+
+
+def test_the_driver_is_what_the_probe_found(libvirt_gets: Callable[..., str]) -> None:
+    """With /dev/kvm that only pretends the machine is emulated, on one processor of a model that can be."""
+    assert libvirt_gets("tcg") == "qemu 1 2048 custom qemu64"
+    assert libvirt_gets("kvm").startswith("kvm 2 2048 ")
+
+
+def test_the_environment_comes_before_the_inventory(libvirt_gets: Callable[..., str]) -> None:
+    """Driver, memory, processors and their model."""
+    own = {"KMODLAB_VAGRANT_DRIVER": "qemu", "KMODLAB_VAGRANT_CPU_MODEL": "Nehalem", "KMODLAB_VAGRANT_MEMORY": "512"}
+    assert libvirt_gets("kvm", **own) == "qemu 1 512 custom Nehalem"
+    assert libvirt_gets("tcg", KMODLAB_VAGRANT_DRIVER="kvm", KMODLAB_VAGRANT_CPUS="5").startswith("kvm 5 2048 ")
+
+
+@pytest.mark.parametrize("wish", [{"provider": "vmware"}, {"driver": "hvf"}, {"cpus": "many"}])
+def test_a_wish_that_cannot_be_is_refused(project: Path, wish: dict[str, str]) -> None:
+    """The message names the variable and what was asked of it."""
+    ((name, value),) = wish.items()
+    asked = {f"KMODLAB_VAGRANT_{name.upper()}": value, "VAGRANT_DEFAULT_PROVIDER": "libvirt"}
+    done = vagrant(project, "validate", **asked)
+    assert done.returncode != 0
+    assert f"vagrant_{name} is {value!r}".replace("'", '"') in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("wish", "first"), [("auto", "virtualbox"), ("virtualbox", "virtualbox"), ("libvirt", "libvirt")]
+)
+def test_the_provider_that_is_wished_for_comes_first(project: Path, wish: str, first: str) -> None:
+    """Of those that can be used here, and here both can: VirtualBox is a stand-in."""
+    done = vagrant(project, "status", "ubuntu-22.04", KMODLAB_VAGRANT_PROVIDER=wish, KMODLAB_VAGRANT_DRIVER="qemu")
+    assert f"({first})" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("place", "folder"), [("", str(ROOT / ".vagrant")), ("other", str(ROOT / "other")), ("/some/where", "/some/where")]
+)
+def test_the_inventory_looks_where_vagrant_keeps_its_machines(place: str, folder: str) -> None:
+    """Also where VAGRANT_DOTFILE_PATH names another place: relative to the checkout, as Vagrant takes it."""
+    argv = [
+        str(Path(sys.executable).with_name("ansible")),
+        "-i",
+        "inventory",
+        "ubuntu-22.04",
+        "-m",
+        "debug",
+        "-a",
+        "var=targets_signs",
+    ]
+    env = {**os.environ, "VAGRANT_DOTFILE_PATH": place}
+    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert f"- {folder}/machines/ubuntu-22.04/libvirt/id\n" in done.stdout
 
 
 def test_the_machines_are_those_of_the_inventory(project: Path) -> None:

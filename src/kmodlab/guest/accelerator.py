@@ -15,13 +15,14 @@ from pathlib import Path
 
 from kmodlab import paths
 from kmodlab.errors import UsageError
-from kmodlab.guest.image import Image
+from kmodlab.guest.image import Image, list_images
 from kmodlab.guest.release import MACHINES
 from kmodlab.process import Deadline, locked, run, say
 
 #: a kernel under working KVM prints its first lines within a second; a crowded host may need some more
 PROBE_SECONDS = 15.0
 _FIRST_LINE = b"Linux version"
+_HOST_KERNELS = Path("/boot")
 
 
 def qemu_binary(architecture: str | None = None) -> str:
@@ -50,17 +51,35 @@ def choose(image: Image) -> str:
     Raises:
         UsageError: KMODLAB_ACCEL is none of the three.
     """
+    wish = _wish()
+    return "tcg" if image.foreign else wish or _remembered_probe(image.directory / "vmlinuz")
+
+
+def choose_for_others() -> str:
+    """Return `kvm` or `tcg` for machines that are no guests of this lab: Vagrant's, for instance.
+
+    As `choose`, but no image is built for it: the probe boots the kernel of any image there is, or the host's own.
+    Where neither can be read, /dev/kvm that opens has to do.
+
+    Raises:
+        UsageError: KMODLAB_ACCEL is none of auto, kvm and tcg.
+    """
+    own = [image.directory / "vmlinuz" for image in list_images() if not image.foreign]
+    kernels = [*own, _HOST_KERNELS / f"vmlinuz-{os.uname().release}"]
+    readable = (kernel for kernel in kernels if os.access(kernel, os.R_OK))
+    return _wish() or _remembered_probe(next(readable, None))
+
+
+def _wish() -> str | None:
     wish = os.environ.get("KMODLAB_ACCEL", "auto")
     if wish not in ("auto", "kvm", "tcg"):
         raise UsageError(f"KMODLAB_ACCEL={wish} is not an accelerator", hint="use auto, kvm or tcg")
-    if image.foreign:
+    return None if wish == "auto" else wish
+
+
+def _remembered_probe(kernel: Path | None) -> str:
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "tcg"
-    if wish != "auto":
-        return wish
-    return _remembered_probe(image) if os.access("/dev/kvm", os.R_OK | os.W_OK) else "tcg"
-
-
-def _remembered_probe(image: Image) -> str:
     memory = paths.cache_dir() / "accelerator.json"
     host = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {qemu_version()}"
     with locked(memory.with_suffix(".lock"), "probing the accelerator"):
@@ -69,12 +88,14 @@ def _remembered_probe(image: Image) -> str:
         except (OSError, ValueError):
             known = {}
         if known.get("host") != host:
-            known = {"host": host, "accelerator": "kvm" if _kvm_boots(image) else "tcg"}
+            if kernel is None:
+                return "kvm"
+            known = {"host": host, "accelerator": "kvm" if _kvm_boots(kernel) else "tcg"}
             memory.write_text(json.dumps(known))
     return str(known["accelerator"])
 
 
-def _kvm_boots(image: Image) -> bool:
+def _kvm_boots(kernel: Path) -> bool:
     say("/dev/kvm opens: trying whether it boots a kernel")
     with tempfile.TemporaryDirectory(prefix="kmodlab-probe-") as temporary:
         console = Path(temporary) / "console.log"
@@ -92,7 +113,7 @@ def _kvm_boots(image: Image) -> bool:
         ]
         argv += [
             "-kernel",
-            str(image.directory / "vmlinuz"),
+            str(kernel),
             "-append",
             "console=ttyS0 earlyprintk=ttyS0 panic=-1",
         ]

@@ -26,7 +26,7 @@ from kmodlab.process import locked, run, say
 #: what every guest carries beside its kernel: a system that boots to ssh, Python for Ansible, and a toolchain
 PACKAGES = (
     *("systemd-sysv", "udev", "dbus", "kmod", "procps", "iproute2", "openssh-server", "ca-certificates"),
-    *("passwd", "mount", "initramfs-tools", "python3", "python3-apt", "gcc", "make", "libc6-dev"),
+    *("passwd", "sudo", "mount", "initramfs-tools", "python3", "python3-apt", "gcc", "make", "libc6-dev"),
 )
 
 #: documentation is not read in a guest, and is a third of the time to write its disk
@@ -107,12 +107,12 @@ def _sources(release: Release) -> list[str]:
     return [source.line() for source in archive.sources_for(release.distribution, release.suites)]
 
 
-def _overlay() -> bytes:
-    """Return the tree of files under rootfs/, as a tar archive owned by root."""
+def overlay(tree: Path) -> bytes:
+    """Return the tree of files under a directory as a tar archive: root's, with modes that any checkout gives."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for path in sorted((_HERE / "rootfs").rglob("*")):
-            info = tar.gettarinfo(path, str(path.relative_to(_HERE / "rootfs")))
+        for path in sorted(tree.rglob("*")):
+            info = tar.gettarinfo(path, str(path.relative_to(tree)))
             info.uid = info.gid = info.mtime = 0
             info.uname = info.gname = "root"
             info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
@@ -138,7 +138,7 @@ def _key(release: Release) -> str:
         DISK_SIZE,
         (_HERE / "customize.sh").read_text(),
     ]
-    return hashlib.sha256("\0".join(parts).encode() + _overlay()).hexdigest()[:12]
+    return hashlib.sha256("\0".join(parts).encode() + overlay(_HERE / "rootfs")).hexdigest()[:12]
 
 
 def find_image(name: str) -> Image | None:
@@ -206,7 +206,7 @@ def _build(release: Release, directory: Path) -> Image:
         out.mkdir()
         for path in (staging, out):
             path.chmod(0o777)
-        (staging / "overlay.tar").write_bytes(_overlay())
+        (staging / "overlay.tar").write_bytes(overlay(_HERE / "rootfs"))
         run(
             _mmdebstrap(release, staging, out),
             log=log,

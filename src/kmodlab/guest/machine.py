@@ -93,7 +93,12 @@ def _direct_boot(image: Image) -> list[str]:
 
 def kernel_arguments(image: Image) -> str:
     """Return the kernel command line of an image's guests, the lab's public key included."""
-    return f"{_KERNEL_ARGUMENTS} {BOARDS[image.architecture].kernel_arguments} kmodlab.key={ssh.lab_public_key()}"
+    return f"{keyless_arguments(image)} kmodlab.key={ssh.lab_public_key()}"
+
+
+def keyless_arguments(image: Image) -> str:
+    """Return the kernel command line of an image's guests without anyone's key, for disks that are given away."""
+    return f"{_KERNEL_ARGUMENTS} {BOARDS[image.architecture].kernel_arguments}"
 
 
 def command(name: str, image: Image, hardware: Hardware, *, port: int = 0, loadvm: str | None = None) -> list[str]:

@@ -1,0 +1,138 @@
+"""Vagrant boxes: what is in the file, and when another one is made; a real disk, but no machine."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kmodlab.errors import LabError, UsageError
+from kmodlab.guest import box, image, ssh
+from kmodlab.guest.image import Image
+
+from .conftest import FakeProgram, make_image, on_amd64
+
+BOXFS = Path(box.__file__).with_name("boxfs")
+#: where Debian, and HashiCorp's own package, put the key that every box knows
+INSECURE_KEYS = [
+    *Path("/usr/share/rubygems-integration/all/gems").glob("vagrant-*/keys/vagrant.pub"),
+    *Path("/opt/vagrant/embedded/gems").glob("gems/vagrant-*/keys/vagrant.pub"),
+]
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the machines that were made for boxes: none is booted, an empty disk stands for each."""
+    names: list[str] = []
+
+    @contextlib.contextmanager
+    def disk(image: Image, name: str) -> Iterator[Path]:
+        del image
+        names.append(name)
+        directory = tmp_path / name
+        directory.mkdir()
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", directory / "disk.qcow2", "8M"], check=True)
+        yield directory / "disk.qcow2"
+        shutil.rmtree(directory)
+
+    monkeypatch.setattr(box, "_prepared_disk", disk)
+    monkeypatch.setattr(box, "build_image", lambda _: image)
+    return names
+
+
+def test_a_box_is_three_files_that_vagrant_libvirt_takes(prepared: list[str], tmp_path: Path) -> None:
+    file = box.build_box("debian-12")
+    assert len(prepared) == 1
+    with tarfile.open(file, "r:gz") as tar:
+        members = {member.name: member for member in tar}
+        tar.extractall(tmp_path / "box", filter="data")
+    assert set(members) == {"metadata.json", "Vagrantfile", "box.img"}
+    assert {(m.uid, m.uname, m.mode, m.mtime) for m in members.values()} == {(0, "", 0o644, 0)}
+    metadata = json.loads((tmp_path / "box/metadata.json").read_text())
+    assert metadata == {"provider": "libvirt", "format": "qcow2", "virtual_size": 8}
+    assert "config.vm.guest = :debian\n" in (tmp_path / "box/Vagrantfile").read_text()
+    said = subprocess.check_output(["qemu-img", "info", "--output=json", tmp_path / "box/box.img"])
+    info = json.loads(said)
+    assert (info["format"], info["virtual-size"], "backing-filename" in info) == ("qcow2", 8 << 20, False)
+
+
+def test_the_boxs_vagrantfile_is_ruby(prepared: list[str], tmp_path: Path) -> None:
+    del prepared
+    if shutil.which("ruby") is None:
+        pytest.skip("ruby is not installed")
+    with tarfile.open(box.build_box("debian-12"), "r:gz") as tar:
+        tar.extract("Vagrantfile", tmp_path, filter="data")
+    done = subprocess.run(["ruby", "-wc", tmp_path / "Vagrantfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_box_is_made_once(prepared: list[str], image: Image) -> None:
+    assert box.build_box("debian-12") == box.build_box("debian-12") == box.box_path(image)
+    assert len(prepared) == 1
+
+
+def test_another_image_or_another_way_to_make_it_is_another_box(
+    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = box.box_path(image)
+    ssh.lab_key().unlink()
+    ssh.lab_key().with_suffix(".pub").unlink()
+    assert box.box_path(image) == before, "a box is anyone's: it does not depend on a user's key"
+    monkeypatch.setattr(box, "_VAGRANTFILE", "other")
+    assert box.box_path(image) != before
+    monkeypatch.undo()
+    other = make_image(tmp_path / "debian-12-other")
+    assert box.box_path(other).name.partition("debian-12-other")[2] != before.name.partition(image.id)[2]
+
+
+def test_a_box_is_there_whole_or_not_at_all(prepared: list[str], image: Image, fake_program: FakeProgram) -> None:
+    real = shutil.which("qemu-img")
+    fake_program("qemu-img", f'[ "$1" = convert ] && echo "No space left on device" >&2 && exit 1; exec {real} "$@"')
+    with pytest.raises(LabError, match="qemu-img failed") as caught:
+        box.build_box("debian-12")
+    assert "No space left on device" in str(caught.value)
+    assert not box.box_path(image).exists()
+    assert not list(box.boxes_dir().glob("*.incoming"))
+    assert len(prepared) == 1
+
+
+@on_amd64
+def test_a_release_that_cannot_boot_from_its_disk_has_no_box() -> None:
+    with pytest.raises(UsageError, match=r"^debian-12-arm64 cannot boot from its disk"):
+        box.build_box("debian-12-arm64")
+
+
+def test_prune_keeps_the_boxes_of_images_that_stay(prepared: list[str], image: Image) -> None:
+    del prepared
+    file = box.build_box("debian-12")
+    assert box.prune({image.id}) == []
+    assert box.prune(set()) == [file]
+    assert not file.exists()
+
+
+def test_the_key_in_a_box_is_the_one_that_vagrant_tries() -> None:
+    if not INSECURE_KEYS:
+        pytest.skip("vagrant is not installed")
+    ours = (BOXFS / "usr/local/lib/kmodlab/vagrant.pub").read_text().split()[:2]
+    assert [line.split()[:2] for key in INSECURE_KEYS for line in key.read_text().splitlines()].count(ours)
+
+
+def test_the_units_of_a_box_are_enabled() -> None:
+    script = Path(box.__file__).with_name("box.sh").read_text()
+    with_install = [file.name for file in (BOXFS / "etc/systemd/system").iterdir() if "[Install]" in file.read_text()]
+    assert sorted(with_install) == ["kmodlab-dns.path", "kmodlab-host-key.service"]
+    assert all(name in script for name in with_install)
+    modes = {member.name: member.mode for member in _members(image.overlay(BOXFS))}
+    assert modes["usr/local/lib/kmodlab/name-servers"] == 0o755
+
+
+def _members(tree: bytes) -> list[tarfile.TarInfo]:
+    with tarfile.open(fileobj=io.BytesIO(tree)) as tar:
+        return tar.getmembers()

@@ -60,7 +60,9 @@ def guest_up(
     memory: Memory = 1024,
     cpus: Cpus = 2,
     port: Annotated[int, typer.Option(help="Host port for ssh; 0: any free one.", min=0, max=65535)] = 0,
-    boot: Annotated[Boot, typer.Option(help="What boots it: direct (QEMU) or disk (its own boot loader).")] = "direct",
+    boot: Annotated[
+        Boot, typer.Option(help="What boots it: direct (QEMU), disk (its boot loader) or secure (UEFI).")
+    ] = "direct",
     cold: Annotated[bool, typer.Option("--cold", help="Boot, do not resume from the snapshot.")] = False,
     as_json: Json = False,
 ) -> None:

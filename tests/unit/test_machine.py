@@ -63,6 +63,17 @@ def test_a_guest_that_boots_from_its_disk_is_given_no_kernel(image: Image) -> No
     assert not {"-kernel", "-initrd", "-append"} & set(argv)
 
 
+def test_a_guest_with_secure_boot_has_firmware_that_guards_its_variables(image: Image) -> None:
+    argv = machine.command("web", image, Hardware(512, 1, "tcg", "secure"))
+    assert not {"-kernel", "-initrd", "-append"} & set(argv)
+    assert _options(argv) >= {
+        ("-machine", f"{machine.BOARDS[image.architecture].machine},smm=on"),
+        ("-global", "driver=cfi.pflash01,property=secure,value=on"),
+        ("-drive", "if=pflash,unit=1,format=raw,file=variables.fd"),
+        ("-device", "virtio-blk-pci,drive=root,bootindex=1"),
+    }
+
+
 @pytest.fixture
 def arm_image(tmp_path: Path) -> Image:
     """An image of another architecture than that of most machines."""

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from kmodlab import paths
 from kmodlab.errors import CommandFailed, DeadlineExpired, GuestCrashed, LabError, UsageError
-from kmodlab.guest import accelerator, machine, snapshot, ssh
+from kmodlab.guest import accelerator, machine, secure_boot, snapshot, ssh
 from kmodlab.guest.console import Console
 from kmodlab.guest.image import Image, build_image, images_dir
 from kmodlab.guest.machine import Boot, Hardware
@@ -139,7 +139,7 @@ class Guest:
             memory: MiB.
             cpus: virtual processors.
             port: on the host's loopback address, forwarded to ssh; 0 lets the system choose.
-            boot: `direct` or `disk`, see `Hardware`.
+            boot: `direct`, `disk` or `secure`, see `Hardware`.
             cold: boot, even where a snapshot could be resumed.
 
         Returns:
@@ -156,7 +156,9 @@ class Guest:
             self._clear_away()
             built = build_image(image)
             hardware = Hardware(memory, cpus, accelerator.choose(built), boot)
-            self._launch(built, hardware, port, None if cold else _snapshot(built, hardware))
+            # The state of the firmware's flash is in no snapshot: Secure Boot always boots.
+            fresh = cold or boot == "secure"
+            self._launch(built, hardware, port, None if fresh else _snapshot(built, hardware))
         return True
 
     def _warn_of_differences(self, release: str, memory: int, cpus: int) -> None:
@@ -186,6 +188,8 @@ class Guest:
                 snapshot.take(bootable_disk(image, hardware), self.directory)
             else:
                 snapshot.new_disk(self.directory, image)
+            if hardware.boot == "secure":
+                secure_boot.prepare(self.directory, image, machine.kernel_arguments(image))
             self._console = Console(self.directory / "console.log", 0)
             loadvm = snapshot.STATE if resume else None
             machine.start(self.directory, machine.command(self.name, image, hardware, port=port, loadvm=loadvm))

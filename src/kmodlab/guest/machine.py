@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Literal
 
 from kmodlab.errors import LabError
-from kmodlab.guest import qmp, ssh
+from kmodlab.guest import qmp, secure_boot, ssh
 from kmodlab.guest.accelerator import qemu_binary
 from kmodlab.guest.image import Image
 from kmodlab.process import Deadline, finish, tail
 
 #: loglevel=4 keeps a chatty module from slowing the emulated serial line; oopses and lockups are above it.
 _KERNEL_ARGUMENTS = "root=/dev/vda rw loglevel=4"
-#: what starts a guest's kernel: QEMU the image's, or a boot loader the one on the guest's own disk
-Boot = Literal["direct", "disk"]
+#: what starts a guest's kernel: QEMU the image's, or a boot loader the one on the guest's own disk, as BIOS or UEFI would
+Boot = Literal["direct", "disk", "secure"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Hardware:
         cpus: how many.
         accelerator: `kvm` or `tcg`.
         boot: `direct`, QEMU starts the image's kernel; or `disk`, a boot loader starts the kernel that the guest's own
-            disk has, so that an upgraded one takes over at the next restart.
+            disk has, so that an upgraded one takes over at the next restart; or `secure`, the same by UEFI Secure Boot.
     """
 
     memory: int
@@ -73,7 +73,7 @@ class Hardware:
         cpu = "host" if self.accelerator == "kvm" else board.cpu
         options = [
             "-machine",
-            board.machine,
+            board.machine + (",smm=on" if self.boot == "secure" else ""),
             "-accel",
             accel,
             "-cpu",
@@ -116,7 +116,9 @@ def command(name: str, image: Image, hardware: Hardware, *, port: int = 0, loadv
         *["-name", f"kmodlab-{name}", "-nodefaults", "-no-user-config", "-display", "none"],
         *hardware.arguments(image),
         *["-drive", "file=disk.qcow2,if=none,id=root,format=qcow2,cache=unsafe,discard=unmap"],
-        *["-device", "virtio-blk-pci,drive=root"],
+        # The firmware wakes only disks that it may boot from, and GRUB finds only those that are awake.
+        *["-device", "virtio-blk-pci,drive=root" + (",bootindex=1" if hardware.boot == "secure" else "")],
+        *(secure_boot.arguments(name) if hardware.boot == "secure" else []),
         *["-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22"],
         *["-device", "virtio-net-pci,netdev=net,romfile="],
         *["-device", "virtio-rng-pci"],

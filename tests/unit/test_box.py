@@ -104,9 +104,10 @@ def test_a_box_is_there_whole_or_not_at_all(prepared: list[str], image: Image, f
 
 
 @on_amd64
-def test_a_release_that_cannot_boot_from_its_disk_has_no_box() -> None:
+def test_a_release_that_cannot_boot_from_its_disk_has_no_box(prepared: list[str]) -> None:
     with pytest.raises(UsageError, match=r"^debian-12-arm64 cannot boot from its disk"):
         box.build_box("debian-12-arm64")
+    assert prepared == []
 
 
 def test_prune_keeps_the_boxes_of_images_that_stay(prepared: list[str], image: Image) -> None:

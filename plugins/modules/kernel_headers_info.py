@@ -40,6 +40,12 @@ compiler:
   description: The package, and the program, of the compiler that built it.
   type: str
   returned: always
+flavour:
+  description:
+    - How the metapackages of the running kernel end, C(cloud-amd64) or C(generic-hwe-24.04) for instance.
+    - That of the installed one, which on Ubuntu the kernel's own name does not tell; else what that name says.
+  type: str
+  returned: always
 missing:
   description: What is not there, empty if a module can be built.
   type: list
@@ -54,6 +60,32 @@ def compiler_of(version: str) -> str:
     """
     found = re.search(r"\b(gcc-\d+|clang-\d+)\b", version)
     return found.group(1) if found else "gcc"
+
+
+def own_flavour(release: str) -> str:
+    """Return what a kernel's own name says of its flavour: 6.1.0-56-cloud-amd64 and 6.12.9+deb13-cloud-amd64 alike."""
+    return re.sub(r"^\d[^-]*-(?:\d[^-]*-)?", "", release)
+
+
+def flavour_of(release: str, status: str) -> str:
+    """Return the flavour of the metapackage that keeps a kernel up to date.
+
+    Args:
+        release: the kernel, as uname -r says it.
+        status: the text of dpkg's status file, deb-status(5) in all but name: a paragraph for each package.
+    """
+    own = own_flavour(release)
+    series = ".".join(re.findall(r"\d+", release)[:2])
+    found: dict[str, int] = {}
+    for paragraph in status.split("\n\n"):
+        name = re.match(r"Package: linux-image-([a-z]\S*)\n", paragraph)
+        kernel = re.search(r"^Depends:.*?\blinux-image-(\d[^\s,]*)", paragraph, re.MULTILINE)
+        installed = "\nStatus: install ok installed\n" in paragraph or "\nStatus: hold ok installed\n" in paragraph
+        if name and kernel and installed and own_flavour(kernel.group(1)) == own:
+            same_series = kernel.group(1).startswith((f"{series}.", f"{series}+"))
+            # Of several the one whose kernel runs; else one of the running series: Ubuntu has two in a release.
+            found[name.group(1)] = 2 if kernel.group(1) == release else int(same_series)
+    return max(found, key=lambda flavour: found[flavour], default=own)
 
 
 def missing(build: Path, compiler: str, commands: list[str]) -> list[str]:
@@ -71,7 +103,9 @@ def main() -> None:
     release = os.uname().release
     compiler = compiler_of(Path("/proc/version").read_text(encoding="utf-8"))
     lacks = missing(Path("/lib/modules", release, "build"), compiler, module.params["commands"])
-    module.exit_json(changed=False, release=release, compiler=compiler, missing=lacks)
+    status = Path("/var/lib/dpkg/status")
+    flavour = flavour_of(release, status.read_text(encoding="utf-8", errors="replace") if status.exists() else "")
+    module.exit_json(changed=False, release=release, compiler=compiler, flavour=flavour, missing=lacks)
 
 
 if __name__ == "__main__":

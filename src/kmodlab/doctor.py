@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kmodlab import paths
 from kmodlab.errors import KmodlabError
-from kmodlab.guest import accelerator, archive
+from kmodlab.guest import accelerator, archive, trust
 from kmodlab.guest.accelerator import qemu_binary
 from kmodlab.guest.image import BUILD_SPACE, find_image
 
@@ -79,12 +79,25 @@ def _memory() -> Iterator[Finding]:
 
 def _archive() -> Iterator[Finding]:
     release = archive.host_release()
-    sources = archive.host_sources()
+    sources = archive.sources_for(release.distribution, (release.codename,))
     if not sources:
         fix = f"run `apt-get update` once; else mmdebstrap's default mirror of {release.distribution} is used"
         yield Finding("apt sources", False, f"apt knows no archive of {release.distribution}", fix)
     for source in sources[:1]:
         yield _reach(f"{source.uri.rstrip('/')}/dists/{source.suite}/InRelease")
+
+
+def _keys() -> Iterator[Finding]:
+    for distribution in archive.COMPONENTS:
+        file = trust.keyring(distribution)
+        if file and file.is_file():
+            yield Finding(f"keys of {distribution}", True, str(file))
+        elif file and os.environ.get(trust.keyring_variable(distribution)):
+            fix = trust.hint_of_missing(distribution)
+            yield Finding(f"keys of {distribution}", False, f"there is no file {file}", fix)
+        elif file:
+            detail = f"not there: images of {distribution} need `{trust.GET_KEYRING[distribution]}`"
+            yield Finding(f"keys of {distribution}", True, detail)
 
 
 def _reach(url: str) -> Finding:
@@ -107,7 +120,7 @@ def _acceleration() -> Iterator[Finding]:
 
 def examine() -> Iterator[Finding]:
     """Yield a finding for each thing the lab needs, in the order in which they matter."""
-    parts: tuple[Callable[[], Iterator[Finding]], ...] = (_programs, _space, _memory, _archive, _acceleration)
+    parts: tuple[Callable[[], Iterator[Finding]], ...] = (_programs, _space, _memory, _archive, _keys, _acceleration)
     for part in parts:
         try:
             yield from part()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kmodlab.errors import UsageError
 from kmodlab.guest import archive
 from kmodlab.guest.archive import Source
 
@@ -110,6 +111,92 @@ def test_another_release_comes_from_the_hosts_mirrors(fake_program: FakeProgram)
 def test_another_distribution_has_no_mirror_here(fake_program: FakeProgram) -> None:
     fake_program("apt-get", INDEXTARGETS)
     assert archive.sources_for("ubuntu", ("noble", "noble-updates")) == ()
+
+
+def test_an_unknown_host_has_no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {"ID": "fedora"})
+    assert archive.sources_for("debian", ("bookworm",)) == ()
+
+
+UBUNTU = """cat <<'END'
+Ubuntu|http://mirror.example/ubuntu/|noble|main
+Ubuntu|http://mirror.example/ubuntu/|noble|restricted
+Ubuntu|http://mirror.example/ubuntu/|noble-updates|main
+Ubuntu|http://mirror.example/ubuntu/|noble-updates|universe
+Ubuntu|http://security.example/ubuntu/|noble-security|main
+LP-PPA-somebody|http://ppa.example/ubuntu/|noble|main
+END"""
+
+
+@pytest.fixture
+def ubuntu_host(debian_host: None, monkeypatch: pytest.MonkeyPatch, fake_program: FakeProgram) -> None:
+    """A host that runs Ubuntu 24.04, without universe in its release's own suite."""
+    del debian_host
+    fields = {"ID": "ubuntu", "VERSION_ID": "24.04", "VERSION_CODENAME": "noble"}
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: fields)
+    fake_program("apt-get", UBUNTU)
+
+
+@pytest.mark.usefixtures("ubuntu_host")
+def test_an_ubuntu_hosts_own_release_gets_universe_where_it_lacks() -> None:
+    assert archive.sources_for("ubuntu", ("noble", "noble-updates", "noble-security")) == (
+        Source("http://mirror.example/ubuntu/", "noble", ("main", "restricted", "universe")),
+        Source("http://mirror.example/ubuntu/", "noble-updates", ("main", "universe")),
+        Source("http://security.example/ubuntu/", "noble-security", ("main", "universe")),
+    )
+
+
+@pytest.mark.usefixtures("ubuntu_host")
+def test_another_ubuntu_release_comes_from_the_hosts_mirrors_with_universe() -> None:
+    assert archive.sources_for("ubuntu", ("jammy", "jammy-updates", "jammy-security")) == (
+        Source("http://mirror.example/ubuntu/", "jammy", ("main", "universe")),
+        Source("http://mirror.example/ubuntu/", "jammy-updates", ("main", "universe")),
+        Source("http://security.example/ubuntu/", "jammy-security", ("main", "universe")),
+    )
+
+
+@pytest.mark.usefixtures("ubuntu_host")
+def test_an_ubuntu_host_has_no_mirror_of_debian() -> None:
+    assert archive.sources_for("debian", ("bookworm",)) == ()
+
+
+def test_a_named_mirror_of_ubuntu_has_all_its_suites(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KMODLAB_UBUNTU_MIRROR", "http://near.example/ubuntu-ports")
+    assert archive.sources_for("ubuntu", ("noble", "noble-updates", "noble-security")) == tuple(
+        Source("http://near.example/ubuntu-ports", suite, ("main", "universe"))
+        for suite in ("noble", "noble-updates", "noble-security")
+    )
+
+
+def test_a_named_mirror_comes_before_the_hosts_own(fake_program: FakeProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_program("apt-get", INDEXTARGETS)
+    suites = ("bookworm", "bookworm-updates", "bookworm-security")
+    monkeypatch.setenv("KMODLAB_DEBIAN_MIRROR", "http://near.example/debian")
+    near = tuple(Source("http://near.example/debian", suite) for suite in suites[:2])
+    # Debian's security suites are in another archive: without its address they are left out.
+    assert archive.sources_for("debian", suites) == near
+    monkeypatch.setenv("KMODLAB_DEBIAN_MIRROR", "http://near.example/debian http://near.example/security")
+    assert archive.sources_for("debian", suites) == (*near, Source("http://near.example/security", suites[2]))
+
+
+def test_a_second_mirror_of_ubuntu_is_that_of_its_security_suites(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KMODLAB_UBUNTU_MIRROR", "file:/srv/ubuntu http://near.example/ubuntu")
+    found = archive.sources_for("ubuntu", ("noble", "noble-security"))
+    assert [(source.uri, source.suite) for source in found] == [
+        ("file:/srv/ubuntu", "noble"),
+        ("http://near.example/ubuntu", "noble-security"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "value", ["mirror.example/ubuntu", "/srv/ubuntu", "http://a http://b http://c", "deb http://a"]
+)
+def test_a_mirror_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("KMODLAB_UBUNTU_MIRROR", value)
+    with pytest.raises(UsageError) as caught:
+        archive.sources_for("ubuntu", ("noble",))
+    assert caught.value.message == f"KMODLAB_UBUNTU_MIRROR is {value!r}: no address of an archive"
+    assert (caught.value.hint or "").startswith("for instance KMODLAB_UBUNTU_MIRROR=http://mirror.example/ubuntu; ")
 
 
 def test_a_host_that_never_updated_has_no_mirror(fake_program: FakeProgram) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from kmodlab import doctor, paths
 from kmodlab.doctor import Finding
+from kmodlab.guest import trust
 from kmodlab.guest.accelerator import qemu_binary
 
 from .conftest import FakeProgram, make_image
@@ -145,6 +146,32 @@ def test_apt_that_knows_no_archive_is_named(host: FakeProgram) -> None:
     finding = _examine()["apt sources"]
     assert (finding.good, finding.detail) == (False, "apt knows no archive of debian")
     assert finding.fix.startswith("run `apt-get update` once")
+
+
+def test_the_keys_of_the_other_distribution_are_no_lack_but_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(trust, "KEYRINGS", {name: tmp_path / name for name in trust.KEYRINGS})
+    found = _examine()
+    assert "keys of debian" not in found
+    assert found["keys of ubuntu"] == Finding(
+        "keys of ubuntu", True, "not there: images of ubuntu need `apt-get install ubuntu-keyring`"
+    )
+    (tmp_path / "ubuntu").touch()
+    assert _examine()["keys of ubuntu"] == Finding("keys of ubuntu", True, str(tmp_path / "ubuntu"))
+    monkeypatch.setenv("KMODLAB_UBUNTU_KEYRING", "/no/such/file")
+    finding = _examine()["keys of ubuntu"]
+    assert (finding.good, finding.detail) == (False, "there is no file /no/such/file")
+    assert finding.fix == "KMODLAB_UBUNTU_KEYRING names it: name another, or none"
+
+
+def test_the_mirror_that_the_user_names_is_the_one_that_is_asked(
+    monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
+    monkeypatch.setenv("KMODLAB_DEBIAN_MIRROR", f"http://127.0.0.1:{closed_port}/near")
+    finding = _examine()["archive"]
+    assert not finding.good
+    assert finding.detail.startswith(f"http://127.0.0.1:{closed_port}/near/dists/bookworm/InRelease: ")
 
 
 def test_a_host_of_another_kind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

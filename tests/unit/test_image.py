@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from kmodlab.errors import LabError
-from kmodlab.guest import archive, image
+from kmodlab.guest import archive, image, trust
 from kmodlab.guest.image import Image, build_image, find_image, images_dir, is_current, list_images
 from kmodlab.guest.release import RELEASES
 
@@ -205,11 +206,94 @@ def test_a_build_without_the_files_it_should_give_leaves_nothing(host: SimpleNam
     assert list(host.staging.iterdir()) == []
 
 
-def test_another_distribution_hints_at_the_missing_source(host: SimpleNamespace) -> None:
-    host.program("mmdebstrap", "exit 1")
+def test_a_debian_image_is_checked_with_what_the_hosts_apt_trusts(host: SimpleNamespace) -> None:
+    build_image("debian-12")
+    words = host.started.read_text().splitlines()
+    keyrings = [word for word in words if word.startswith("--keyring=")]
+    assert [Path(word).name for word in keyrings] == ["keys"]
+    assert "--components=main" in words
+    assert not [word for word in words if "trusted.gpg.d" in word]
+
+
+@pytest.fixture
+def ubuntu_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of keys that Ubuntu's archive is to be signed by."""
+    file = tmp_path / "ubuntu.gpg"
+    file.write_bytes(b"keys of the archive")
+    monkeypatch.setenv("KMODLAB_UBUNTU_KEYRING", str(file))
+    return file
+
+
+def test_an_ubuntu_image_is_made_of_ubuntus_parts(
+    host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, ubuntu_keys: Path
+) -> None:
+    del ubuntu_keys
+    monkeypatch.setenv("KMODLAB_UBUNTU_MIRROR", "http://near.example/ubuntu")
+    build_image("ubuntu-22.04-hwe")
+    words = host.started.read_text().splitlines()
+    assert words[-5:] == [
+        "jammy",
+        "/dev/null",
+        *(f"deb http://near.example/ubuntu jammy{suite} main universe" for suite in ("", "-updates", "-security")),
+    ]
+    include = next(word for word in words if word.startswith("--include="))
+    assert ",usrmerge,gcc-12," in include
+    assert include.endswith(",linux-image-virtual-hwe-22.04,linux-headers-virtual-hwe-22.04")
+    keyrings = [word.rpartition("/")[2] for word in words if word.startswith("--keyring=")]
+    assert keyrings == ["keys", "null"]
+    hook = next(word for word in words if "trusted.gpg.d" in word)
+    assert re.fullmatch(r"--essential-hook=upload \S+/keys/lab-0\.gpg /etc/apt/trusted\.gpg\.d/lab-0\.gpg", hook)
+
+
+@pytest.mark.usefixtures("ubuntu_keys")
+def test_without_a_mirror_mmdebstrap_takes_its_own(
+    host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "ubuntu.csv").write_text("24.04 LTS,Noble Numbat,noble,2023-10-12,2024-04-25\n")
+    monkeypatch.setattr(trust, "_UBUNTU_SUITES", tmp_path / "ubuntu.csv")
+    build_image("ubuntu-24.04")
+    words = host.started.read_text().splitlines()
+    assert words[-2:] == ["noble", "/dev/null"]
+    assert "--components=main,universe" in words
+    host.program("mmdebstrap", "echo \"Could not resolve 'ubuntu.example'\"; exit 1")
     with pytest.raises(LabError) as caught:
+        build_image("ubuntu-24.04-generic")
+    assert caught.value.message == (
+        "building the image ubuntu-24.04-generic failed: the name ubuntu.example of its archive leads nowhere"
+    )
+    assert caught.value.hint == (
+        "this host has no apt source for ubuntu, so mmdebstrap's own was taken: "
+        "name a mirror with KMODLAB_UBUNTU_MIRROR, or choose another --image"
+    )
+
+
+def test_an_ubuntu_image_depends_on_mirror_and_keys(monkeypatch: pytest.MonkeyPatch, ubuntu_keys: Path) -> None:
+    keys = [image._key(RELEASES["ubuntu-24.04"])]
+    for mirror in ("http://near.example/ubuntu", "http://far.example/ubuntu"):
+        monkeypatch.setenv("KMODLAB_UBUNTU_MIRROR", mirror)
+        keys.append(image._key(RELEASES["ubuntu-24.04"]))
+    ubuntu_keys.write_bytes(b"other keys")
+    keys.append(image._key(RELEASES["ubuntu-24.04"]))
+    assert len(set(keys)) == 4
+    ubuntu_keys.rename(ubuntu_keys.with_suffix(".moved"))
+    monkeypatch.setenv("KMODLAB_UBUNTU_KEYRING", str(ubuntu_keys.with_suffix(".moved")))
+    assert image._key(RELEASES["ubuntu-24.04"]) == keys[-1]
+
+
+def test_a_debian_image_depends_on_the_keys_that_the_user_names(
+    monkeypatch: pytest.MonkeyPatch, ubuntu_keys: Path
+) -> None:
+    before = _key()
+    monkeypatch.setenv("KMODLAB_DEBIAN_KEYRING", str(ubuntu_keys))
+    assert _key() != before
+
+
+def test_nothing_is_built_where_the_keys_are_missing(host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KMODLAB_UBUNTU_KEYRING", "/no/such/file.gpg")
+    with pytest.raises(LabError, match=r"there is no file /no/such/file\.gpg\n"):
         build_image("ubuntu-24.04")
-    assert (caught.value.hint or "").startswith("this host has no apt source for ubuntu: ")
+    assert not host.started.exists()
+    assert find_image("ubuntu-24.04") is None
 
 
 @pytest.mark.parametrize("full", ["images", "staging"])

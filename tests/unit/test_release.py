@@ -60,6 +60,35 @@ def test_real_time_and_generic_kernels_are_packages_of_their_own() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "codename", "flavour"),
+    [
+        ("ubuntu-22.04", "jammy", "virtual"),
+        ("ubuntu-22.04-generic", "jammy", "generic"),
+        ("ubuntu-22.04-hwe", "jammy", "virtual-hwe-22.04"),
+        ("ubuntu-24.04", "noble", "virtual"),
+        ("ubuntu-24.04-generic", "noble", "generic"),
+        ("ubuntu-24.04-hwe", "noble", "virtual-hwe-24.04"),
+        ("ubuntu-26.04", "resolute", "virtual"),
+        ("ubuntu-26.04-generic", "resolute", "generic"),
+    ],
+)
+def test_ubuntu_has_its_own_kernel_packages(name: str, codename: str, flavour: str) -> None:
+    release = find_release(name)
+    assert release.distribution == "ubuntu"
+    assert release.suites == (codename, f"{codename}-updates", f"{codename}-security")
+    assert (release.kernel, release.headers) == (f"linux-image-{flavour}", f"linux-headers-{flavour}")
+    assert (release.architecture, release.pinned) == (host_architecture(), None)
+
+
+def test_jammy_alone_needs_more_than_the_others() -> None:
+    assert {name: release.extras for name, release in RELEASES.items() if release.extras} == {
+        "ubuntu-22.04": ("usrmerge",),
+        "ubuntu-22.04-generic": ("usrmerge",),
+        "ubuntu-22.04-hwe": ("usrmerge", "gcc-12"),
+    }
+
+
 def test_an_unknown_name_gets_a_guess_and_the_list() -> None:
     with pytest.raises(UsageError) as caught:
         find_release("debain-12")

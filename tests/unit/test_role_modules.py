@@ -51,6 +51,59 @@ def test_compiler_of_a_kernel(text: str, compiler: str) -> None:
     assert info.compiler_of(text) == compiler
 
 
+@pytest.mark.parametrize(
+    ("release", "flavour"),
+    [
+        ("5.10.0-32-cloud-amd64", "cloud-amd64"),
+        ("6.1.0-0.deb11.5-cloud-amd64", "cloud-amd64"),
+        ("6.1.0-56-rt-amd64", "rt-amd64"),
+        ("7.3.4+deb13-cloud-amd64", "cloud-amd64"),
+        ("6.12.48+deb13-amd64", "amd64"),
+        ("6.12.9+bpo-arm64", "arm64"),
+        ("6.8.0-45-generic", "generic"),
+        ("6.8.0-1015-aws", "aws"),
+        ("6.8.0-45-generic-64k", "generic-64k"),
+    ],
+)
+def test_flavour_of_a_kernels_own_name(release: str, flavour: str) -> None:
+    """Version and build are left out, however the distribution writes them."""
+    info = load(ROOT / "plugins/modules/kernel_headers_info.py")
+    assert info.flavour_of(release, "") == flavour
+
+
+def _installed(suffix: str, kernel: str, status: str = "install ok installed") -> str:
+    """The paragraph of a metapackage in dpkg's status file."""
+    depends = f"linux-firmware, linux-image-{kernel}, linux-modules-extra-{kernel}"
+    return f"Package: linux-image-{suffix}\nStatus: {status}\nSection: kernel\nDepends: {depends}\nDescription: x\n"
+
+
+@pytest.mark.parametrize(
+    ("release", "packages", "flavour"),
+    [
+        ("6.8.0-45-generic", [("generic", "6.8.0-90-generic")], "generic"),
+        ("6.8.0-45-generic", [("virtual", "6.8.0-90-generic")], "virtual"),
+        ("6.8.0-45-generic", [("virtual", "6.8.0-90-generic", "deinstall ok config-files")], "generic"),
+        ("6.8.0-45-generic", [("virtual", "6.8.0-90-generic", "hold ok installed")], "virtual"),
+        ("6.8.0-45-generic", [("generic-hwe-22.04", "6.8.0-90-generic")], "generic-hwe-22.04"),
+        (
+            "6.8.0-45-generic",
+            [("generic", "5.15.0-160-generic"), ("generic-hwe-22.04", "6.8.0-90-generic")],
+            "generic-hwe-22.04",
+        ),
+        ("5.15.0-9-generic", [("virtual-hwe-22.04", "6.8.0-9-generic"), ("virtual", "5.15.0-12-generic")], "virtual"),
+        ("6.8.0-9-generic", [("generic-hwe-24.04", "6.8.0-12-generic"), ("generic", "6.8.0-9-generic")], "generic"),
+        ("6.8.0-1015-aws", [("generic", "6.8.0-90-generic")], "aws"),
+        ("6.1.0-50-cloud-amd64", [("cloud-amd64", "6.1.0-56-cloud-amd64 (= 6.1.1-1)")], "cloud-amd64"),
+        ("6.1.0-50-amd64", [("cloud-amd64", "6.1.0-56-cloud-amd64")], "amd64"),
+    ],
+)
+def test_flavour_of_the_installed_metapackage(release: str, packages: list[tuple[str, ...]], flavour: str) -> None:
+    """Ubuntu's `virtual` and `hwe` kernels call themselves generic: what is installed tells them apart."""
+    info = load(ROOT / "plugins/modules/kernel_headers_info.py")
+    kernel = f"Package: linux-image-{release}\nStatus: install ok installed\nDepends: kmod\n"
+    assert info.flavour_of(release, "\n".join([kernel, *(_installed(*package) for package in packages)])) == flavour
+
+
 def test_missing_names_what_is_not_there(tmp_path: Path) -> None:
     """A machine without headers and without the compiler says both."""
     info = load(ROOT / "plugins/modules/kernel_headers_info.py")

@@ -1,18 +1,23 @@
-"""The host's own apt configuration: which archive the host's distribution comes from, and how it is reached.
+"""Which archive a guest's packages come from, and how it is reached.
 
-Guests use what the machine already reaches and trusts: the same mirror, proxy and keys.
+Guests use what the machine already reaches and trusts: the host's own apt configuration, its mirror, proxy and keys.
+`KMODLAB_DEBIAN_MIRROR` and `KMODLAB_UBUNTU_MIRROR` name other mirrors.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kmodlab.errors import LabError
+from kmodlab.errors import LabError, UsageError
+
+#: distribution -> the archive's components that a guest's packages are in (Ubuntu has extlinux in universe)
+COMPONENTS = {"debian": ("main",), "ubuntu": ("main", "universe")}
 
 #: address of the host as QEMU's user network shows it to a guest
 HOST_FROM_GUEST = "10.0.2.2"
@@ -72,6 +77,14 @@ def host_release() -> HostRelease:
     return HostRelease(distribution, fields.get("VERSION_ID", "testing"), fields.get("VERSION_CODENAME", "unknown"))
 
 
+def host_runs(distribution: str) -> bool:
+    """Return whether the host is of that distribution."""
+    try:
+        return host_release().distribution == distribution
+    except LabError:
+        return False
+
+
 def _capture(*argv: str) -> str:
     try:
         return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
@@ -119,6 +132,33 @@ def acquire_options() -> str:
     return re.sub(r"//(?:localhost|127\.0\.0\.1|\[::1\])(?=[:/\"])", f"//{HOST_FROM_GUEST}", text)
 
 
+def mirror_variable(distribution: str) -> str:
+    """Return the name of the environment variable that names a mirror of a distribution."""
+    return f"KMODLAB_{distribution.upper()}_MIRROR"
+
+
+def named_mirrors(distribution: str) -> dict[str, str]:
+    """Return the mirrors that the user named: `main`, and `security` where the suites `*-security` have one.
+
+    Debian keeps those suites in an archive of its own, Ubuntu keeps them beside the others.
+
+    Raises:
+        UsageError: the variable holds something else than one or two addresses.
+    """
+    variable = mirror_variable(distribution)
+    words = os.environ.get(variable, "").split()
+    if len(words) > 2 or not all(re.match(r"[a-z+]+:/", word) for word in words):
+        raise UsageError(
+            f"{variable} is {' '.join(words)!r}: no address of an archive",
+            hint=f"for instance {variable}=http://mirror.example/{distribution}; a second one, after a blank, is that"
+            " of the suites *-security",
+        )
+    if not words:
+        return {}
+    security = words[-1] if len(words) == 2 or distribution == "ubuntu" else ""
+    return {"main": words[0], "security": security}
+
+
 def sources_for(distribution: str, suites: tuple[str, ...]) -> tuple[Source, ...]:
     """Return the apt sources of a guest.
 
@@ -127,23 +167,31 @@ def sources_for(distribution: str, suites: tuple[str, ...]) -> tuple[Source, ...
         suites: the release's suite first, then further ones (backports, security).
 
     Returns:
-        The host's own sources where the guest runs the host's release; else the host's mirror with the
-        guest's suites; empty where the host has no mirror of that distribution: mmdebstrap then
-        takes that distribution's default.
+        The suites on the mirror that the user named; else the host's own sources where the guest runs the
+        host's release; else the host's mirror with the guest's suites; empty where the host has no mirror of
+        that distribution: mmdebstrap then takes that distribution's default.
     """
-    release = host_release()
-    if release.distribution != distribution:
+    if mirrors := named_mirrors(distribution):
+        return _completed([], mirrors, distribution, suites)
+    if not host_runs(distribution):
         return ()
     own = host_sources()
-    listed = [source for source in own if source.suite in suites]
     mirrors = {"security": "", "main": ""}
     for source in own:
         mirrors["security" if source.suite.endswith("-security") else "main"] = source.uri
     if not mirrors["main"]:
         return ()
+    return _completed([source for source in own if source.suite in suites], mirrors, distribution, suites)
+
+
+def _completed(
+    listed: list[Source], mirrors: dict[str, str], distribution: str, suites: tuple[str, ...]
+) -> tuple[Source, ...]:
+    """Return the listed sources with the components that a guest needs, and a source for each suite not listed."""
+    needed = COMPONENTS[distribution]
+    complete = [replace(source, components=tuple(dict.fromkeys((*source.components, *needed)))) for source in listed]
     for suite in suites:
-        if suite not in [source.suite for source in listed]:
-            uri = mirrors["security"] if suite.endswith("-security") else mirrors["main"]
-            if uri:
-                listed.append(Source(uri, suite))
-    return tuple(listed)
+        uri = mirrors["security" if suite.endswith("-security") else "main"]
+        if uri and suite not in [source.suite for source in listed]:
+            complete.append(Source(uri, suite, needed))
+    return tuple(complete)

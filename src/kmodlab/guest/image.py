@@ -19,7 +19,7 @@ from pathlib import Path
 
 from kmodlab import paths
 from kmodlab.errors import LabError
-from kmodlab.guest import archive
+from kmodlab.guest import archive, trust
 from kmodlab.guest.release import MACHINES, Release, find_release, host_architecture
 from kmodlab.process import locked, run, say
 
@@ -125,7 +125,13 @@ def overlay(tree: Path) -> bytes:
 
 
 def _packages(release: Release) -> list[str]:
-    return [*PACKAGES, *release.boot_loader, release.kernel, release.headers]
+    return [*PACKAGES, *release.extras, *release.boot_loader, release.kernel, release.headers]
+
+
+def _keys_digest(release: Release) -> list[str]:
+    """Return what goes into an image of another archive than the host's: the keys, which the guest gets too."""
+    keyring = trust.keyring(release.distribution)
+    return [hashlib.sha256(keyring.read_bytes()).hexdigest()] if keyring and keyring.is_file() else []
 
 
 def _key(release: Release) -> str:
@@ -137,6 +143,7 @@ def _key(release: Release) -> str:
         " ".join(EXCLUDED_PATHS),
         DISK_SIZE,
         (_HERE / "customize.sh").read_text(),
+        *_keys_digest(release),
     ]
     return hashlib.sha256("\0".join(parts).encode() + overlay(_HERE / "rootfs")).hexdigest()[:12]
 
@@ -160,7 +167,7 @@ def build_image(name: str, *, force: bool = False) -> Image:
         force: build it anew even when it is there, with what the archive has today.
 
     Raises:
-        LabError: mmdebstrap failed (archive not reachable, disk full, ...).
+        LabError: mmdebstrap failed (archive not reachable, not signed as it should be, disk full, ...).
     """
     release = find_release(name)
     with locked(images_dir() / f".{release.name}.lock", f"building the image {release.name}"):
@@ -170,6 +177,7 @@ def build_image(name: str, *, force: bool = False) -> Image:
         why = " (the host's own release, from the host's own archive)" if name == "auto" else ""
         if release.foreign:
             _require_emulation(release)
+        trust.require(release)
         time = "some minutes" if release.foreign else "about a minute"
         say(f"building the guest image {release.name}{why}: {time}, once")
         return _build(release, images_dir() / f"{release.name}-{_key(release)}")
@@ -207,12 +215,8 @@ def _build(release: Release, directory: Path) -> Image:
         for path in (staging, out):
             path.chmod(0o777)
         (staging / "overlay.tar").write_bytes(overlay(_HERE / "rootfs"))
-        run(
-            _mmdebstrap(release, staging, out),
-            log=log,
-            what=f"building the image {release.name} failed",
-            hint=_build_hint(release),
-        )
+        trust.lay_out(release.distribution, staging / "keys")
+        _bootstrap(release, staging, log)
         _publish(release, out, directory)
     say(f"image {directory.name} is ready")
     return Image(directory)
@@ -222,14 +226,20 @@ def _staging_parent() -> Path:
     return Path("/var/tmp")  # noqa: S108  # reachable for a mapped user id, unlike a home; a private directory in it
 
 
-def _build_hint(release: Release) -> str:
-    own = "is the archive reachable? try `apt-get update`"
-    if not _sources(release):
-        return f"this host has no apt source for {release.distribution}: {own}, or choose another --image"
-    return own
+def _bootstrap(release: Release, staging: Path, log: Path) -> None:
+    try:
+        run(_mmdebstrap(release, staging), log=log, what=f"building the image {release.name} failed")
+    except LabError as error:
+        if error.exit_code is None:
+            raise
+        reason, hint = trust.explain(release, log.read_text(errors="replace"))
+        message = f"{error.message}: {reason}" if reason else error.message
+        raise LabError(
+            message, command=error.command, exit_code=error.exit_code, log=log, output=error.output, hint=hint
+        ) from error
 
 
-def _mmdebstrap(release: Release, staging: Path, out: Path) -> list[str | Path]:
+def _mmdebstrap(release: Release, staging: Path) -> list[str | Path]:
     pinning = []
     if release.pinned:
         text = f"Package: linux-*\\nPin: release n={release.pinned}\\nPin-Priority: 600\\n"
@@ -245,15 +255,26 @@ def _mmdebstrap(release: Release, staging: Path, out: Path) -> list[str | Path]:
         *[f"--aptopt={line.rstrip(';')}" for line in options.splitlines()],
         "--dpkgopt=force-unsafe-io",
         *[f"--dpkgopt=path-exclude={path}" for path in EXCLUDED_PATHS],
-        *[f"--keyring={path}" for path in archive.keyrings()],
+        f"--components={','.join(archive.COMPONENTS[release.distribution])}",
+        *_trusted(release, staging),
         *pinning,
         f"--essential-hook=tar-in {staging}/overlay.tar /",
         f"--essential-hook=upload {staging}/host.conf /etc/apt/apt.conf.d/90-host",
-        f'--customize-hook=sh {shlex.quote(str(_HERE / "customize.sh"))} "$1" {out} {DISK_SIZE}',
+        f'--customize-hook=sh {shlex.quote(str(_HERE / "customize.sh"))} "$1" {staging}/out {DISK_SIZE}',
         release.suites[0],
         "/dev/null",
         *_sources(release),
     ]
+
+
+def _trusted(release: Release, staging: Path) -> list[str]:
+    keys = staging / "keys"
+    options = [f"--keyring={keys}"]
+    if trust.keyring(release.distribution):
+        # Nothing but these: not even the one file that apt trusts anyway. The guest's own apt has to know them too.
+        options.append("--keyring=/dev/null")
+        options += [f"--essential-hook=upload {key} /etc/apt/trusted.gpg.d/{key.name}" for key in keys.iterdir()]
+    return options
 
 
 def _publish(release: Release, out: Path, directory: Path) -> None:

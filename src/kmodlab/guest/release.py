@@ -51,6 +51,14 @@ class Release:
         """The packages that let a guest boot from its own disk; none where only direct boot works."""
         return ("extlinux",) if self.architecture == "amd64" else ()
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The packages that this release alone needs to be what its name says."""
+        if self.suites[0] != "jammy":
+            return ()
+        # Its /usr is merged by its installers, not by its packages; its newer kernels are not built by its own gcc.
+        return ("usrmerge", "gcc-12") if "-hwe-" in self.kernel else ("usrmerge",)
+
 
 def _debian(
     name: str,
@@ -66,10 +74,11 @@ def _debian(
     return Release(name, "debian", suites, kernel, headers, pinned, architecture)
 
 
-def _ubuntu(version: str, codename: str) -> Release:
+def _ubuntu(name: str, codename: str, *, flavour: str = "virtual") -> Release:
+    # `virtual` is the kernel of `generic`, without the drivers and firmware of real hardware.
     suites = (codename, f"{codename}-updates", f"{codename}-security")
-    kernel, headers = "linux-image-virtual", "linux-headers-virtual"
-    return Release(f"ubuntu-{version}", "ubuntu", suites, kernel, headers, architecture=host_architecture())
+    kernel, headers = f"linux-image-{flavour}", f"linux-headers-{flavour}"
+    return Release(name, "ubuntu", suites, kernel, headers, architecture=host_architecture())
 
 
 RELEASES: dict[str, Release] = {
@@ -87,9 +96,14 @@ RELEASES: dict[str, Release] = {
             for name in MACHINES
             if name != host_architecture()
         ),
-        _ubuntu("22.04", "jammy"),
-        _ubuntu("24.04", "noble"),
-        _ubuntu("26.04", "resolute"),
+        _ubuntu("ubuntu-22.04", "jammy"),
+        _ubuntu("ubuntu-22.04-generic", "jammy", flavour="generic"),
+        _ubuntu("ubuntu-22.04-hwe", "jammy", flavour="virtual-hwe-22.04"),
+        _ubuntu("ubuntu-24.04", "noble"),
+        _ubuntu("ubuntu-24.04-generic", "noble", flavour="generic"),
+        _ubuntu("ubuntu-24.04-hwe", "noble", flavour="virtual-hwe-24.04"),
+        _ubuntu("ubuntu-26.04", "resolute"),
+        _ubuntu("ubuntu-26.04-generic", "resolute", flavour="generic"),
     )
 }
 

@@ -20,7 +20,7 @@ from kmodlab.process import Deadline, finish, tail
 
 #: loglevel=4 keeps a chatty module from slowing the emulated serial line; oopses and lockups are above it.
 _KERNEL_ARGUMENTS = "root=/dev/vda rw loglevel=4"
-#: what starts a guest's kernel: QEMU the image's, or a boot loader the one on the guest's own disk, as BIOS or UEFI would
+#: what starts a guest's kernel: QEMU the image's, or a boot loader (BIOS, UEFI) the one on the guest's own disk
 Boot = Literal["direct", "disk", "secure"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -13,7 +14,8 @@ from kmodlab.paths import project_dir
 
 from .test_lab import BIN, recap
 
-STRATEGY = "kmodlab.lab.kmodlab_linear"
+FAST = {"ANSIBLE_STRATEGY": "kmodlab.lab.kmodlab_linear"}
+SUMMARY = {"ANSIBLE_CALLBACKS_ENABLED": "kmodlab.lab.kmodlab_summary"}
 
 
 class Controller:
@@ -60,9 +62,10 @@ def controller(tmp_path: Path, guest: Guest) -> Controller:
 
 def test_deployed_from_the_installed_collection(controller: Controller, guest: Guest) -> None:
     """Deploy over mitogen, again over Ansible's own strategy, the contract, the teardown: all from the collection."""
-    assert controller.play("deploy", ANSIBLE_STRATEGY=STRATEGY)["changed"] > 10
+    assert controller.play("deploy", "-e", "deploy_report=report.json", **FAST, **SUMMARY)["changed"] > 10
+    assert json.loads((controller.folder / "report.json").read_text())["hosts"]["mine"]["verdict"] == "deployed"
     assert guest.succeed("ls /sys/module | grep -cxE 'syscall_tracer|task_lister'").strip() == "2"
     assert controller.play("deploy")["changed"] == 0
-    assert controller.play("verify", "-e", "verify_markers=quick", ANSIBLE_STRATEGY=STRATEGY)["failed"] == 0
-    assert controller.play("teardown", ANSIBLE_STRATEGY=STRATEGY)["changed"] > 3
+    assert controller.play("verify", "-e", "verify_markers=quick", **FAST)["failed"] == 0
+    assert controller.play("teardown", **FAST)["changed"] > 3
     assert guest.succeed("ls -d /sys/module/syscall_tracer /sys/module/task_lister 2>/dev/null; true") == ""

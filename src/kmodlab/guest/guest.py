@@ -286,6 +286,19 @@ class Guest:
                 raise DeadlineExpired(f"the guest {self.name} did not shut down", output=self.console.tail())
             time.sleep(0.1)
 
+    def power_on(self) -> None:
+        """Boot the guest from its own disk, as `power_off` or the end of its QEMU left it; wait until it answers.
+
+        Raises:
+            LabError: QEMU did not start, or the guest did not answer in time.
+            GuestCrashed: the kernel broke while it booted.
+        """
+        hardware = Hardware(**{name: self.settings[name] for name in Hardware.__dataclass_fields__})  # type: ignore[arg-type]
+        port = int(str(self.settings["port"]))
+        self._close_shared_connection()
+        machine.start(self.directory, machine.command(self.name, self.image, hardware, port=port))
+        self._wait_for_login(port)
+
     def _keep_logs(self, error: BaseException) -> None:
         """Move the logs of a failed start aside, so that the error can name a file that stays."""
         kept = paths.state_dir() / "log" / self.name

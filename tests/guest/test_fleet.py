@@ -165,12 +165,12 @@ def test_a_batch_with_too_many_failures_is_the_last(fleet: Fleet) -> None:
 def test_a_machine_whose_modules_do_not_work_has_failed(fleet: Fleet) -> None:
     """The health check notices a tracer that records nothing, where all tasks went well."""
     traced = "open read write close unlink"
-    fleet.succeed("east", f"echo untrace {traced} >/proc/syscall_tracer")
-    done, told = fleet.play("deploy.yml", "--limit", "east")
-    fleet.succeed("east", f"echo trace {traced} >/proc/syscall_tracer")
+    fleet.succeed("west", f"echo untrace {traced} >/proc/syscall_tracer")
+    done, told = fleet.play("deploy.yml", "--limit", "west")
+    fleet.succeed("west", f"echo trace {traced} >/proc/syscall_tracer")
     assert done.returncode == 2, done.stdout
-    assert told["east"]["verdict"] == "failed"
-    assert "/proc/syscall_tracer does not record the calls that are made" in told["east"]["reason"]
+    assert told["west"]["verdict"] == "failed"
+    assert "/proc/syscall_tracer does not record the calls that are made" in told["west"]["reason"]
 
 
 def test_teardown_of_the_fleet(fleet: Fleet) -> None:

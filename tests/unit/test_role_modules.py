@@ -214,3 +214,19 @@ def test_strategy_with_and_without_mitogen(tmp_path: Path, *, mitogen: bool) -> 
     ping = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (ping.returncode, ping.stderr) == (0, "")
     assert "pong" in ping.stdout
+
+
+def test_health_names_everything_that_is_not_as_expected() -> None:
+    """On a machine without the modules: absent is right, present is not, and to look is never wrong."""
+    module = ROOT / "plugins/modules/kmodlab_health.py"
+    assert "msg" not in run(module, expect="absent")
+    assert "msg" not in run(module, expect="any")
+    answer = run(module)
+    for said in (
+        "syscall_tracer is not loaded",
+        "task_lister is not loaded",
+        "/proc/task_tree cannot be read: No such",
+    ):
+        assert said in str(answer["msg"])
+    machine = {"kernel": os.uname().release, "hook": "", "modules": {}}
+    assert answer["machine"] == machine

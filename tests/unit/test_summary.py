@@ -56,7 +56,14 @@ def play(folder: Path, marks: str, *words: str, **env: str) -> subprocess.Comple
     (folder / "hosts").write_text(HOSTS, encoding="utf-8")
     (folder / "play.yml").write_text(PLAY.format(vars=marks), encoding="utf-8")
     program = Path(sys.executable).with_name("ansible-playbook")
-    argv = [program, "-i", folder / "hosts", folder / "play.yml", "-e", f"ansible_python_interpreter={sys.executable}"]
+    argv = [
+        str(program),
+        "-i",
+        f"{folder}/hosts",
+        f"{folder}/play.yml",
+        "-e",
+        f"ansible_python_interpreter={sys.executable}",
+    ]
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", **env}
     return subprocess.run([*argv, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
@@ -112,7 +119,7 @@ def test_a_report_that_cannot_be_written_stops_the_deployment_before_it_begins(t
         (tmp_path / "gone", "kmodlab_summary", f"there is no folder {tmp_path}/gone on this machine"),
         (tmp_path, "ansible.posix.timer", "ANSIBLE_CALLBACKS_ENABLED=kmodlab.lab.kmodlab_summary"),
     ):
-        argv = [program, "-i", tmp_path / "hosts", "deploy.yml", "-e", f"deploy_report={folder}/report.json"]
+        argv = [str(program), "-i", f"{tmp_path}/hosts", "deploy.yml", "-e", f"deploy_report={folder}/report.json"]
         env = {**os.environ, "ANSIBLE_CALLBACKS_ENABLED": callbacks}
         done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
         assert done.returncode != 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 if TYPE_CHECKING:
@@ -31,16 +32,17 @@ def sources(folder: Path, patterns: list[str]) -> Iterator[Path]:
             yield path
 
 
-def pack(folders: list[Path], patterns: list[str]) -> bytes:
-    """Return a tar archive of the sources of `folders`, each under its own name.
+def pack(folders: list[Path], patterns: list[str], *, flat: bool = False) -> bytes:
+    """Return a tar archive of the sources of `folders`, each under its own name; if `flat`, the first under none.
 
     The same contents give the same bytes: owner, time and the umask of the checkout are left out.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for folder in folders:
+            name = "" if flat and folder == folders[0] else folder.name
             for path in sources(folder, patterns):
-                entry = tarfile.TarInfo(str(Path(folder.name) / path.relative_to(folder)))
+                entry = tarfile.TarInfo(str(Path(name) / path.relative_to(folder)))
                 content = path.read_bytes()
                 entry.size = len(content)
                 entry.mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
@@ -66,7 +68,7 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no types
         result: dict[str, Any] = super().run(tmp, task_vars)
         given = self._task.args
         folders = [Path(folder) for folder in given["src"]]
-        archive = pack(folders, given.get("patterns", ["*"]))
+        archive = pack(folders, given.get("patterns", ["*"]), flat=boolean(given.get("flat", False)))
         if not archive.strip(b"\0"):
             raise AnsibleActionFail(f"no sources in {', '.join(map(str, folders))}")
         variant = "\n".join(given.get("variant", []))

@@ -46,6 +46,10 @@ flavour:
     - That of the installed one, which on Ubuntu the kernel's own name does not tell; else what that name says.
   type: str
   returned: always
+unfollowed:
+  description: Metapackages of headers that are not installed, where that of the kernel is.
+  type: list
+  returned: always
 missing:
   description: What is not there, empty if a module can be built.
   type: list
@@ -88,6 +92,21 @@ def flavour_of(release: str, status: str) -> str:
     return max(found, key=lambda flavour: found[flavour], default=own)
 
 
+def unfollowed(packages: Path) -> list[str]:
+    """Return the headers' metapackages that are not installed beside the kernel's.
+
+    `linux-image-cloud-amd64` is one, and so is `linux-image-6.12-amd64`, which follows a series; a name with a whole
+    version (`linux-image-6.1.0-56-cloud-amd64`) is that of a kernel.
+
+    Args:
+        packages: where dpkg has a list of files for each package; one look there costs less than asking dpkg.
+    """
+    names = [file.stem.partition(":")[0].removeprefix("linux-image-") for file in packages.glob("linux-image-*.list")]
+    metas = [name for name in names if not re.match(r"unsigned-|\d+\.\d+\.\d+|.*-(dbg|unsigned)$", name)]
+    wanted = [f"linux-headers-{name}" for name in sorted(metas)]
+    return [name for name in wanted if not list(packages.glob(f"{name}.list")) + list(packages.glob(f"{name}:*.list"))]
+
+
 def missing(build: Path, compiler: str, commands: list[str]) -> list[str]:
     """Return what is not there of the headers in `build`, the compiler, the C library's headers and `commands`."""
     lacks = [] if (build / "Makefile").exists() else [str(build / "Makefile")]
@@ -105,7 +124,9 @@ def main() -> None:
     lacks = missing(Path("/lib/modules", release, "build"), compiler, module.params["commands"])
     status = Path("/var/lib/dpkg/status")
     flavour = flavour_of(release, status.read_text(encoding="utf-8", errors="replace") if status.exists() else "")
-    module.exit_json(changed=False, release=release, compiler=compiler, flavour=flavour, missing=lacks)
+    behind = unfollowed(Path("/var/lib/dpkg/info"))
+    known = {"release": release, "compiler": compiler, "flavour": flavour, "unfollowed": behind}
+    module.exit_json(changed=False, missing=lacks, **known)
 
 
 if __name__ == "__main__":

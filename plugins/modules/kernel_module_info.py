@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -21,15 +23,27 @@ options:
     type: str
     required: true
   tree:
-    description: Where its sources are built; C(.installed) in it holds the digest of what was installed.
+    description: Where its sources are; C(.installed) in it holds the digest of what was installed.
     type: path
     required: true
+  dkms:
+    description: Whether dkms builds and installs it.
+    type: bool
+    default: false
   options_file:
     description: Its file in /etc/modprobe.d.
     type: path
     required: true
   boot_file:
     description: Its file in /etc/modules-load.d.
+    type: path
+    required: true
+  key_file:
+    description: Its file in /etc/dkms/framework.conf.d, which names the key that dkms signs with.
+    type: path
+    required: true
+  key_folder:
+    description: Where the signing key of all modules is kept that was made for them or given.
     type: path
     required: true
   proc_entries:
@@ -54,19 +68,33 @@ EXAMPLES = r"""
 
 RETURN = r"""
 release: {description: The running kernel., type: str, returned: always}
+kernels: {description: The kernels whose headers are there., type: list, returned: always}
 processors: {description: Number of processors that may be used., type: int, returned: always}
 buildable: {description: Whether the headers of the running kernel are there., type: bool, returned: always}
 compiler: {description: The full version of the compiler that built the kernel., type: str, returned: always}
 cc: {description: That compiler's program where it is installed., type: str, returned: always}
+hash: {description: The digest that its signatures have to have., type: str, returned: always}
+secure_boot: {description: Whether the firmware lets only signed code start., type: bool, returned: always}
+signed_only: {description: Whether the kernel refuses unsigned modules., type: bool, returned: always}
 loaded: {description: Whether the module is loaded., type: bool, returned: always}
 installed: {description: Whether it is installed for the running kernel., type: bool, returned: always}
 current: {description: False if other code is loaded than is installed., type: bool, returned: always}
 stamp: {description: Digest of the sources that were installed., type: str, returned: always}
+dkms_installed: {description: Whether dkms itself is installed., type: bool, returned: always}
+dkms_versions: {description: The versions of the module that dkms knows., type: list, returned: always}
 options: {description: Text of the options file., type: str, returned: always}
 boot: {description: Text of the boot file., type: str, returned: always}
+key: {description: Text of the key file., type: str, returned: always}
 proc_missing: {description: Those of the proc entries that are not there., type: list, returned: always}
 files: {description: Every file and folder that belongs to the module., type: list, returned: always}
+leftovers: {description: Those of another version or another way to install it., type: list, returned: always}
 """
+
+#: Source: the UEFI specification, 3.3 "Globally Defined Variables"; four bytes of attributes stand before the value.
+_SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
+_SOURCES = Path("/usr/src")
+_MODULES = Path("/lib/modules")
+_DKMS = Path("/var/lib/dkms")
 
 
 def read(path: Path) -> str:
@@ -78,9 +106,11 @@ def read(path: Path) -> str:
 
 
 def toolchain(release: str) -> dict[str, object]:
-    """Return what the running kernel can be built for with: `buildable`, `compiler` and `cc`."""
-    build = Path("/lib/modules", release, "build")
-    found = re.search(r'^CONFIG_CC_VERSION_TEXT="(.*)"', read(build / ".config"), re.MULTILINE)
+    """Return what the running kernel can be built for with: `buildable`, `compiler`, `cc` and `hash`."""
+    build = _MODULES / release / "build"
+    config = read(build / ".config")
+    found = re.search(r'^CONFIG_CC_VERSION_TEXT="(.*)"', config, re.MULTILINE)
+    digest = re.search(r'^CONFIG_MODULE_SIG_HASH="(.*)"', config, re.MULTILINE)
     compiler = found.group(1) if found else read(Path("/proc/version")).strip()
     program = compiler.split(" ")[0]
     usable = re.search(r"(gcc|clang)(-\d+)?$", program) and shutil.which(program)
@@ -88,46 +118,97 @@ def toolchain(release: str) -> dict[str, object]:
         "buildable": (build / "Makefile").exists(),
         "compiler": compiler,
         "cc": program if usable else "",
+        "hash": digest.group(1) if digest else "sha512",
     }
 
 
-def runs_installed(name: str, installed: Path) -> bool:
-    """Return False if the loaded module's build id is not in the installed file; True if it has none."""
+def trust() -> dict[str, object]:
+    """Return whom the machine trusts: `secure_boot` and `signed_only`."""
+    secure_boot = _SECURE_BOOT.exists() and _SECURE_BOOT.read_bytes()[-1:] == b"\1"
+    locked = re.search(r"\[(integrity|confidentiality)\]", read(Path("/sys/kernel/security/lockdown")))
+    enforced = read(Path("/sys/module/module/parameters/sig_enforce")).startswith("Y")
+    return {"secure_boot": secure_boot, "signed_only": secure_boot or enforced or locked is not None}
+
+
+def unpacked(file: Path) -> bytes:
+    """Return the contents of a module's file, which dkms compresses as the kernel's own are."""
+    if file.suffix == ".xz":
+        return lzma.decompress(file.read_bytes())
+    if file.suffix in (".gz", ".zst"):
+        program = "gzip" if file.suffix == ".gz" else "zstd"
+        return subprocess.run([program, "-dc", file], stdout=subprocess.PIPE, check=False).stdout
+    return file.read_bytes()
+
+
+def runs_installed(name: str, installed: list[Path]) -> bool:
+    """Return False if the loaded module's build id is in none of the installed files; True if it has none."""
     note = Path("/sys/module", name, "notes/.note.gnu.build-id")
     try:
-        return note.read_bytes() in installed.read_bytes()
+        return any(note.read_bytes() in unpacked(file) for file in installed)
     except OSError:
         return not note.exists()
 
 
-def belongings(name: str, paths: list[Path]) -> list[str]:
-    """Return those of `paths` that exist, and the module's files of every kernel.
-
-    A folder `extra` that holds nothing else goes whole.
-    """
-    found = [path for path in paths if path.exists()]
-    for file in Path("/lib/modules").glob(f"*/extra/{name}.ko"):
-        found.append(file.parent if len(list(file.parent.iterdir())) == 1 else file)
-    return [str(path) for path in found]
+def objects(name: str, release: str, *, dkms: bool) -> list[Path]:
+    """Return the module's installed files of a kernel, or of those that a pattern matches."""
+    return sorted(_MODULES.glob(f"{release}/{'updates/dkms' if dkms else 'extra'}/{name}.ko*"))
 
 
-def look(name: str, tree: Path, options: Path, boot: Path, proc: list[str]) -> dict[str, object]:
-    """Return everything the role decides on."""
+def with_empty_folders(files: list[Path]) -> list[str]:
+    """Return `files`, each replaced by its folder where that holds nothing else."""
+    return [str(file.parent if len(list(file.parent.iterdir())) == 1 else file) for file in files]
+
+
+def traces(name: str) -> dict[bool, list[str]]:
+    """Return what each way of installing leaves on the machine: that of dkms (True), and the plain one (False)."""
+    trees = [file.parent for file in _SOURCES.glob(f"{name}-*/.digest")]
+    registered = [str(path) for path in (*trees, _DKMS / name) if path.exists()]
+    plain = [str(path) for path in [_SOURCES / f"kmodlab-{name}"] if path.exists()]
+    return {
+        True: registered + with_empty_folders(objects(name, "*", dkms=True)),
+        False: plain + with_empty_folders(objects(name, "*", dkms=False)),
+    }
+
+
+def leftovers(name: str, tree: Path, key_file: Path, *, dkms: bool) -> list[str]:
+    """Return the traces of the other way to install the module, and the trees of its other versions."""
+    found = traces(name)
+    if dkms:
+        return found[False] + [str(file.parent) for file in _SOURCES.glob(f"{name}-*/.digest") if file.parent != tree]
+    return found[True] + ([str(key_file)] if key_file.exists() else [])
+
+
+def last_user(name: str, folder: Path) -> list[Path]:
+    """Return the folder of the signing key if no other module is installed that may need it."""
+    mine = {_SOURCES / f"kmodlab-{name}", *_SOURCES.glob(f"{name}-*")}
+    others = [file for file in _SOURCES.glob("*/.digest") if file.parent not in mine]
+    if others or not folder.exists():
+        return []
+    return [folder.parent if len(list(folder.parent.iterdir())) == 1 else folder]
+
+
+def look(name: str, tree: Path, settings: dict[str, Path], folder: Path, *, dkms: bool) -> dict[str, object]:
+    """Return everything the role decides on but what is below /proc."""
     release = os.uname().release
-    installed = Path("/lib/modules", release, "extra", f"{name}.ko")
+    installed = objects(name, release, dkms=dkms)
     loaded = Path("/sys/module", name, "initstate").exists()
+    found = traces(name)
+    own = [path for path in (*settings.values(), *last_user(name, folder)) if path.exists()]
     return {
         "release": release,
+        "kernels": sorted(path.parents[1].name for path in _MODULES.glob("*/build/Makefile")),
         "processors": len(os.sched_getaffinity(0)),
         "loaded": loaded,
-        "installed": installed.exists(),
+        "installed": bool(installed),
         "current": not loaded or runs_installed(name, installed),
         "stamp": read(tree / ".installed").strip(),
-        "options": read(options),
-        "boot": read(boot),
-        "proc_missing": [entry for entry in proc if not Path("/proc", entry).exists()],
-        "files": belongings(name, [tree, options, boot]),
+        "dkms_installed": shutil.which("dkms", path=os.environ.get("PATH", "") + ":/usr/sbin") is not None,
+        "dkms_versions": sorted(path.parent.name for path in (_DKMS / name).glob("*/source")),
+        **{key: read(path) for key, path in settings.items()},
+        "leftovers": leftovers(name, tree, settings["key"], dkms=dkms),
+        "files": [str(path) for path in own] + found[True] + found[False],
         **toolchain(release),
+        **trust(),
     }
 
 
@@ -139,14 +220,19 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "tree": path,
             "options_file": path,
+            "dkms": {"type": "bool", "default": False},
             "boot_file": path,
+            "key_file": path,
+            "key_folder": path,
             "proc_entries": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
     given = module.params
-    tree, options, boot = (Path(given[key]) for key in ("tree", "options_file", "boot_file"))
-    module.exit_json(changed=False, **look(given["name"], tree, options, boot, given["proc_entries"]))
+    settings = {key: Path(given[f"{key}_file"]) for key in ("options", "boot", "key")}
+    found = look(given["name"], Path(given["tree"]), settings, Path(given["key_folder"]), dkms=given["dkms"])
+    missing = [entry for entry in given["proc_entries"] if not Path("/proc", entry).exists()]
+    module.exit_json(changed=False, proc_missing=missing, **found)
 
 
 if __name__ == "__main__":

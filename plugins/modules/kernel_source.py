@@ -33,6 +33,10 @@ options:
     type: list
     elements: str
     default: ['*']
+  flat:
+    description: Whether the first folder becomes O(dest) itself, with the others in it, as dkms has it.
+    type: bool
+    default: false
   variant:
     description: What else the tree depends on; when it changes the tree is replaced too.
     type: list

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -151,6 +152,118 @@ def test_the_tree_is_replaced_when_anything_differs(sources: Path, tmp_path: Pat
     assert run(module, **first)["changed"] is False
     assert run(module, **{**first, "digest": "2"})["changed"] is True
     assert sorted(path.name for path in dest.rglob("*")) == [".digest", "demo", "demo.c"]
+
+
+def test_dkms_gets_the_sources_without_their_folder(sources: Path, tmp_path: Path) -> None:
+    """The module's own sources lie at the top, the shared ones in a folder of their name."""
+    action = load(ROOT / "plugins/action/kernel_source.py")
+    shared = tmp_path / "compat"
+    shared.mkdir()
+    (shared / "compat.c").touch()
+    with tarfile.open(fileobj=io.BytesIO(action.pack([sources, shared], ["*.c"], flat=True))) as tar:
+        assert tar.getnames() == ["demo.c", "compat/compat.c"]
+
+
+@pytest.fixture
+def info(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """kernel_module_info on a machine of which everything lies in the test's own folder."""
+    module = load(ROOT / "plugins/modules/kernel_module_info.py")
+    for name in ("_SOURCES", "_MODULES", "_DKMS"):
+        monkeypatch.setattr(module, name, tmp_path / name)
+    return module
+
+
+def _touch(*files: Path) -> None:
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+
+def test_what_one_way_to_install_leaves_is_in_the_way_of_the_other(info: ModuleType, tmp_path: Path) -> None:
+    """With dkms the plain tree and file are leftovers, and trees of other versions; without, all that dkms has."""
+    sources, modules = tmp_path / "_SOURCES", tmp_path / "_MODULES"
+    plain = [sources / "kmodlab-demo", modules / "6.1/extra"]
+    with_dkms = [
+        sources / "demo-1",
+        sources / "demo-2",
+        tmp_path / "_DKMS/demo",
+        modules / "6.1/updates/dkms/demo.ko.xz",
+    ]
+    _touch(sources / "kmodlab-demo/.digest", sources / "demo-1/.digest", sources / "demo-2/.digest")
+    _touch(sources / "demo-foreign/main.c", tmp_path / "_DKMS/demo/1/source")
+    _touch(
+        modules / "6.1/extra/demo.ko", modules / "6.1/updates/dkms/demo.ko.xz", modules / "6.1/updates/dkms/other.ko"
+    )
+    key = tmp_path / "key.conf"
+    assert info.leftovers("demo", sources / "demo-2", key, dkms=True) == list(map(str, [*plain, sources / "demo-1"]))
+    key.touch()
+    found = info.leftovers("demo", sources / "kmodlab-demo", key, dkms=False)
+    assert sorted(found) == sorted(map(str, [*with_dkms, key]))
+
+
+def test_the_signing_key_goes_with_the_last_module(info: ModuleType, tmp_path: Path) -> None:
+    """While another module is installed that may be signed by it, the key stays."""
+    key = tmp_path / "kmodlab/mok/MOK.priv"
+    _touch(key, tmp_path / "_SOURCES/kmodlab-demo/.digest", tmp_path / "_SOURCES/other-1/.digest")
+    assert info.last_user("demo", key.parent) == []
+    (tmp_path / "_SOURCES/other-1/.digest").unlink()
+    assert info.last_user("demo", key.parent) == [tmp_path / "kmodlab"]
+
+
+def test_a_compressed_module_is_recognised(info: ModuleType, tmp_path: Path) -> None:
+    """dkms compresses a module where the kernel's own modules are compressed."""
+    (tmp_path / "demo.ko.xz").write_bytes(lzma.compress(b"build id"))
+    assert info.unpacked(tmp_path / "demo.ko.xz") == b"build id"
+
+
+@pytest.mark.parametrize(
+    ("installed", "unfollowed"),
+    [
+        (["linux-image-6.1.0-56-cloud-amd64", "linux-image-unsigned-6.1.0-56-amd64"], []),
+        (["linux-image-cloud-amd64", "linux-headers-cloud-amd64"], []),
+        (["linux-image-cloud-amd64", "linux-headers-6.1.0-56-cloud-amd64"], ["linux-headers-cloud-amd64"]),
+        (["linux-image-6.12-amd64", "linux-image-amd64"], ["linux-headers-6.12-amd64", "linux-headers-amd64"]),
+        (["linux-image-amd64-dbg"], []),
+    ],
+)
+def test_headers_that_would_not_follow_the_kernel(tmp_path: Path, installed: list[str], unfollowed: list[str]) -> None:
+    """Each metapackage of a kernel has to have that of the headers beside it."""
+    headers = load(ROOT / "plugins/modules/kernel_headers_info.py")
+    _touch(*(tmp_path / f"{name}.list" for name in installed))
+    assert headers.unfollowed(tmp_path) == unfollowed
+
+
+def test_a_signing_key_is_made_once_and_for_root_alone(tmp_path: Path) -> None:
+    """The second look finds the same key; a check makes none."""
+    module = ROOT / "plugins/modules/kernel_module_key.py"
+    wanted = {"folder": str(tmp_path / "mok"), "subject": "a test"}
+    checked = run(module, _ansible_check_mode=True, **wanted)
+    assert (checked["changed"], checked["fingerprint"], list(tmp_path.iterdir())) == (True, "", [])
+    first, second = run(module, **wanted), run(module, **wanted)
+    assert (first["changed"], second["changed"]) == (True, False)
+    assert first["fingerprint"] == second["fingerprint"] != ""
+    private = tmp_path / "mok/MOK.priv"
+    assert [path.stat().st_mode & 0o777 for path in (private.parent, private)] == [0o700, 0o600]
+    shown = [
+        "openssl",
+        "x509",
+        "-inform",
+        "DER",
+        "-in",
+        str(first["certificate"]),
+        "-noout",
+        "-ext",
+        "extendedKeyUsage",
+    ]
+    assert "1.3.6.1.4.1.2312.16.1.2" in subprocess.check_output(shown, text=True)
+
+
+def test_a_certificate_in_the_wrong_format_is_named(tmp_path: Path) -> None:
+    """sign-file takes PEM, and the firmware would not."""
+    _touch(tmp_path / "MOK.priv")
+    (tmp_path / "MOK.der").write_text("-----BEGIN CERTIFICATE-----", encoding="ascii")
+    answer = run(ROOT / "plugins/modules/kernel_module_key.py", folder=str(tmp_path), subject="x")
+    assert "MOK.der is not in DER" in str(answer["msg"])
 
 
 PAGE = "System Call Tracer Log\n\nTotal entries: 0\n\nActive Filters:\n===============\n{}\n"

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+MODULES = ("syscall_tracer", "task_lister")
 PLAYBOOKS = ["deploy.yml", *sorted(f"playbooks/{path.name}" for path in (ROOT / "playbooks").glob("*.yml"))]
 
 
@@ -111,3 +113,12 @@ def test_a_refused_module_is_explained(said: str, reason: str) -> None:
     """What modprobe and the kernel say leads to the first reason whose pattern is found."""
     refusals = load(ROOT / "roles/kernel_module/vars/main.yml")["__kernel_module_refusals"]
     assert reason in next(item["reason"] for item in refusals if re.search(item["pattern"], said))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_dkms_knows_a_module_by_its_name_and_the_version_of_the_project(module: str) -> None:
+    """dkms.conf, the module itself and the project have one version."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    settings = (ROOT / "kernel" / module / "dkms.conf").read_text(encoding="utf-8")
+    assert {f'PACKAGE_NAME="{module}"', f'PACKAGE_VERSION="{version}"'} <= set(settings.splitlines())
+    assert f'MODULE_VERSION("{version}");' in (ROOT / "kernel" / module / "main.c").read_text(encoding="utf-8")

@@ -62,6 +62,8 @@ EXAMPLES = r"""
     tree: /usr/src/kmodlab-task_lister
     options_file: /etc/modprobe.d/kmodlab-task_lister.conf
     boot_file: /etc/modules-load.d/kmodlab-task_lister.conf
+    key_file: /etc/dkms/framework.conf.d/kmodlab-task_lister.conf
+    key_folder: /var/lib/kmodlab/mok
     proc_entries: [task_lister, task_stats]
   register: module
 """

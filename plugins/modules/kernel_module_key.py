@@ -28,6 +28,14 @@ options:
 author: kmodlab
 """
 
+EXAMPLES = r"""
+- name: Look for the key, or make one
+  kmodlab.lab.kernel_module_key:
+    folder: /var/lib/kmodlab/mok
+    subject: module signing key of {{ inventory_hostname }}
+  register: key
+"""
+
 RETURN = r"""
 private: {description: The file of the private key., type: str, returned: always}
 certificate: {description: "The file of the certificate, DER.", type: str, returned: always}

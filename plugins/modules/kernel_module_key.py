@@ -123,6 +123,8 @@ def main() -> None:
         module.exit_json(changed=changed, **state(*pair))
     except subprocess.CalledProcessError as error:
         module.fail_json(msg=f"openssl could not make a key in {folder}: {error.stderr.strip()}")
+    except FileNotFoundError as error:
+        module.fail_json(msg=f"{error.filename} is not there: the package openssl makes keys")
     except (OSError, ValueError) as error:
         module.fail_json(msg=str(error))
 

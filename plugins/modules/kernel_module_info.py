@@ -94,6 +94,8 @@ leftovers: {description: Those of another version or another way to install it.,
 
 #: Source: the UEFI specification, 3.3 "Globally Defined Variables"; four bytes of attributes stand before the value.
 _SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
+_LOCKDOWN = Path("/sys/kernel/security/lockdown")
+_SIG_ENFORCE = Path("/sys/module/module/parameters/sig_enforce")
 _SOURCES = Path("/usr/src")
 _MODULES = Path("/lib/modules")
 _DKMS = Path("/var/lib/dkms")
@@ -127,8 +129,8 @@ def toolchain(release: str) -> dict[str, object]:
 def trust() -> dict[str, object]:
     """Return whom the machine trusts: `secure_boot` and `signed_only`."""
     secure_boot = _SECURE_BOOT.exists() and _SECURE_BOOT.read_bytes()[-1:] == b"\1"
-    locked = re.search(r"\[(integrity|confidentiality)\]", read(Path("/sys/kernel/security/lockdown")))
-    enforced = read(Path("/sys/module/module/parameters/sig_enforce")).startswith("Y")
+    locked = re.search(r"\[(integrity|confidentiality)\]", read(_LOCKDOWN))
+    enforced = read(_SIG_ENFORCE).startswith("Y")
     return {"secure_boot": secure_boot, "signed_only": secure_boot or enforced or locked is not None}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kmodlab.guest.buildroot import own_mounts
 from kmodlab.paths import project_dir
 from kmodlab.process import Deadline, tail
 
@@ -58,7 +59,7 @@ class OwnLibvirt:
 def own_libvirt(directory: Path) -> Iterator[OwnLibvirt]:
     """Start libvirtd in a new directory; at the end everything in its namespaces is gone, machines included."""
     script = Path(__file__).with_name("libvirtd.sh")
-    spaces = ["--mount", "--net", "--pid", "--fork", "--mount-proc"]
+    spaces = [*own_mounts(), "--net", "--pid", "--fork", "--mount-proc"]
     with (directory / "libvirtd.log").open("wb") as log:
         unshare = subprocess.Popen(["unshare", *spaces, "sh", script, directory], stdout=log, stderr=log)
     try:

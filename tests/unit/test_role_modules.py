@@ -266,6 +266,78 @@ def test_a_certificate_in_the_wrong_format_is_named(tmp_path: Path) -> None:
     assert "MOK.der is not in DER" in str(answer["msg"])
 
 
+@pytest.mark.parametrize(
+    ("folder", "name", "enrolled", "pending"),
+    [
+        ("efi", "MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23", True, False),
+        ("efi", "db-d719b2cb-3d3a-4596-a3bc-dad00e67656f", True, False),
+        ("mok", "MokListRT1", True, False),
+        ("efi", "MokNew-605dab50-e046-4300-abb6-3dd810dd8b23", False, True),
+        ("efi", "dbx-d719b2cb-3d3a-4596-a3bc-dad00e67656f", False, False),
+    ],
+)
+def test_what_the_firmware_knows_of_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, name: str, *, enrolled: bool, pending: bool
+) -> None:
+    """A certificate counts by the list that it is in: trusted, asked for, or neither."""
+    key = load(ROOT / "plugins/modules/kernel_module_key.py")
+    monkeypatch.setattr(key, "_VARIABLES", (tmp_path / "efi", tmp_path / "mok"))
+    certificate = tmp_path / "MOK.der"
+    certificate.write_bytes(b"\x30 this one")
+    _touch(tmp_path / folder / name)
+    (tmp_path / folder / name).write_bytes(b"\7\0\0\0 a list with \x30 this one and others")
+    known = key.state(tmp_path / "MOK.priv", certificate)
+    assert (known["enrolled"], known["pending"]) == (enrolled, pending)
+    certificate.write_bytes(b"\x30 another")
+    known = key.state(tmp_path / "MOK.priv", certificate)
+    assert (known["enrolled"], known["pending"]) == (False, False)
+
+
+def test_the_key_that_was_given_comes_before_the_machines_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's own is taken where none was given or made; half a pair is none."""
+    key = load(ROOT / "plugins/modules/kernel_module_key.py")
+    own, given = (tmp_path / "own.key", tmp_path / "own.pub"), (tmp_path / "MOK.priv", tmp_path / "MOK.der")
+    monkeypatch.setattr(key, "_MACHINES_OWN", (own,))
+    assert key.find(tmp_path) is None
+    _touch(*own, given[0])
+    assert key.find(tmp_path) == own
+    _touch(given[1])
+    assert key.find(tmp_path) == given
+
+
+@pytest.mark.parametrize(
+    ("variable", "lockdown", "enforce", "secure_boot", "signed_only"),
+    [
+        (None, "[none] integrity confidentiality", "N", False, False),
+        (b"\6\0\0\0\0", "[none] integrity confidentiality", "N", False, False),
+        (b"\6\0\0\0\1", "[none] integrity confidentiality", "N", True, True),
+        (None, "none [integrity] confidentiality", "N", False, True),
+        (None, "none integrity [confidentiality]", "N", False, True),
+        (None, "[none] integrity confidentiality", "Y", False, True),
+        (None, None, None, False, False),
+    ],
+)
+def test_whom_a_machine_trusts(
+    info: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: bytes | None,
+    lockdown: str | None,
+    enforce: str | None,
+    *,
+    secure_boot: bool,
+    signed_only: bool,
+) -> None:
+    """Secure Boot is the last byte of its variable; unsigned modules are refused under it, lockdown and sig_enforce."""
+    places = ("_SECURE_BOOT", "_LOCKDOWN", "_SIG_ENFORCE")
+    values = (variable, *((text + "\n").encode() if text else None for text in (lockdown, enforce)))
+    for place, content in zip(places, values, strict=True):
+        monkeypatch.setattr(info, place, tmp_path / place)
+        if content is not None:
+            (tmp_path / place).write_bytes(content)
+    assert info.trust() == {"secure_boot": secure_boot, "signed_only": signed_only}
+
+
 PAGE = "System Call Tracer Log\n\nTotal entries: 0\n\nActive Filters:\n===============\n{}\n"
 
 

@@ -26,6 +26,15 @@ def buildroots_dir() -> Path:
     return paths.cache_dir() / "buildroots"
 
 
+def own_mounts() -> list[str]:
+    """Return the options with which unshare(1) keeps what is mounted to itself, in a chroot too.
+
+    There "/" is no mount point, and its propagation cannot be changed: then there is no need to.
+    """
+    private = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+    return ["--mount", f"--propagation={'private' if private else 'unchanged'}"]
+
+
 def prune(kept: set[str]) -> list[Path]:
     """Remove the build roots of images that are not among the ids in `kept`; return what was removed."""
     removed = [root for root in buildroots_dir().glob("[!.]*") if root.name.rpartition("-")[0] not in kept]
@@ -91,9 +100,7 @@ class BuildRoot:
             return Path(shutil.copy(work / module.name / f"{module.name}.ko", output))
 
     def _run(self, argv: list[str], log: Path) -> int:
-        # In a chroot "/" is no mount point, and its propagation cannot be changed: then there is no need to.
-        private = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
-        command = ["unshare", "--mount", "--net", f"--propagation={'private' if private else 'unchanged'}"]
+        command = ["unshare", "--net", *own_mounts()]
         if os.getuid():
             command.insert(1, "--map-root-user")
         enter = 'mount --rbind /dev "$1/dev" && mount --rbind /proc "$1/proc" && exec chroot "$@"'

@@ -151,7 +151,7 @@ class Guest:
         """
         with locked(guests_dir() / f".{self.name}.lock", f"bringing up the guest {self.name}"):
             if self.running and self._answers():
-                self._warn_of_differences(find_release(image).name, memory, cpus)
+                self._warn_of_differences((find_release(image).name, memory, cpus, boot))
                 return False
             self._clear_away()
             built = build_image(image)
@@ -161,13 +161,14 @@ class Guest:
             self._launch(built, hardware, port, None if fresh else _snapshot(built, hardware))
         return True
 
-    def _warn_of_differences(self, release: str, memory: int, cpus: int) -> None:
+    def _warn_of_differences(self, wanted: tuple[str, int, int, Boot]) -> None:
         known = self.settings
-        have = (self.image.release, known["memory"], known["cpus"])
-        if have != (release, memory, cpus):
+        have = (self.image.release, known["memory"], known["cpus"], known["boot"])
+        if have != wanted:
+            words = "{}, {} MiB, {} cpus, {} boot"
             say(
-                f"the guest {self.name} is up as {have[0]}, {have[1]} MiB, {have[2]} cpus, and stays so: "
-                f"for {release}, {memory} MiB, {cpus} cpus take it down first (`kmodlab guest down {self.name}`)"
+                f"the guest {self.name} is up as {words.format(*have)}, and stays so: "
+                f"for {words.format(*wanted)} take it down first (`kmodlab guest down {self.name}`)"
             )
 
     def _answers(self) -> bool:

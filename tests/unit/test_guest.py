@@ -1,0 +1,44 @@
+"""What a guest that is up says to whoever wants it otherwise."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kmodlab.guest import Guest
+from kmodlab.guest.image import Image
+from kmodlab.guest.machine import Boot
+
+
+@pytest.fixture
+def web(image: Image) -> Guest:
+    """A guest whose files say that it is up: 1024 MiB, two processors, booted directly."""
+    guest = Guest("web")
+    guest.directory.mkdir(parents=True)
+    settings = {"image": image.id, "memory": 1024, "cpus": 2, "boot": "direct"}
+    (guest.directory / "guest.json").write_text(json.dumps(settings))
+    return guest
+
+
+def test_a_guest_as_it_is_wanted_says_nothing(web: Guest, capsys: pytest.CaptureFixture[str]) -> None:
+    web._warn_of_differences(("debian-12", 1024, 2, "direct"))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ("debian-11", 1024, 2, "direct"),
+        ("debian-12", 512, 2, "direct"),
+        ("debian-12", 1024, 1, "direct"),
+        ("debian-12", 1024, 2, "disk"),
+    ],
+)
+def test_a_guest_that_is_otherwise_says_so(
+    web: Guest, capsys: pytest.CaptureFixture[str], wanted: tuple[str, int, int, Boot]
+) -> None:
+    web._warn_of_differences(wanted)
+    said = capsys.readouterr().err
+    assert "the guest web is up as debian-12, 1024 MiB, 2 cpus, direct boot, and stays so" in said
+    assert "for {}, {} MiB, {} cpus, {} boot take it down first (`kmodlab guest down web`)".format(*wanted) in said

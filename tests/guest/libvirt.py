@@ -41,7 +41,9 @@ class OwnLibvirt:
 
     def run(self, *words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the project there, at its root, to its end; its output streams come as one."""
-        enter = ["nsenter", f"--target={self.process}", "--mount", "--net", "--pid", f"--wdns={project_dir()}"]
+        # Its root too: in a chroot that is another one than the mount namespace's.
+        spaces = ["--mount", "--root", "--net", "--pid"]
+        enter = ["nsenter", f"--target={self.process}", *spaces, f"--wdns={project_dir()}"]
         return run(*enter, *words, **{**self.environment, **env})
 
     def succeed(self, *words: str | Path, **env: str) -> str:

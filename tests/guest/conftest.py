@@ -38,3 +38,15 @@ def victim() -> Iterator[Guest]:
         yield one
     finally:
         one.down()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """The guest `lab`, which the inventory knows, in a state directory of the file's own; gone afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KMODLAB_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+        guest = Guest("lab")
+        try:
+            yield guest
+        finally:
+            guest.down()

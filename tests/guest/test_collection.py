@@ -35,6 +35,8 @@ class Controller:
             [BIN / program, *arguments],
             cwd=self.folder,
             env={**os.environ, **own},
+            # Streams of its own: Ansible refuses those that an ssh elsewhere has made non-blocking.
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
@@ -52,9 +54,7 @@ class Controller:
 def controller(tmp_path: Path, guest: Guest) -> Controller:
     """A controller on which the collection was just installed, from a file, without a network."""
     one = Controller(tmp_path, guest)
-    subprocess.run(
-        [BIN / "ansible-galaxy", "collection", "build", "--output-path", tmp_path], cwd=project_dir(), check=True
-    )
+    one.run("ansible-galaxy", "collection", "build", "--output-path", tmp_path, project_dir())
     (archive,) = tmp_path.glob("kmodlab-lab-*.tar.gz")
     one.run("ansible-galaxy", "collection", "install", "--offline", "--no-deps", "-p", tmp_path, archive)
     return one

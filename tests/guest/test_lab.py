@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,18 +50,6 @@ def recap(done: subprocess.CompletedProcess[str], host: str = "lab") -> dict[str
     found = re.search(rf"(?m)^{host} +: (.*)$", done.stdout)
     assert found, done.stdout
     return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", found.group(1))}
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
-    """The guest `lab` in a state directory of these tests' own, gone afterwards."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KMODLAB_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-        guest = Guest("lab")
-        try:
-            yield guest
-        finally:
-            guest.down()
 
 
 def test_interrupted_while_it_deploys(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,16 +22,10 @@ QUIET = 1.5
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+def lab(lab: Guest) -> Guest:
     """The guest `lab`, started by UEFI Secure Boot."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KMODLAB_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-        guest = Guest("lab")
-        try:
-            guest.up(image="debian-12", boot="secure")
-            yield guest
-        finally:
-            guest.down()
+    lab.up(image="debian-12", boot="secure")
+    return lab
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:

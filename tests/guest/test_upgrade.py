@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from kmodlab.guest import Guest
@@ -19,18 +17,12 @@ IN_DKMS = "modinfo -F filename syscall_tracer task_lister | grep -c /updates/dkm
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+def lab(lab: Guest) -> Guest:
     """The guest `lab`, which starts the kernel that its own disk has, with both modules deployed by dkms."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KMODLAB_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-        guest = Guest("lab")
-        try:
-            guest.up(image="debian-12", boot="disk")
-            done = play("deploy.yml", "-e", SETTINGS)
-            assert done.returncode == 0, done.stdout
-            yield guest
-        finally:
-            guest.down()
+    lab.up(image="debian-12", boot="disk")
+    done = play("deploy.yml", "-e", SETTINGS)
+    assert done.returncode == 0, done.stdout
+    return lab
 
 
 def test_dkms_has_built_both_modules(lab: Guest) -> None:

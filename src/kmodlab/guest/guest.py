@@ -163,7 +163,7 @@ class Guest:
 
     def _warn_of_differences(self, wanted: tuple[str, int, int, Boot]) -> None:
         known = self.settings
-        have = (self.image.release, known["memory"], known["cpus"], known["boot"])
+        have = (self.image.release, known["memory"], known["cpus"], known.get("boot", "direct"))
         if have != wanted:
             words = "{}, {} MiB, {} cpus, {} boot"
             say(

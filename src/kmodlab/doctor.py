@@ -70,9 +70,14 @@ def _space() -> Iterator[Finding]:
         yield Finding(f"{subject} directory", good, detail, fix)
 
 
-def _memory() -> Iterator[Finding]:
+def available_memory() -> int:
+    """Return how much memory new programs can have here, in MiB. Source: `MemAvailable` in proc_meminfo(5)."""
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    available = int(fields["MemAvailable"].split()[0]) >> 10
+    return int(fields["MemAvailable"].split()[0]) >> 10
+
+
+def _memory() -> Iterator[Finding]:
+    available = available_memory()
     fix = f"{MEMORY} MiB are needed for one guest: end other programs, or use `--memory 512`"
     yield Finding("memory", available >= MEMORY, f"{available} MiB available", fix)
 

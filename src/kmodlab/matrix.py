@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from kmodlab import paths
+from kmodlab.doctor import available_memory
 from kmodlab.errors import GuestCrashed, KmodlabError, LabError, UsageError
 from kmodlab.guest import Guest
 from kmodlab.guest.accelerator import qemu_version
@@ -150,9 +151,7 @@ def _hook(ftrace: int, breakpoints: int) -> str:
 
 def parallel() -> int:
     """Return how many guests run side by side: one for each processor, as far as there is memory for them."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    available = int(fields["MemAvailable"].split()[0]) >> 10
-    return max(1, min(len(os.sched_getaffinity(0)), available // (MEMORY + BESIDE)))
+    return max(1, min(len(os.sched_getaffinity(0)), available_memory() // (MEMORY + BESIDE)))
 
 
 def run_matrix(names: Sequence[str] = (), *, jobs: int = 0) -> list[Row]:

@@ -8,7 +8,10 @@
 #include <linux/mutex.h>
 #include <linux/refcount.h>
 #include <linux/sched.h>
+#include <linux/seq_file.h>
 #include <linux/types.h>
+
+#include "record.h"
 
 /**
  * DOC: locking
@@ -42,45 +45,53 @@
 #define SCT_CALLS_MAX		512	/* traced once or named, since load */
 #define SCT_FILTERS_MAX		128
 #define SCT_WORD_MAX		63	/* characters in a word of a command */
+#define SCT_PATH_MAX		255	/* bytes in a path that a filter asks for */
+#define SCT_DATA_MAX		8192	/* bytes of data in a record */
+#define SCT_ERRNO_MAX		133	/* the last errno that user space knows */
 
-enum sct_status {
-	SCT_ALLOWED,
-	SCT_BLOCKED,
-};
+/* What the letters of a signature mean: one letter for each argument. */
+#define SCT_ARG_FD		'f'	/* int */
+#define SCT_ARG_DIRFD		'D'	/* int; may be AT_FDCWD */
+#define SCT_ARG_INT		'i'	/* int */
+#define SCT_ARG_UINT		'u'	/* unsigned int */
+#define SCT_ARG_LONG		'l'	/* long, loff_t */
+#define SCT_ARG_SIZE		'z'	/* size_t, unsigned long */
+#define SCT_ARG_FLAGS		'x'	/* unsigned int */
+#define SCT_ARG_MODE		'm'	/* umode_t */
+#define SCT_ARG_POINTER		'*'	/* any other pointer, or unsigned long */
+#define SCT_ARG_PATH		'p'	/* const char *, goes into the data */
+#define SCT_ARG_SOCKADDR	'a'	/* struct sockaddr *, goes into the data; */
+					/* the next argument is its length */
 
-/**
- * struct sct_record - one system call, as the log keeps it
- * @clock: local_clock() on entry; orders records within one jiffy
- * @jiffies: jiffies on entry
- * @pid: thread group, in the initial PID namespace
- * @tid: thread, in the initial PID namespace
- * @uid: real user id, in the initial user namespace
- * @call: id of the call, see sct_call_name()
- * @cpu: where it was entered
- * @status: enum sct_status
- * @comm: name of the thread, as it chose it
- */
-struct sct_record {
-	u64 clock;
-	unsigned long jiffies;
-	pid_t pid;
-	pid_t tid;
-	uid_t uid;
-	u16 call;
-	u16 cpu;
-	u8 status;
-	char comm[TASK_COMM_LEN];
-};
+/* Predicates of a filter, as bits of its fields. */
+#define SCT_IF_PID		(1 << 0)
+#define SCT_IF_UID		(1 << 1)
+#define SCT_IF_COMM		(1 << 2)
+#define SCT_IF_PATH		(1 << 3)
 
 /**
  * struct sct_filter - what to do with some calls
  * @name: as the user wrote it: a family, or "=" and a call
- * @status: the verdict on calls that match
- * @calls: ids of the calls that match
+ * @status: the verdict on calls that match, SCT_ALLOWED or SCT_BLOCKED
+ * @error: what a blocked call returns, positive; 0 if the user named none
+ * @fields: the predicates it has: SCT_IF_PID and so on
+ * @pid: thread group, in the initial PID namespace
+ * @uid: real user id, in the initial user namespace
+ * @comm: the very name of the thread, zero-padded
+ * @path: what a path of the call begins with
+ * @path_len: bytes of @path
+ * @calls: ids of the calls that it is about
  */
 struct sct_filter {
 	char name[SCT_WORD_MAX + 1];
-	enum sct_status status;
+	u8 status;
+	u8 fields;
+	u16 error;
+	pid_t pid;
+	uid_t uid;
+	char comm[SCT_COMM_LEN];
+	char path[SCT_PATH_MAX + 1];
+	size_t path_len;
 	DECLARE_BITMAP(calls, SCT_CALLS_MAX);
 };
 
@@ -88,7 +99,7 @@ struct sct_filter {
  * struct sct_filters - all filters, in the order they are tried
  * @rcu: defers the freeing past the probes that still look
  * @users: the publication, and each reader that shows it
- * @calls: ids of the calls that any filter matches
+ * @calls: ids of the calls that any filter is about
  * @count: filters in use
  * @filter: the filters
  */
@@ -100,37 +111,86 @@ struct sct_filters {
 	struct sct_filter filter[SCT_FILTERS_MAX];
 };
 
+/**
+ * struct sct_stage - what a transaction has come to
+ * @filters: the filters as they would be
+ * @traced: the traced calls as they would be
+ * @reason: why it is refused, for the user
+ */
+struct sct_stage {
+	struct sct_filters *filters;
+	DECLARE_BITMAP(traced, SCT_CALLS_MAX);
+	const char *reason;
+};
+
+/**
+ * struct sct_ring_stats - the law: issued = logged + overwritten + dropped
+ * @issued: calls that were counted since load
+ * @logged: records in the ring
+ * @overwritten: records that made room for newer ones
+ * @dropped: calls that came while another one was being recorded
+ */
+struct sct_ring_stats {
+	u64 issued;
+	u64 logged;
+	u64 overwritten;
+	u64 dropped;
+};
+
+/**
+ * struct sct_return_stats - calls that are recorded at their return
+ * @in_flight: entered, and not returned yet
+ * @orphaned: entered, and tracing ended before they returned
+ * @missed: recorded at entry instead, because too many were in flight
+ */
+struct sct_return_stats {
+	u64 in_flight;
+	u64 orphaned;
+	u64 missed;
+};
+
 struct sct_run;
 
 /**
  * struct sct_log - a picture of all rings, in order of time
- * @overwritten: records that had made room for newer ones
- * @dropped: calls seen but not recorded
+ * @stats: of each ring, indexed by CPU, as of the picture
  * @count: entries of @row
  * @row: the records, oldest first
  * @run: the copies of the rings that @row points into, one per CPU
  */
 struct sct_log {
-	u64 overwritten;
-	u64 dropped;
+	struct sct_ring_stats *stats;
 	size_t count;
 	const struct sct_record **row;
 	struct sct_run *run;
 };
 
-/* main.c */
+/* main.c: parameters */
 extern struct mutex sct_lock;
+extern unsigned int sct_data_bytes;	/* of each record; a multiple of 8 */
+unsigned int sct_log_entries(void);	/* of each ring */
+const char *sct_hook_name(void);	/* "kprobe" or "ftrace" */
 
-/* call.c: the calls that are or were traced, and the probe */
+/* mode.c: permissive and enforcing */
+bool sct_enforcing(void);
+void sct_mode_exit(void);
+
+/* call.c: the calls that are or were traced */
 void sct_calls_init(void);
 void sct_calls_exit(void);
 int sct_call_get(const char *name);
+unsigned int sct_calls_count(void);
 const char *sct_call_name(unsigned int id);
+const char *sct_call_signature(unsigned int id);
+unsigned long sct_call_missed(unsigned int id);
 void sct_calls_traced(unsigned long *calls);
 int sct_calls_arm(const unsigned long *calls);
 void sct_calls_commit(const unsigned long *calls);
 void sct_calls_rollback(void);
 unsigned long sct_calls_missed(void);
+
+/* signature.c: what the arguments of a call are */
+const char *sct_signature(const char *name);
 
 /* family.c: the names that users give to groups of calls */
 const char * const *sct_family_members(const char *name);
@@ -139,28 +199,54 @@ int sct_family_resolve(const char *name, unsigned long *calls);
 /* ring.c: the log */
 int sct_rings_init(unsigned int entries);
 void sct_rings_exit(void);
+struct sct_record *sct_ring_begin(void);
+void sct_ring_commit(struct sct_record *rec);
 void sct_ring_push(const struct sct_record *rec);
+void sct_ring_stats(unsigned int cpu, struct sct_ring_stats *stats);
+size_t sct_ring_read(unsigned int cpu, u64 *next, void *buf, size_t room,
+		     u64 *lost);
 struct sct_log *sct_log_take(void);
 void sct_log_free(struct sct_log *log);
 
 /* filter.c: the verdict on a call */
 int sct_filters_init(void);
 void sct_filters_exit(void);
-enum sct_status sct_filters_verdict(const struct sct_record *rec);
+int sct_filters_verdict(const struct sct_record *rec);
 struct sct_filters *sct_filters_get(void);
 void sct_filters_put(struct sct_filters *filters);
 struct sct_filters *sct_filters_clone(void);
 void sct_filters_publish(struct sct_filters *filters);
-int sct_filters_add(struct sct_filters *filters, const char *name,
-		    enum sct_status status, const unsigned long *calls);
+int sct_filters_add(struct sct_filters *filters,
+		    const struct sct_filter *filter);
 int sct_filters_delete(struct sct_filters *filters, const char *name);
 void sct_filters_clear(struct sct_filters *filters);
+
+/* stage.c: transactions, for all who change filters and traced calls */
+int sct_stage_begin(struct sct_stage *stage);
+int sct_stage_filter(struct sct_stage *stage, struct sct_filter *filter);
+int sct_stage_delete(struct sct_stage *stage, const char *name);
+int sct_stage_clear(struct sct_stage *stage);
+int sct_stage_trace(struct sct_stage *stage, const char *name, bool on);
+int sct_stage_end(struct sct_stage *stage, int err);
+
+/* returns.c: calls that are recorded at their return */
+void sct_returns_stats(struct sct_return_stats *stats);
 
 /* command.c: what is written to the file */
 ssize_t sct_command_write(const char __user *buf, size_t count);
 
+/* text.c: a record, as text */
+void sct_text_row(struct seq_file *m, const struct sct_record *rec);
+
 /* proc.c: the file */
 int sct_proc_init(unsigned int gid);
 void sct_proc_exit(void);
+
+/* netlink.c: the generic netlink family */
+int sct_netlink_init(void);
+void sct_netlink_exit(void);
+
+/* deliver.c: records to netlink's listeners */
+void sct_deliver_record(const struct sct_record *rec, u64 n);
 
 #endif /* SYSCALL_TRACER_H */

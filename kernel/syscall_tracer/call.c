@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Calls: the system calls that are or were traced, and the probe on each.
+ * Calls: the system calls that are or were traced.
  */
 #include <linux/bitmap.h>
-#include <linux/cred.h>
-#include <linux/jiffies.h>
-#include <linux/kprobes.h>
-#include <linux/ratelimit.h>
-#include <linux/sched/clock.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
-#include "tracer.h"
+#include "hook.h"
 
 #ifndef CONFIG_KPROBES
 #error "syscall_tracer needs a kernel with CONFIG_KPROBES"
@@ -31,6 +28,10 @@ struct alias {
 
 #define SYMBOL_PREFIX "__x64_sys_"
 
+static const char * const compat_prefixes[] = {
+	"__ia32_compat_sys_", "__ia32_sys_", "__ia32_sys_ia32_",
+};
+
 static const struct alias aliases[] = {
 	{ "stat", "newstat" },
 	{ "fstat", "newfstat" },
@@ -46,6 +47,8 @@ static const char * const absent[] = { NULL };
 #elif defined(CONFIG_ARM64)
 
 #define SYMBOL_PREFIX "__arm64_sys_"
+
+static const char * const compat_prefixes[] = { "__arm64_compat_sys_" };
 
 static const struct alias aliases[] = {
 	{ "fstat", "newfstat" },
@@ -65,108 +68,81 @@ static const char * const defaults[] = {
 	"open", "read", "write", "close", "unlink",
 };
 
+/* The entry points of a call. */
+enum entry {
+	ENTRY_NATIVE,
+	ENTRY_COMPAT,
+	ENTRY_POINTS,
+};
+
 /**
  * struct call - a system call that was named once
- * @kp: the probe on its entry point
- * @hooked: whether @kp is registered, armed or not
- * @missed: what earlier registrations of @kp missed
+ * @hook: on its entry points
+ * @signature: what its arguments are
  * @id: index in calls[]
  * @name: what users call it
- * @symbol: its entry point
  *
  * It stays until the module goes, for the records that refer to it.
  */
 struct call {
-	struct kprobe kp;
-	bool hooked;
-	unsigned long missed;
+	struct sct_hook hook[ENTRY_POINTS];
+	const char *signature;
 	unsigned int id;
 	char name[SCT_WORD_MAX + 1];
-	char symbol[sizeof(SYMBOL_PREFIX) + SCT_WORD_MAX];
 };
 
 /* Guarded by sct_lock; but an entry, once there, does not change. */
 static struct call *calls[SCT_CALLS_MAX];
 static unsigned int calls_count;
 
-/* Guarded by sct_lock: the calls with an armed probe, between transactions. */
+/* Guarded by sct_lock: the calls that are hooked, between transactions. */
 static DECLARE_BITMAP(traced, SCT_CALLS_MAX);
 
-static DEFINE_RATELIMIT_STATE(blocked_limit, 5 * HZ, 50);
+/* Those who do not come back from where they were called. */
+static const char * const never_return[] = {
+	"exit", "exit_group", "rt_sigreturn",
+};
 
-static void report_blocked(const struct call *call, pid_t pid)
+/* Returns how many entry points there are of the calls in @set, or of all. */
+static unsigned int collect_hooks(const unsigned long *set, bool in_set,
+				  struct sct_hook ***hooks)
 {
-	if (___ratelimit(&blocked_limit, KBUILD_MODNAME))
-		pr_info(KBUILD_MODNAME ": Blocked %s() from PID %d\n",
-			call->name, pid);
-}
-
-NOKPROBE_SYMBOL(report_blocked);
-
-/*
- * The probe. get_task_comm() takes a lock in older kernels, which sleeps on
- * PREEMPT_RT; the plain copy may mix two names when another thread is just
- * changing it, and has its terminator all the same.
- */
-static int on_entry(struct kprobe *kp, struct pt_regs *regs)
-{
-	const struct call *call = container_of(kp, struct call, kp);
-	struct sct_record rec = {
-		.clock = local_clock(),
-		.jiffies = jiffies,
-		.pid = task_tgid_nr(current),
-		.tid = task_pid_nr(current),
-		.uid = __kuid_val(current_uid()),
-		.call = call->id,
-		.cpu = smp_processor_id(),
-	};
-
-	memcpy(rec.comm, current->comm, sizeof(rec.comm) - 1);
-	rec.status = sct_filters_verdict(&rec);
-	sct_ring_push(&rec);
-	if (rec.status == SCT_BLOCKED)
-		report_blocked(call, rec.pid);
-	return 0;
-}
-
-NOKPROBE_SYMBOL(on_entry);
-
-/* Registers the probe without arming it: so it shows whether there is one. */
-static int hook(struct call *call)
-{
-	int err;
-
-	if (call->hooked)
-		return 0;
-	memset(&call->kp, 0, sizeof(call->kp));
-	call->kp.symbol_name = call->symbol;
-	call->kp.pre_handler = on_entry;
-	call->kp.flags = KPROBE_FLAG_DISABLED;
-	err = register_kprobe(&call->kp);
-	call->hooked = !err;
-	return err;
-}
-
-/* Unregisters the probes of all calls but those to keep. */
-static void unhook_but(const unsigned long *keep)
-{
-	static struct kprobe *probes[SCT_CALLS_MAX];
-	unsigned int i, n = 0;
+	static struct sct_hook *collected[ENTRY_POINTS * SCT_CALLS_MAX];
+	unsigned int i, entry, n = 0;
 
 	lockdep_assert_held(&sct_lock);
-	for (i = 0; i < calls_count; i++)
-		if (calls[i]->hooked && !test_bit(i, keep))
-			probes[n++] = &calls[i]->kp;
-	if (!n)
-		return;
-	unregister_kprobes(probes, n);
-	for (i = 0; i < n; i++) {
-		struct call *call = container_of(probes[i], struct call, kp);
-
-		call->missed += call->kp.nmissed;
-		call->kp.nmissed = 0;
-		call->hooked = false;
+	for (i = 0; i < calls_count; i++) {
+		if (set && test_bit(i, set) != in_set)
+			continue;
+		for (entry = 0; entry < ENTRY_POINTS; entry++)
+			if (calls[i]->hook[entry].addr)
+				collected[n++] = &calls[i]->hook[entry];
 	}
+	*hooks = collected;
+	return n;
+}
+
+/**
+ * sct_calls_hooks() - all entry points there are
+ * @hooks: gets them, good until the next call of a function of this file
+ *
+ * Context: Process context, sct_lock held.
+ * Return: How many.
+ */
+unsigned int sct_calls_hooks(struct sct_hook ***hooks)
+{
+	return collect_hooks(NULL, true, hooks);
+}
+
+/* Leaves these calls hooked, and no others. */
+static void unhook_but(const unsigned long *keep)
+{
+	struct sct_hook **hooks;
+	unsigned int n = collect_hooks(NULL, true, &hooks);
+
+	sct_hooks_found(hooks, n);
+	n = collect_hooks(keep, false, &hooks);
+	sct_hooks_disarm(hooks, n);
 }
 
 /* NULL for a name that only the kernel uses. */
@@ -193,6 +169,63 @@ static struct call *find(const char *name)
 	return NULL;
 }
 
+/* What goes into the data of its records. */
+static void plan_captures(struct sct_hook *hook, const char *signature)
+{
+	unsigned int i;
+
+	for (i = 0; signature[i] && hook->captures < SCT_CAPTURES; i++) {
+		if (signature[i] != SCT_ARG_PATH &&
+		    signature[i] != SCT_ARG_SOCKADDR)
+			continue;
+		hook->capture[hook->captures].arg = i;
+		hook->capture[hook->captures].kind = signature[i];
+		hook->captures++;
+	}
+}
+
+static bool does_return(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(never_return); i++)
+		if (!strcmp(name, never_return[i]))
+			return false;
+	return true;
+}
+
+static int find_entry(struct call *call, enum entry entry, const char *prefix,
+		      const char *symbol)
+{
+	struct sct_hook *hook = &call->hook[entry];
+
+	snprintf(hook->symbol, sizeof(hook->symbol), "%s%s", prefix, symbol);
+	return sct_hook_find(hook);
+}
+
+/* 32-bit programs may have no entry point of their own. */
+static void find_compat(struct call *call, const char *symbol)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(compat_prefixes); i++)
+		if (!find_entry(call, ENTRY_COMPAT, compat_prefixes[i], symbol))
+			return;
+}
+
+static void describe_hooks(struct call *call)
+{
+	unsigned int entry;
+
+	for (entry = 0; entry < ENTRY_POINTS; entry++) {
+		struct sct_hook *hook = &call->hook[entry];
+
+		hook->call = call->id;
+		hook->returns = does_return(call->name);
+		plan_captures(hook, call->signature);
+	}
+}
+
 /* Returns the id of the new call, or an error if the kernel does not have it */
 static int create(const char *name, const char *symbol)
 {
@@ -201,20 +234,22 @@ static int create(const char *name, const char *symbol)
 
 	if (calls_count == SCT_CALLS_MAX)
 		return -ENOSPC;
-	call = kzalloc(sizeof(*call), GFP_KERNEL);
+	call = kvzalloc(sizeof(*call), GFP_KERNEL);
 	if (!call)
 		return -ENOMEM;
 	call->id = calls_count;
 	strscpy(call->name, name, sizeof(call->name));
-	snprintf(call->symbol, sizeof(call->symbol), SYMBOL_PREFIX "%s",
-		 symbol);
-	err = hook(call);
+	call->signature = sct_signature(name);
+	err = find_entry(call, ENTRY_NATIVE, SYMBOL_PREFIX, symbol);
 	if (err) {
-		kfree(call);
+		kvfree(call);
 		return err;
 	}
-	calls[calls_count++] = call;
-	return call->id;
+	find_compat(call, symbol);
+	describe_hooks(call);
+	/* Whoever has an id may look at the call without the lock. */
+	smp_store_release(&calls[calls_count], call);
+	return calls_count++;
 }
 
 /**
@@ -253,6 +288,30 @@ const char *sct_call_name(unsigned int id)
 }
 
 /**
+ * sct_call_signature() - what the arguments of a call are
+ * @id: from a record
+ *
+ * Context: Any.
+ * Return: A letter for each argument, see tracer.h.
+ */
+const char *sct_call_signature(unsigned int id)
+{
+	return calls[id]->signature;
+}
+
+/**
+ * sct_calls_count() - how many calls there are
+ *
+ * Context: Process context, sct_lock held.
+ * Return: One more than the highest id.
+ */
+unsigned int sct_calls_count(void)
+{
+	lockdep_assert_held(&sct_lock);
+	return calls_count;
+}
+
+/**
  * sct_calls_traced() - copy the set of traced calls
  * @copy: gets the bits of their ids
  *
@@ -264,13 +323,6 @@ void sct_calls_traced(unsigned long *copy)
 	bitmap_copy(copy, traced, SCT_CALLS_MAX);
 }
 
-static int arm(struct call *call)
-{
-	int err = hook(call);
-
-	return err ?: enable_kprobe(&call->kp);
-}
-
 /**
  * sct_calls_arm() - start to trace calls
  * @wanted: their ids; those that are traced already may be among them
@@ -278,20 +330,16 @@ static int arm(struct call *call)
  * To be followed by sct_calls_commit() or, on an error, sct_calls_rollback().
  *
  * Context: Process context, sct_lock held, may sleep.
- * Return: 0, or the first error of kprobes.
+ * Return: 0, or the first error of the hooks.
  */
 int sct_calls_arm(const unsigned long *wanted)
 {
-	unsigned int id;
-	int err;
+	struct sct_hook **hooks;
+	unsigned int n = collect_hooks(NULL, true, &hooks);
 
-	lockdep_assert_held(&sct_lock);
-	for_each_set_bit(id, wanted, SCT_CALLS_MAX) {
-		err = test_bit(id, traced) ? 0 : arm(calls[id]);
-		if (err)
-			return err;
-	}
-	return 0;
+	sct_hooks_found(hooks, n);
+	n = collect_hooks(wanted, true, &hooks);
+	return sct_hooks_arm(hooks, n);
 }
 
 /**
@@ -317,6 +365,40 @@ void sct_calls_rollback(void)
 }
 
 /**
+ * sct_calls_rehook() - hook the traced calls as the parameters want it now
+ *
+ * Calls that are made meanwhile are not recorded.
+ *
+ * Context: Process context, sct_lock held, may sleep.
+ */
+void sct_calls_rehook(void)
+{
+	struct sct_hook **hooks;
+	unsigned int n = collect_hooks(traced, true, &hooks);
+	int err;
+
+	sct_hooks_disarm(hooks, n);
+	err = sct_hooks_arm(hooks, n);
+	if (err)
+		pr_err(KBUILD_MODNAME ": some calls are not traced any more: error %d\n",
+		       err);
+}
+
+/**
+ * sct_call_missed() - count the calls that the probes missed since load
+ * @id: of the call
+ *
+ * Context: Process context, sct_lock held.
+ * Return: The sum of nmissed over all probes it had.
+ */
+unsigned long sct_call_missed(unsigned int id)
+{
+	lockdep_assert_held(&sct_lock);
+	return sct_hook_missed(&calls[id]->hook[ENTRY_NATIVE]) +
+	       sct_hook_missed(&calls[id]->hook[ENTRY_COMPAT]);
+}
+
+/**
  * sct_calls_missed() - count the calls that the probes missed since load
  *
  * Context: Process context, sct_lock held.
@@ -327,9 +409,8 @@ unsigned long sct_calls_missed(void)
 	unsigned long sum = 0;
 	unsigned int i;
 
-	lockdep_assert_held(&sct_lock);
 	for (i = 0; i < calls_count; i++)
-		sum += calls[i]->missed + READ_ONCE(calls[i]->kp.nmissed);
+		sum += sct_call_missed(i);
 	return sum;
 }
 
@@ -343,16 +424,37 @@ static bool is_absent(const char *name)
 	return false;
 }
 
-static void trace_default(const char *name)
+static void want_default(const char *name, unsigned long *wanted)
 {
 	int id = sct_call_get(name);
-	int err = id < 0 ? id : arm(calls[id]);
 
-	if (!err)
-		__set_bit(id, traced);
-	else if (err != -ENOENT || !is_absent(name))
+	if (id >= 0)
+		__set_bit(id, wanted);
+	else if (id != -ENOENT || !is_absent(name))
 		pr_warn(KBUILD_MODNAME ": cannot trace %s: error %d\n",
-			name, err);
+			name, id);
+}
+
+/* One by one, to name the one that cannot be traced. */
+static void arm_defaults(unsigned long *wanted)
+{
+	struct sct_hook **hooks;
+	unsigned int id, n;
+	int err;
+
+	for_each_set_bit(id, wanted, SCT_CALLS_MAX) {
+		DECLARE_BITMAP(one, SCT_CALLS_MAX);
+
+		bitmap_zero(one, SCT_CALLS_MAX);
+		__set_bit(id, one);
+		n = collect_hooks(one, true, &hooks);
+		err = sct_hooks_arm(hooks, n);
+		if (!err)
+			continue;
+		pr_warn(KBUILD_MODNAME ": cannot trace %s: error %d\n",
+			calls[id]->name, err);
+		__clear_bit(id, wanted);
+	}
 }
 
 /**
@@ -364,14 +466,18 @@ static void trace_default(const char *name)
  */
 void sct_calls_init(void)
 {
+	DECLARE_BITMAP(wanted, SCT_CALLS_MAX);
 	const char * const *member;
 	size_t i;
 
+	bitmap_zero(wanted, SCT_CALLS_MAX);
 	mutex_lock(&sct_lock);
 	for (i = 0; i < ARRAY_SIZE(defaults); i++)
 		for (member = sct_family_members(defaults[i]); *member; member++)
-			trace_default(*member);
-	unhook_but(traced);
+			want_default(*member, wanted);
+	if (sct_calls_arm(wanted))
+		arm_defaults(wanted);
+	sct_calls_commit(wanted);
 	mutex_unlock(&sct_lock);
 }
 
@@ -387,7 +493,13 @@ void sct_calls_exit(void)
 	mutex_lock(&sct_lock);
 	bitmap_zero(traced, SCT_CALLS_MAX);
 	unhook_but(traced);
-	for (i = 0; i < calls_count; i++)
-		kfree(calls[i]);
+	sct_hooks_exit();
+	for (i = 0; i < calls_count; i++) {
+		free_percpu(calls[i]->hook[ENTRY_NATIVE].flight);
+		free_percpu(calls[i]->hook[ENTRY_COMPAT].flight);
+		kvfree(calls[i]);
+	}
+	/* A parameter may still be written. */
+	calls_count = 0;
 	mutex_unlock(&sct_lock);
 }

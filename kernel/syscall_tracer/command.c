@@ -15,19 +15,10 @@
 #define WRITE_MAX	4096	/* bytes in one write */
 #define QUOTE_MAX	80	/* bytes of a refused line in the kernel's log */
 
-/**
- * struct stage - what a transaction has come to
- * @filters: the filters as they would be
- * @traced: the traced calls as they would be
- * @reason: why it is refused
- */
-struct stage {
-	struct sct_filters *filters;
-	DECLARE_BITMAP(traced, SCT_CALLS_MAX);
-	const char *reason;
-};
+/* Bytes in a word that holds a text, each of which may be escaped. */
+#define OPTION_MAX	(5 + 4 * SCT_PATH_MAX)
 
-static int refuse(struct stage *stage, int err, const char *reason)
+static int refuse(struct sct_stage *stage, int err, const char *reason)
 {
 	stage->reason = reason;
 	return err;
@@ -63,13 +54,17 @@ static void report_refused(const char *line, const char *end,
 	pr_warn(KBUILD_MODNAME ": refused \"%s\": %s\n", quoted, reason);
 }
 
-/* Returns the length of the word, 0 at the end of the line, or an error. */
-static int next_word(struct stage *stage, const char **line, char *word)
+/*
+ * Returns the length of the word, 0 at the end of the line, or an error. The
+ * word is written to @word, which has room for @max characters and the end.
+ */
+static int next_long_word(struct sct_stage *stage, const char **line,
+			  char *word, size_t max)
 {
 	const char *start = *line + strspn(*line, " \t");
 	size_t len = strcspn(start, " \t");
 
-	if (len > SCT_WORD_MAX)
+	if (len > max)
 		return refuse(stage, -E2BIG, "a word is too long");
 	memcpy(word, start, len);
 	word[len] = '\0';
@@ -77,7 +72,12 @@ static int next_word(struct stage *stage, const char **line, char *word)
 	return len;
 }
 
-static int end_of_line(struct stage *stage, const char **line)
+static int next_word(struct sct_stage *stage, const char **line, char *word)
+{
+	return next_long_word(stage, line, word, SCT_WORD_MAX);
+}
+
+static int end_of_line(struct sct_stage *stage, const char **line)
 {
 	char word[SCT_WORD_MAX + 1];
 	int len = next_word(stage, line, word);
@@ -85,78 +85,189 @@ static int end_of_line(struct stage *stage, const char **line)
 	return len > 0 ? refuse(stage, -EINVAL, "too many words") : len;
 }
 
-static int resolve(struct stage *stage, const char *name, unsigned long *calls)
-{
-	int err = sct_family_resolve(name, calls);
-
-	if (err == -ENOENT)
-		return refuse(stage, err, "no such system call");
-	if (err)
-		return refuse(stage, err, "it cannot be traced");
-	return 0;
-}
-
-static int run_clear(struct stage *stage, const char *line)
+static int run_clear(struct sct_stage *stage, const char *line)
 {
 	int err = end_of_line(stage, &line);
 
-	if (!err)
-		sct_filters_clear(stage->filters);
-	return err;
+	return err ?: sct_stage_clear(stage);
 }
 
 /* trace NAME..., untrace NAME... */
-static int run_trace(struct stage *stage, const char *line, bool on)
+static int run_trace(struct sct_stage *stage, const char *line, bool on)
 {
-	DECLARE_BITMAP(calls, SCT_CALLS_MAX);
 	char name[SCT_WORD_MAX + 1];
 	int err, names = 0;
 
-	bitmap_zero(calls, SCT_CALLS_MAX);
 	while ((err = next_word(stage, &line, name)) > 0) {
-		err = resolve(stage, name, calls);
+		err = sct_stage_trace(stage, name, on);
 		if (err)
 			return err;
 		names++;
 	}
 	if (err)
 		return err;
-	if (!names)
-		return refuse(stage, -EINVAL, "a name is missing");
-	if (on)
-		bitmap_or(stage->traced, stage->traced, calls, SCT_CALLS_MAX);
-	else
-		bitmap_andnot(stage->traced, stage->traced, calls,
-			      SCT_CALLS_MAX);
+	return names ? 0 : refuse(stage, -EINVAL, "a name is missing");
+}
+
+static int octal_byte(const char *s)
+{
+	unsigned int i, value = 0;
+
+	for (i = 0; i < 3; i++) {
+		if (s[i] < '0' || s[i] > '7')
+			return -EINVAL;
+		value = value * 8 + s[i] - '0';
+	}
+	return value && value <= 255 ? value : -EINVAL;
+}
+
+/* Undoes the escapes of the log. Returns the length, or an error. */
+static int unescape(struct sct_stage *stage, char *to, const char *from,
+		    size_t max)
+{
+	size_t n = 0;
+
+	for (; *from; from++) {
+		int c = *from;
+
+		if (c == '\\') {
+			c = octal_byte(from + 1);
+			if (c < 0)
+				return refuse(stage, c, "a bad escape");
+			from += 3;
+		}
+		if (n == max)
+			return refuse(stage, -E2BIG, "a text is too long");
+		to[n++] = c;
+	}
+	return n ?: refuse(stage, -EINVAL, "a value is missing");
+}
+
+static int parse_pid(struct sct_stage *stage, struct sct_filter *filter,
+		     const char *value)
+{
+	if (kstrtoint(value, 10, &filter->pid) || filter->pid < 0)
+		return refuse(stage, -EINVAL, "not a pid");
 	return 0;
 }
 
-static int run_delete(struct stage *stage, const char *name)
+static int parse_uid(struct sct_stage *stage, struct sct_filter *filter,
+		     const char *value)
 {
-	int err = sct_filters_delete(stage->filters, name);
-
-	return err ? refuse(stage, err, "no such filter") : 0;
+	if (kstrtouint(value, 10, &filter->uid))
+		return refuse(stage, -EINVAL, "not a uid");
+	return 0;
 }
 
-static int run_filter(struct stage *stage, const char *name,
-		      enum sct_status status)
+static int parse_comm(struct sct_stage *stage, struct sct_filter *filter,
+		      const char *value)
 {
-	DECLARE_BITMAP(calls, SCT_CALLS_MAX);
+	int n = unescape(stage, filter->comm, value, SCT_COMM_LEN - 1);
+
+	return n < 0 ? n : 0;
+}
+
+static int parse_path(struct sct_stage *stage, struct sct_filter *filter,
+		      const char *value)
+{
+	int n = unescape(stage, filter->path, value, SCT_PATH_MAX);
+
+	if (n < 0)
+		return n;
+	filter->path_len = n;
+	return 0;
+}
+
+static int parse_errno(struct sct_stage *stage, struct sct_filter *filter,
+		       const char *value)
+{
+	int number = sct_errno_number(value);
+
+	if (number < 0)
+		return refuse(stage, -EINVAL, "not an errno");
+	filter->error = number;
+	return 0;
+}
+
+static const struct {
+	const char *key;
+	u8 field;
+	int (*parse)(struct sct_stage *stage, struct sct_filter *filter,
+		     const char *value);
+} options[] = {
+	{ "errno=", 0, parse_errno },
+	{ "pid=", SCT_IF_PID, parse_pid },
+	{ "uid=", SCT_IF_UID, parse_uid },
+	{ "comm=", SCT_IF_COMM, parse_comm },
+	{ "path=", SCT_IF_PATH, parse_path },
+};
+
+/* errno=E or a predicate; @given collects what there was. */
+static int parse_option(struct sct_stage *stage, struct sct_filter *filter,
+			const char *word, unsigned int *given)
+{
+	size_t i, len;
+
+	for (i = 0; i < ARRAY_SIZE(options); i++) {
+		len = strlen(options[i].key);
+		if (strncmp(word, options[i].key, len))
+			continue;
+		if (*given & BIT(i))
+			return refuse(stage, -EINVAL, "given twice");
+		if (!options[i].field && filter->status != SCT_BLOCKED)
+			return refuse(stage, -EINVAL, "errno= is for block");
+		*given |= BIT(i);
+		filter->fields |= options[i].field;
+		return options[i].parse(stage, filter, word + len);
+	}
+	return refuse(stage, -EINVAL, strchr(word, '=') ?
+		      "not a predicate" : "too many words");
+}
+
+static int run_filter(struct sct_stage *stage, struct sct_filter *filter,
+		      const char *line)
+{
+	char word[OPTION_MAX + 1];
+	unsigned int given = 0;
 	int err;
 
-	bitmap_zero(calls, SCT_CALLS_MAX);
-	err = resolve(stage, name, calls);
-	if (err)
-		return err;
-	err = sct_filters_add(stage->filters, name, status, calls);
-	if (err)
-		return refuse(stage, err, "too many filters");
-	bitmap_or(stage->traced, stage->traced, calls, SCT_CALLS_MAX);
-	return 0;
+	while ((err = next_long_word(stage, &line, word, OPTION_MAX)) > 0) {
+		if (err > SCT_WORD_MAX && strncmp(word, "path=", 5) &&
+		    strncmp(word, "comm=", 5))
+			return refuse(stage, -E2BIG, "a word is too long");
+		err = parse_option(stage, filter, word, &given);
+		if (err)
+			return err;
+	}
+	return err ?: sct_stage_filter(stage, filter);
 }
 
-/* NAME block, NAME allow, NAME delete */
-static int run_named(struct stage *stage, const char *name, const char *line)
+static int add_filter(struct sct_stage *stage, const char *name, u8 status,
+		      const char *line)
+{
+	struct sct_filter *filter = kzalloc(sizeof(*filter), GFP_KERNEL);
+	int err;
+
+	if (!filter)
+		return refuse(stage, -ENOMEM, "out of memory");
+	strscpy(filter->name, name, sizeof(filter->name));
+	filter->status = status;
+	err = run_filter(stage, filter, line);
+	kfree(filter);
+	return err;
+}
+
+static int run_delete(struct sct_stage *stage, const char *name,
+		      const char *line)
+{
+	int err = end_of_line(stage, &line);
+
+	return err ?: sct_stage_delete(stage, name);
+}
+
+/* NAME block ..., NAME allow ..., NAME delete */
+static int run_named(struct sct_stage *stage, const char *name,
+		     const char *line)
 {
 	char verb[SCT_WORD_MAX + 1];
 	int err = next_word(stage, &line, verb);
@@ -165,19 +276,16 @@ static int run_named(struct stage *stage, const char *name, const char *line)
 		return err;
 	if (!err)
 		return refuse(stage, -EINVAL, "a word is missing");
-	err = end_of_line(stage, &line);
-	if (err)
-		return err;
 	if (!strcmp(verb, "block"))
-		return run_filter(stage, name, SCT_BLOCKED);
+		return add_filter(stage, name, SCT_BLOCKED, line);
 	if (!strcmp(verb, "allow"))
-		return run_filter(stage, name, SCT_ALLOWED);
+		return add_filter(stage, name, SCT_ALLOWED, line);
 	if (!strcmp(verb, "delete"))
-		return run_delete(stage, name);
+		return run_delete(stage, name, line);
 	return refuse(stage, -EINVAL, "not a command");
 }
 
-static int run_line(struct stage *stage, const char *line)
+static int run_line(struct sct_stage *stage, const char *line)
 {
 	char word[SCT_WORD_MAX + 1];
 	int err;
@@ -197,7 +305,7 @@ static int run_line(struct stage *stage, const char *line)
 }
 
 /* Leaves @text at the line that is refused. */
-static int run_lines(struct stage *stage, char **text)
+static int run_lines(struct sct_stage *stage, char **text)
 {
 	char *line, *rest = *text;
 	int err;
@@ -211,35 +319,18 @@ static int run_lines(struct stage *stage, char **text)
 			rest[-1] = '\n';	/* it ends the quotation */
 		return err;
 	}
-	err = sct_calls_arm(stage->traced);
-	return err ? refuse(stage, err, "it cannot be traced") : 0;
+	return 0;
 }
 
-static int run_transaction(struct stage *stage, char **text)
+static int run_transaction(struct sct_stage *stage, char **text)
 {
-	int err;
+	int err = sct_stage_begin(stage);
 
-	mutex_lock(&sct_lock);
-	stage->filters = sct_filters_clone();
-	if (!stage->filters) {
-		mutex_unlock(&sct_lock);
-		return refuse(stage, -ENOMEM, "out of memory");
-	}
-	sct_calls_traced(stage->traced);
-	err = run_lines(stage, text);
-	if (err) {
-		sct_calls_rollback();
-		sct_filters_put(stage->filters);
-	} else {
-		sct_filters_publish(stage->filters);
-		sct_calls_commit(stage->traced);
-	}
-	mutex_unlock(&sct_lock);
-	return err;
+	return err ?: sct_stage_end(stage, run_lines(stage, text));
 }
 
 /* Leaves @text at the line that is refused. */
-static int check_bytes(struct stage *stage, char **text, size_t count)
+static int check_bytes(struct sct_stage *stage, char **text, size_t count)
 {
 	char *end = *text + count;
 	char *p;
@@ -253,7 +344,7 @@ static int check_bytes(struct stage *stage, char **text, size_t count)
 	return 0;
 }
 
-static int run_text(struct stage *stage, char **text, size_t count)
+static int run_text(struct sct_stage *stage, char **text, size_t count)
 {
 	char *line = *text;
 	int err;
@@ -283,7 +374,7 @@ static int run_text(struct stage *stage, char **text, size_t count)
 ssize_t sct_command_write(const char __user *buf, size_t count)
 {
 	size_t length = min_t(size_t, count, WRITE_MAX);
-	struct stage *stage;
+	struct sct_stage *stage;
 	char *copy, *line;
 	int err;
 

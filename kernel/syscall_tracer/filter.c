@@ -3,6 +3,7 @@
  * Filters: which calls are blocked.
  */
 #include <linux/bitmap.h>
+#include <linux/kprobes.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
@@ -12,6 +13,48 @@
 
 static struct sct_filters __rcu *active;
 
+static bool item_begins(const struct sct_item *head, const u8 *data,
+			const struct sct_filter *filter)
+{
+	return head->size >= filter->path_len &&
+	       !memcmp(data, filter->path, filter->path_len);
+}
+
+/* A path that could not be read is not among the items. */
+static bool any_path_begins(const struct sct_record *rec,
+			    const struct sct_filter *filter)
+{
+	const char *signature = sct_call_signature(rec->call);
+	struct sct_item head;
+	size_t at;
+
+	for (at = 0; at + sizeof(head) <= rec->size; at += head.size) {
+		memcpy(&head, rec->data + at, sizeof(head));
+		at += sizeof(head);
+		if (signature[head.arg] == SCT_ARG_PATH &&
+		    item_begins(&head, rec->data + at, filter))
+			return true;
+	}
+	return false;
+}
+
+static bool matches(const struct sct_filter *filter,
+		    const struct sct_record *rec)
+{
+	if (!test_bit(rec->call, filter->calls))
+		return false;
+	if (filter->fields & SCT_IF_PID && filter->pid != rec->pid)
+		return false;
+	if (filter->fields & SCT_IF_UID && filter->uid != rec->uid)
+		return false;
+	if (filter->fields & SCT_IF_COMM &&
+	    strncmp(filter->comm, rec->comm, SCT_COMM_LEN))
+		return false;
+	return !(filter->fields & SCT_IF_PATH) || any_path_begins(rec, filter);
+}
+
+NOKPROBE_SYMBOL(matches);
+
 /**
  * sct_filters_verdict() - judge a call
  * @rec: the call, all but its status
@@ -19,24 +62,32 @@ static struct sct_filters __rcu *active;
  * The first filter that matches decides.
  *
  * Context: Any, NMI included.
- * Return: The verdict; SCT_ALLOWED if no filter matches.
+ * Return: 0 if the call is allowed; the errno, positive, if it is blocked.
  */
-enum sct_status sct_filters_verdict(const struct sct_record *rec)
+int sct_filters_verdict(const struct sct_record *rec)
 {
-	enum sct_status status = SCT_ALLOWED;
 	const struct sct_filters *filters;
 	unsigned int i;
+	int verdict = 0;
 
 	rcu_read_lock();
 	filters = rcu_dereference(active);
-	if (test_bit(rec->call, filters->calls)) {
-		for (i = 0; !test_bit(rec->call, filters->filter[i].calls);)
-			i++;
-		status = filters->filter[i].status;
+	if (unlikely(test_bit(rec->call, filters->calls))) {
+		for (i = 0; i < filters->count; i++) {
+			const struct sct_filter *filter = &filters->filter[i];
+
+			if (!matches(filter, rec))
+				continue;
+			if (filter->status == SCT_BLOCKED)
+				verdict = filter->error ?: EPERM;
+			break;
+		}
 	}
 	rcu_read_unlock();
-	return status;
+	return verdict;
 }
+
+NOKPROBE_SYMBOL(sct_filters_verdict);
 
 /**
  * sct_filters_get() - hold the filters that are in force
@@ -107,31 +158,33 @@ static void sum_up(struct sct_filters *filters)
 			  filters->filter[i].calls, SCT_CALLS_MAX);
 }
 
+static bool same(const struct sct_filter *a, const struct sct_filter *b)
+{
+	return a->status == b->status && a->error == b->error &&
+	       a->fields == b->fields && a->pid == b->pid &&
+	       a->uid == b->uid && !strcmp(a->name, b->name) &&
+	       !strcmp(a->comm, b->comm) && !strcmp(a->path, b->path);
+}
+
 /**
  * sct_filters_add() - append a filter, unless it is there already
  * @filters: from sct_filters_clone()
- * @name: as the user wrote it
- * @status: the verdict
- * @calls: what it matches
+ * @filter: the filter; what it does not use is zero
  *
  * Context: Process context, sct_lock held.
  * Return: 0, or -ENOSPC if there are too many.
  */
-int sct_filters_add(struct sct_filters *filters, const char *name,
-		    enum sct_status status, const unsigned long *calls)
+int sct_filters_add(struct sct_filters *filters,
+		    const struct sct_filter *filter)
 {
-	struct sct_filter *filter = filters->filter;
 	unsigned int i;
 
-	for (i = 0; i < filters->count; i++, filter++)
-		if (filter->status == status && !strcmp(filter->name, name))
+	for (i = 0; i < filters->count; i++)
+		if (same(&filters->filter[i], filter))
 			return 0;
 	if (filters->count == SCT_FILTERS_MAX)
 		return -ENOSPC;
-	strscpy(filter->name, name, sizeof(filter->name));
-	filter->status = status;
-	bitmap_copy(filter->calls, calls, SCT_CALLS_MAX);
-	filters->count++;
+	filters->filter[filters->count++] = *filter;
 	sum_up(filters);
 	return 0;
 }

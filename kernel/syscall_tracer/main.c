@@ -6,9 +6,11 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/capability.h>
+#include <linux/log2.h>
 #include <linux/module.h>
 
-#include "tracer.h"
+#include "hook.h"
 
 #define ENTRIES_MIN	16
 #define ENTRIES_MAX	1048576
@@ -20,19 +22,65 @@ static unsigned int log_entries = 1024;
 module_param(log_entries, uint, 0444);
 MODULE_PARM_DESC(log_entries, "records kept for each CPU, 16 to 1048576");
 
+#define DATA_MIN	16
+
+unsigned int sct_data_bytes __read_mostly = 128;
+module_param_named(data_bytes, sct_data_bytes, uint, 0444);
+MODULE_PARM_DESC(data_bytes, "bytes kept of the paths and addresses of a call, 16 to 3968");
+
 static unsigned int proc_gid = -1;
 module_param(proc_gid, uint, 0444);
 MODULE_PARM_DESC(proc_gid, "group that may read /proc/syscall_tracer");
 
-static int __init tracer_init(void)
-{
-	int err;
+/* Guarded by sct_lock: whether there is anything that a parameter can change */
+static bool loaded;
 
+/**
+ * sct_may_set_parameter() - whether a parameter may be set just now
+ *
+ * The files of the parameters are there a little longer than the module works,
+ * and at load it is not the user who writes.
+ *
+ * Context: Process context.
+ * Return: 0 or -EPERM.
+ */
+int sct_may_set_parameter(void)
+{
+	return loaded && !capable(CAP_SYS_ADMIN) ? -EPERM : 0;
+}
+
+/**
+ * sct_log_entries() - the size of the log
+ *
+ * Context: Any.
+ * Return: Records kept for each CPU.
+ */
+unsigned int sct_log_entries(void)
+{
+	return roundup_pow_of_two(log_entries);
+}
+
+static int check_parameters(void)
+{
 	if (log_entries < ENTRIES_MIN || log_entries > ENTRIES_MAX) {
 		pr_err("log_entries must be %d to %d\n", ENTRIES_MIN,
 		       ENTRIES_MAX);
 		return -EINVAL;
 	}
+	if (sct_data_bytes < DATA_MIN || sct_data_bytes > SCT_DATA_MAX) {
+		pr_err("data_bytes must be %d to %d\n", DATA_MIN, SCT_DATA_MAX);
+		return -EINVAL;
+	}
+	sct_data_bytes = ALIGN(sct_data_bytes, 8);
+	return sct_hooks_init();
+}
+
+static int __init tracer_init(void)
+{
+	int err = check_parameters();
+
+	if (err)
+		return err;
 	err = sct_rings_init(log_entries);
 	if (err)
 		return err;
@@ -43,6 +91,8 @@ static int __init tracer_init(void)
 	err = sct_proc_init(proc_gid);
 	if (err)
 		goto remove_probes;
+	sct_mode_init();
+	loaded = true;
 	pr_info("loaded\n");
 	return 0;
 
@@ -56,6 +106,7 @@ free_rings:
 
 static void __exit tracer_exit(void)
 {
+	sct_mode_exit();
 	sct_proc_exit();
 	sct_calls_exit();
 	sct_filters_exit();

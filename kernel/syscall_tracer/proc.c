@@ -2,6 +2,7 @@
 /*
  * /proc/syscall_tracer: the log and the filters to read, commands to write.
  */
+#include <linux/cpumask.h>
 #include <linux/err.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
@@ -18,6 +19,8 @@
  * @log: the log as it was at open
  * @filters: the filters as they were at open
  * @missed: the calls that the probes had missed by then
+ * @returns: the calls that were on their way
+ * @enforcing: the mode
  *
  * The file has a header, a row for each record, and a tail: positions 0,
  * 1 to @log->count, and @log->count + 1.
@@ -26,6 +29,8 @@ struct page_view {
 	struct sct_log *log;
 	struct sct_filters *filters;
 	unsigned long missed;
+	struct sct_return_stats returns;
+	bool enforcing;
 };
 
 static void *view_start(struct seq_file *m, loff_t *pos)
@@ -49,33 +54,12 @@ static void show_header(struct seq_file *m)
 {
 	seq_puts(m, "System Call Tracer Log\n"
 		 "======================\n");
-	seq_printf(m, "%-10s %-10s %-15s %-10s %-10s %-10s %-4s %s\n",
+	seq_printf(m, "%-10s %-10s %-15s %-10s %-10s %-10s %-4s %-15s %-3s ",
 		   "Syscall", "PID", "Timestamp", "Status", "TID", "UID",
-		   "CPU", "COMM");
+		   "CPU", "COMM", "ABI");
+	seq_printf(m, "%-8s %-10s %-8s %s\n", "RETURN", "LATENCY", "SEQ",
+		   "ARGS");
 	seq_puts(m, "--------------------------------------------------------\n");
-}
-
-/* A process chooses its name: it must stay one word, and no control codes. */
-static void show_comm(struct seq_file *m, const char *comm)
-{
-	if (!*comm)
-		seq_puts(m, "\\000");
-	for (; *comm; comm++) {
-		if (*comm > ' ' && *comm <= '~' && *comm != '\\')
-			seq_putc(m, *comm);
-		else
-			seq_printf(m, "\\%03o", (unsigned char)*comm);
-	}
-}
-
-static void show_row(struct seq_file *m, const struct sct_record *rec)
-{
-	seq_printf(m, "%-10s %-10d %-15lu %-10s %-10d %-10u %-4u ",
-		   sct_call_name(rec->call), rec->pid, rec->jiffies,
-		   rec->status == SCT_BLOCKED ? "BLOCKED" : "ALLOWED",
-		   rec->tid, rec->uid, rec->cpu);
-	show_comm(m, rec->comm);
-	seq_putc(m, '\n');
 }
 
 static void show_filters(struct seq_file *m, const struct sct_filters *filters)
@@ -85,19 +69,59 @@ static void show_filters(struct seq_file *m, const struct sct_filters *filters)
 	seq_puts(m, "\nActive Filters:\n"
 		 "===============\n");
 	for (i = 0; i < filters->count; i++)
-		seq_printf(m, "%s: %s\n", filters->filter[i].name,
-			   filters->filter[i].status == SCT_BLOCKED ?
-			   "BLOCK" : "ALLOW");
+		sct_text_filter(m, &filters->filter[i]);
 	if (!filters->count)
 		seq_puts(m, "No filters active\n");
 }
 
+static void show_law(struct seq_file *m, const char *title,
+		     const struct sct_ring_stats *stats)
+{
+	seq_printf(m, "%s: issued %llu logged %llu overwritten %llu dropped %llu\n",
+		   title, stats->issued, stats->logged, stats->overwritten,
+		   stats->dropped);
+}
+
+static void show_cpus(struct seq_file *m, const struct sct_log *log)
+{
+	char title[16];
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu) {
+		if (!cpu_online(cpu) && !log->stats[cpu].issued)
+			continue;
+		snprintf(title, sizeof(title), "CPU %u", cpu);
+		show_law(m, title, &log->stats[cpu]);
+	}
+}
+
+static void add_up(const struct sct_log *log, struct sct_ring_stats *sum)
+{
+	unsigned int cpu;
+
+	memset(sum, 0, sizeof(*sum));
+	for_each_possible_cpu(cpu) {
+		sum->issued += log->stats[cpu].issued;
+		sum->overwritten += log->stats[cpu].overwritten;
+		sum->dropped += log->stats[cpu].dropped;
+	}
+}
+
 static void show_tail(struct seq_file *m, const struct page_view *view)
 {
+	struct sct_ring_stats sum;
+
+	add_up(view->log, &sum);
 	seq_printf(m, "\nTotal entries: %zu\n", view->log->count);
-	seq_printf(m, "Overwritten: %llu\n", view->log->overwritten);
-	seq_printf(m, "Dropped: %llu\n", view->log->dropped);
+	seq_printf(m, "Overwritten: %llu\n", sum.overwritten);
+	seq_printf(m, "Dropped: %llu\n", sum.dropped);
 	seq_printf(m, "Missed: %lu\n", view->missed);
+	seq_printf(m, "Issued: %llu\n", sum.issued);
+	seq_printf(m, "In flight: %llu\n", view->returns.in_flight);
+	seq_printf(m, "Orphaned: %llu\n", view->returns.orphaned);
+	seq_printf(m, "Returns missed: %llu\n", view->returns.missed);
+	seq_printf(m, "Mode: %s\n", view->enforcing ? "enforcing" : "permissive");
+	show_cpus(m, view->log);
 	show_filters(m, view->filters);
 }
 
@@ -109,7 +133,7 @@ static int view_show(struct seq_file *m, void *v)
 	if (!pos)
 		show_header(m);
 	else if (pos <= view->log->count)
-		show_row(m, view->log->row[pos - 1]);
+		sct_text_row(m, view->log->row[pos - 1]);
 	else
 		show_tail(m, view);
 	return 0;
@@ -138,6 +162,8 @@ static struct page_view *view_take(void)
 	mutex_lock(&sct_lock);
 	view->filters = sct_filters_get();
 	view->missed = sct_calls_missed();
+	sct_returns_stats(&view->returns);
+	view->enforcing = sct_enforcing();
 	mutex_unlock(&sct_lock);
 	return view;
 }
@@ -155,6 +181,7 @@ static int view_open(struct inode *inode, struct file *file)
 	struct page_view *view = NULL;
 	int err;
 
+	sct_entry_control_file(inode);
 	if (file->f_mode & FMODE_READ) {
 		view = view_take();
 		if (IS_ERR(view))

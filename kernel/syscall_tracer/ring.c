@@ -4,11 +4,13 @@
  */
 #include <linux/cpumask.h>
 #include <linux/jiffies.h>
+#include <linux/kprobes.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/topology.h>
 #include <linux/vmalloc.h>
 
@@ -20,63 +22,181 @@
 
 /**
  * struct ring - the newest calls of one CPU
- * @slot: ring_size records
+ * @slots: ring_size records, slot_size bytes each
  * @begin: records that were begun, the one under way included
  * @head: records that are complete
+ * @issued: calls that were counted
  * @dropped: calls that came while another one was under way
  *
  * Record number n lives in slot n % ring_size until record n + ring_size is
- * begun. Only its own CPU writes to a ring, with preemption off.
+ * begun. Only its own CPU writes to a ring, with preemption off. While @begin
+ * and @head are equal the other counts are at rest.
  */
 struct ring {
-	struct sct_record *slot;
+	void *slots;
 	u64 begin;
 	u64 head;
-	unsigned long dropped;
+	u64 issued;
+	u64 dropped;
 };
 
 /**
  * struct sct_run - the part of a picture that comes from one CPU
- * @rec: the copied records
- * @room: how many fit into @rec
+ * @recs: the copied records, slot_size bytes each
+ * @room: how many fit into @recs
  * @next: the first one that is not merged yet
  * @count: end of the valid ones
  * @head: of the ring, when the picture was taken
+ * @logged: how many there are
  */
 struct sct_run {
-	struct sct_record *rec;
+	void *recs;
 	size_t room;
 	size_t next;
 	size_t count;
 	u64 head;
+	size_t logged;
 };
 
 static DEFINE_PER_CPU(struct ring, rings);
 static size_t ring_size __read_mostly;
+static size_t slot_size __read_mostly;
+
+static struct sct_record *slot_of(const struct ring *ring, u64 n)
+{
+	return ring->slots + (n & (ring_size - 1)) * slot_size;
+}
+
+static struct sct_record *run_rec(const struct sct_run *run, size_t i)
+{
+	return run->recs + i * slot_size;
+}
 
 /**
- * sct_ring_push() - append a record to the log of this CPU
- * @rec: the record
+ * sct_ring_begin() - begin a record in the log of this CPU
  *
  * Whoever moves @begin on from @head owns the slot. Should an NMI get in
  * between, then @begin has moved, and the interrupted call is dropped.
  *
  * Context: Any, NMI included, with preemption off. Does not wait.
+ * Return: The record, for sct_ring_commit() on the same CPU before preemption
+ * is on; its seq, jiffies and cpu are set. NULL if the call is dropped.
  */
-void sct_ring_push(const struct sct_record *rec)
+struct sct_record *sct_ring_begin(void)
 {
 	struct ring *ring = this_cpu_ptr(&rings);
 	u64 n = READ_ONCE(ring->head);
+	struct sct_record *rec;
 
 	if (this_cpu_cmpxchg(rings.begin, n, n + 1) != n) {
+		this_cpu_inc(rings.issued);
 		this_cpu_inc(rings.dropped);
-		return;
+		return NULL;
 	}
-	/* Announce before writing: pairs with smp_rmb() in copy_run(). */
+	/* Announce before writing: pairs with smp_rmb() in lost_since(). */
 	smp_wmb();
-	ring->slot[n & (ring_size - 1)] = *rec;
-	/* Write before publishing: pairs with mark_heads(). */
-	smp_store_release(&ring->head, n + 1);
+	rec = slot_of(ring, n);
+	rec->seq = this_cpu_inc_return(rings.issued) - 1;
+	rec->jiffies = jiffies;
+	rec->cpu = smp_processor_id();
+	return rec;
+}
+
+NOKPROBE_SYMBOL(sct_ring_begin);
+
+/**
+ * sct_ring_commit() - complete a record
+ * @rec: from sct_ring_begin()
+ *
+ * Context: As sct_ring_begin().
+ */
+void sct_ring_commit(struct sct_record *rec)
+{
+	struct ring *ring = this_cpu_ptr(&rings);
+
+	/* Write before publishing: pairs with sample(). */
+	smp_store_release(&ring->head, ring->head + 1);
+}
+
+NOKPROBE_SYMBOL(sct_ring_commit);
+
+/**
+ * sct_ring_push() - append a record to the log of this CPU
+ * @rec: the record, all but what the ring adds
+ *
+ * Context: As sct_ring_begin().
+ */
+void sct_ring_push(const struct sct_record *rec)
+{
+	struct sct_record *slot = sct_ring_begin();
+	struct sct_record ring_part;
+
+	if (!slot)
+		return;
+	ring_part = *slot;
+	memcpy(slot, rec, sizeof(*rec) + rec->size);
+	slot->seq = ring_part.seq;
+	slot->jiffies = ring_part.jiffies;
+	slot->cpu = ring_part.cpu;
+	sct_ring_commit(slot);
+}
+
+NOKPROBE_SYMBOL(sct_ring_push);
+
+/* Reads the counts of a ring that belong together, and returns its head. */
+static u64 sample(const struct ring *ring, struct sct_ring_stats *stats)
+{
+	u64 head;
+
+	for (;;) {
+		/* Pairs with smp_store_release() in sct_ring_commit(). */
+		head = smp_load_acquire(&ring->head);
+		stats->issued = READ_ONCE(ring->issued);
+		stats->dropped = READ_ONCE(ring->dropped);
+		/* A record that is begun changes them: look at it last. */
+		smp_rmb();
+		if (READ_ONCE(ring->begin) == head)
+			break;
+		cpu_relax();
+	}
+	stats->logged = min_t(u64, head, ring_size);
+	stats->overwritten = head - stats->logged;
+	return head;
+}
+
+/**
+ * sct_ring_stats() - count the calls of a CPU
+ * @cpu: a possible CPU
+ * @stats: gets the counts, as of one moment
+ *
+ * Context: Process context.
+ */
+void sct_ring_stats(unsigned int cpu, struct sct_ring_stats *stats)
+{
+	sample(per_cpu_ptr(&rings, cpu), stats);
+}
+
+/* How many of the records from @start on were begun to be overwritten. */
+static u64 lost_since(const struct ring *ring, u64 start)
+{
+	u64 begin;
+
+	/* Copy before looking: pairs with smp_wmb() in sct_ring_begin(). */
+	smp_rmb();
+	begin = READ_ONCE(ring->begin);
+	return begin > start + ring_size ? begin - start - ring_size : 0;
+}
+
+/* A record that is being overwritten may have any size. */
+static size_t copy_record(struct sct_record *to, const struct sct_record *from)
+{
+	size_t size;
+
+	/* A race with the writer is found out about by lost_since(). */
+	*to = data_race(*from);
+	size = min_t(size_t, to->size, sct_data_bytes);
+	memcpy(to->data, from->data, size);
+	return size;
 }
 
 static void free_runs(struct sct_log *log)
@@ -84,8 +204,8 @@ static void free_runs(struct sct_log *log)
 	unsigned int cpu;
 
 	for_each_possible_cpu(cpu) {
-		kvfree(log->run[cpu].rec);
-		log->run[cpu].rec = NULL;
+		kvfree(log->run[cpu].recs);
+		log->run[cpu].recs = NULL;
 	}
 }
 
@@ -101,9 +221,9 @@ static int alloc_runs(struct sct_log *log, int take)
 		run->room = ring_size;
 		if (!take && head + SPARE_ROWS < ring_size)
 			run->room = head + SPARE_ROWS;
-		run->rec = kvmalloc_array(run->room, sizeof(*run->rec),
-					  GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-		if (!run->rec)
+		run->recs = kvmalloc_array(run->room, slot_size,
+					   GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+		if (!run->recs)
 			return -ENOMEM;
 	}
 	return 0;
@@ -115,12 +235,9 @@ static void mark_heads(struct sct_log *log)
 	unsigned int cpu;
 
 	preempt_disable();
-	for_each_possible_cpu(cpu) {
-		struct ring *ring = per_cpu_ptr(&rings, cpu);
-
-		/* Pairs with smp_store_release() in sct_ring_push(). */
-		log->run[cpu].head = smp_load_acquire(&ring->head);
-	}
+	for_each_possible_cpu(cpu)
+		log->run[cpu].head = sample(per_cpu_ptr(&rings, cpu),
+					    &log->stats[cpu]);
 	preempt_enable();
 }
 
@@ -132,26 +249,18 @@ static void mark_heads(struct sct_log *log)
 static ssize_t copy_run(struct sct_run *run, const struct ring *ring)
 {
 	u64 start = run->head > ring_size ? run->head - ring_size : 0;
-	u64 n, begin, lost;
+	u64 n;
 
 	run->next = 0;
 	run->count = run->head - start;
 	if (run->count > run->room)
 		return -ENOSPC;
 	for (n = start; n < run->head; n++) {
-		const struct sct_record *slot;
-
-		slot = &ring->slot[n & (ring_size - 1)];
-		/* A race with the writer is found out about below. */
-		run->rec[n - start] = data_race(*slot);
+		copy_record(run_rec(run, n - start), slot_of(ring, n));
 		if (!(n % BREATH))
 			cond_resched();
 	}
-	/* Copy before looking: pairs with smp_wmb() in sct_ring_push(). */
-	smp_rmb();
-	begin = READ_ONCE(ring->begin);
-	lost = begin > start + ring_size ? begin - start - ring_size : 0;
-	run->next = min_t(u64, lost, run->count);
+	run->next = min_t(u64, lost_since(ring, start), run->count);
 	return run->next;
 }
 
@@ -169,7 +278,8 @@ static int copy_runs(struct sct_log *log)
 		if (n < 0)
 			return -EAGAIN;
 		lost += n;
-		count += run->count - run->next;
+		run->logged = run->count - run->next;
+		count += run->logged;
 	}
 	log->count = count;
 	return lost > count ? -EAGAIN : 0;
@@ -177,12 +287,13 @@ static int copy_runs(struct sct_log *log)
 
 static bool earlier(const struct sct_run *a, const struct sct_run *b)
 {
-	const struct sct_record *x = &a->rec[a->next];
-	const struct sct_record *y = &b->rec[b->next];
+	const struct sct_record *x = run_rec(a, a->next);
+	const struct sct_record *y = run_rec(b, b->next);
 
-	if (time_before(x->jiffies, y->jiffies))
-		return true;
-	return !time_after(x->jiffies, y->jiffies) && x->clock < y->clock;
+	if (x->jiffies != y->jiffies)
+		return time_before((unsigned long)x->jiffies,
+				   (unsigned long)y->jiffies);
+	return x->clock + x->latency < y->clock + y->latency;
 }
 
 static void sift_down(struct sct_run **heap, unsigned int n, unsigned int i)
@@ -232,7 +343,7 @@ static int merge_runs(struct sct_log *log)
 	while (n) {
 		struct sct_run *first = heap[0];
 
-		log->row[i++] = &first->rec[first->next++];
+		log->row[i++] = run_rec(first, first->next++);
 		if (first->next == first->count)
 			heap[0] = heap[--n];
 		sift_down(heap, n, 0);
@@ -258,15 +369,17 @@ static int fill_log(struct sct_log *log)
 	return merge_runs(log);
 }
 
+/* What was overwritten while the picture was taken is not in it. */
 static void count_losses(struct sct_log *log)
 {
 	unsigned int cpu;
 
 	for_each_possible_cpu(cpu) {
-		log->overwritten += log->run[cpu].head;
-		log->dropped += READ_ONCE(per_cpu(rings, cpu).dropped);
+		struct sct_ring_stats *stats = &log->stats[cpu];
+
+		stats->logged = log->run[cpu].logged;
+		stats->overwritten = log->run[cpu].head - stats->logged;
 	}
-	log->overwritten -= log->count;
 }
 
 /**
@@ -287,7 +400,9 @@ struct sct_log *sct_log_take(void)
 	if (!log)
 		return ERR_PTR(-ENOMEM);
 	log->run = kvcalloc(nr_cpu_ids, sizeof(*log->run), GFP_KERNEL_ACCOUNT);
-	err = log->run ? fill_log(log) : -ENOMEM;
+	log->stats = kvcalloc(nr_cpu_ids, sizeof(*log->stats),
+			      GFP_KERNEL_ACCOUNT);
+	err = log->run && log->stats ? fill_log(log) : -ENOMEM;
 	if (err) {
 		sct_log_free(log);
 		return ERR_PTR(err);
@@ -307,8 +422,44 @@ void sct_log_free(struct sct_log *log)
 	if (log->run)
 		free_runs(log);
 	kvfree(log->run);
+	kvfree(log->stats);
 	kvfree(log->row);
 	kfree(log);
+}
+
+/**
+ * sct_ring_read() - copy the next records of a CPU
+ * @cpu: a possible CPU
+ * @next: number of the first record wanted; moves on
+ * @buf: gets the records, each padded to a multiple of 8 bytes
+ * @room: bytes of @buf
+ * @lost: grows by the records that were overwritten before they were copied
+ *
+ * Context: Process context; one reader a CPU at a time.
+ * Return: Bytes of @buf in use; 0 if there is nothing new.
+ */
+size_t sct_ring_read(unsigned int cpu, u64 *next, void *buf, size_t room,
+		     u64 *lost)
+{
+	const struct ring *ring = per_cpu_ptr(&rings, cpu);
+	u64 late, head = smp_load_acquire(&ring->head);
+	size_t used = 0;
+
+	while (*next < head && room - used >= slot_size) {
+		struct sct_record *rec = buf + used;
+		size_t size = copy_record(rec, slot_of(ring, *next));
+
+		late = lost_since(ring, *next);
+		if (late) {
+			*lost += late;
+			*next += late;
+			continue;
+		}
+		memset(rec->data + size, 0, ALIGN(size, 8) - size);
+		used += sizeof(*rec) + ALIGN(size, 8);
+		++*next;
+	}
+	return used;
 }
 
 /**
@@ -323,16 +474,16 @@ int sct_rings_init(unsigned int entries)
 	unsigned int cpu;
 
 	ring_size = roundup_pow_of_two(entries);
+	slot_size = sizeof(struct sct_record) + sct_data_bytes;
 	for_each_possible_cpu(cpu) {
-		struct sct_record *slot;
+		void *slots = vzalloc_node(array_size(ring_size, slot_size),
+					   cpu_to_node(cpu));
 
-		slot = vzalloc_node(array_size(ring_size, sizeof(*slot)),
-				    cpu_to_node(cpu));
-		if (!slot) {
+		if (!slots) {
 			sct_rings_exit();
 			return -ENOMEM;
 		}
-		per_cpu(rings, cpu).slot = slot;
+		per_cpu(rings, cpu).slots = slots;
 	}
 	return 0;
 }
@@ -347,5 +498,5 @@ void sct_rings_exit(void)
 	unsigned int cpu;
 
 	for_each_possible_cpu(cpu)
-		vfree(per_cpu(rings, cpu).slot);
+		vfree(per_cpu(rings, cpu).slots);
 }

@@ -46,7 +46,7 @@
 #define SCT_FILTERS_MAX		128
 #define SCT_WORD_MAX		63	/* characters in a word of a command */
 #define SCT_PATH_MAX		255	/* bytes in a path that a filter asks for */
-#define SCT_DATA_MAX		8192	/* bytes of data in a record */
+#define SCT_DATA_MAX		3968	/* bytes of data in a record */
 #define SCT_ERRNO_MAX		133	/* the last errno that user space knows */
 
 /* What the letters of a signature mean: one letter for each argument. */
@@ -149,6 +149,8 @@ struct sct_return_stats {
 	u64 missed;
 };
 
+struct inode;
+struct sct_hook;
 struct sct_run;
 
 /**
@@ -168,11 +170,15 @@ struct sct_log {
 /* main.c: parameters */
 extern struct mutex sct_lock;
 extern unsigned int sct_data_bytes;	/* of each record; a multiple of 8 */
-unsigned int sct_log_entries(void);	/* of each ring */
-const char *sct_hook_name(void);	/* "kprobe" or "ftrace" */
+int sct_may_set_parameter(void);
+unsigned int sct_log_entries(void);
+
+/* hook.c */
+const char *sct_hook_name(void);
 
 /* mode.c: permissive and enforcing */
 bool sct_enforcing(void);
+void sct_mode_init(void);
 void sct_mode_exit(void);
 
 /* call.c: the calls that are or were traced */
@@ -187,7 +193,12 @@ void sct_calls_traced(unsigned long *calls);
 int sct_calls_arm(const unsigned long *calls);
 void sct_calls_commit(const unsigned long *calls);
 void sct_calls_rollback(void);
+void sct_calls_rehook(void);
 unsigned long sct_calls_missed(void);
+unsigned int sct_calls_hooks(struct sct_hook ***hooks);
+
+/* entry.c: a call enters */
+void sct_entry_control_file(const struct inode *inode);
 
 /* signature.c: what the arguments of a call are */
 const char *sct_signature(const char *name);
@@ -235,8 +246,13 @@ void sct_returns_stats(struct sct_return_stats *stats);
 /* command.c: what is written to the file */
 ssize_t sct_command_write(const char __user *buf, size_t count);
 
-/* text.c: a record, as text */
+/* errno.c: the names of error numbers */
+const char *sct_errno_name(unsigned int number);
+int sct_errno_number(const char *text);
+
+/* text.c: records and filters as text */
 void sct_text_row(struct seq_file *m, const struct sct_record *rec);
+void sct_text_filter(struct seq_file *m, const struct sct_filter *filter);
 
 /* proc.c: the file */
 int sct_proc_init(unsigned int gid);

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What syscall_tracer needs to hook functions by ftrace itself, alike on every
+ * supported kernel.
+ */
+#ifndef KMODLAB_COMPAT_FTRACE_H
+#define KMODLAB_COMPAT_FTRACE_H
+
+#include <linux/ftrace.h>
+#include <linux/ptrace.h>
+#include <linux/version.h>
+
+#if defined(CONFIG_HAVE_DYNAMIC_FTRACE_WITH_ARGS) || \
+	defined(CONFIG_DYNAMIC_FTRACE_WITH_REGS)
+#define COMPAT_FTRACE 1
+#endif
+
+/* The arguments are all that is needed: saving every register costs. */
+#ifdef CONFIG_HAVE_DYNAMIC_FTRACE_WITH_ARGS
+#define COMPAT_FTRACE_REGS_FLAG 0
+#else
+#define COMPAT_FTRACE_REGS_FLAG FTRACE_OPS_FL_SAVE_REGS
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 11, 0)
+/* A handler that cannot recurse had to say so; now the others have to. */
+#define COMPAT_FTRACE_FLAGS \
+	(COMPAT_FTRACE_REGS_FLAG | FTRACE_OPS_FL_RECURSION_SAFE)
+#define ftrace_regs pt_regs
+#define compat_pt_regs(fregs) (fregs)
+#elif LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#define COMPAT_FTRACE_FLAGS COMPAT_FTRACE_REGS_FLAG
+#define compat_pt_regs(fregs) (&(fregs)->regs)
+#else
+#define COMPAT_FTRACE_FLAGS COMPAT_FTRACE_REGS_FLAG
+#endif
+
+#ifdef compat_pt_regs
+#define ftrace_regs_get_argument(fregs, n) \
+	regs_get_kernel_argument(compat_pt_regs(fregs), n)
+#define ftrace_regs_set_return_value(fregs, value) \
+	regs_set_return_value(compat_pt_regs(fregs), value)
+#define ftrace_regs_set_instruction_pointer(fregs, ip) \
+	instruction_pointer_set(compat_pt_regs(fregs), ip)
+#endif
+
+/* Where ftrace has its call in a function, which is what its handler is told */
+static inline unsigned long compat_ftrace_ip(unsigned long entry)
+{
+#ifdef CONFIG_ARM64
+	/* The second of two patched instructions, behind a landing pad. */
+	return entry + (*(u32 *)entry == 0xd503245f ? 8 : 4);
+#else
+	return entry;
+#endif
+}
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 18, 0)
+static inline int ftrace_set_filter_ips(struct ftrace_ops *ops,
+					unsigned long *ips, unsigned int cnt,
+					int remove, int reset)
+{
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; i < cnt && !err; i++)
+		err = ftrace_set_filter_ip(ops, ips[i], remove, reset && !i);
+	return err;
+}
+#endif
+
+#endif /* KMODLAB_COMPAT_FTRACE_H */

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What syscall_tracer needs to find the kretprobe of an instance.
+ */
+#ifndef KMODLAB_COMPAT_KRETPROBE_H
+#define KMODLAB_COMPAT_KRETPROBE_H
+
+#include <linux/kprobes.h>
+#include <linux/version.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 11, 0)
+static inline struct kretprobe *get_kretprobe(struct kretprobe_instance *ri)
+{
+	return ri->rp;
+}
+#endif
+
+#endif /* KMODLAB_COMPAT_KRETPROBE_H */

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A system call enters: it is recorded and judged.
+ */
+#include <linux/compat.h>
+#include <linux/cred.h>
+#include <linux/fdtable.h>
+#include <linux/fs.h>
+#include <linux/kprobes.h>
+#include <linux/magic.h>
+#include <linux/ratelimit.h>
+#include <linux/timekeeping.h>
+#include <linux/uaccess.h>
+#include <asm/syscall.h>
+
+#include "hook.h"
+
+#define CONTROL_FILE	"/proc/syscall_tracer"
+#define SOCKADDR_MAX	128	/* what the kernel takes */
+
+/* Numbers of procfs' own files are the same in each of its mounts. */
+static unsigned long control_ino;
+
+static DEFINE_RATELIMIT_STATE(blocked_limit, 5 * HZ, 50);
+
+/**
+ * sct_entry_control_file() - get to know the control file
+ * @inode: of the file, in any mount of procfs
+ *
+ * Context: Any.
+ */
+void sct_entry_control_file(const struct inode *inode)
+{
+	WRITE_ONCE(control_ino, inode->i_ino);
+}
+
+/* The pages are not faulted in: this is no context for that. */
+static ssize_t read_path(u8 *to, const void __user *from, size_t room)
+{
+	ssize_t n;
+
+	pagefault_disable();
+	n = strncpy_from_user((char *)to, from, room);
+	pagefault_enable();
+	return n;
+}
+
+static ssize_t read_sockaddr(u8 *to, const void __user *from, int length,
+			     size_t room)
+{
+	size_t n = clamp(length, 0, SOCKADDR_MAX);
+
+	n = min(n, room);
+	return copy_from_user_nofault(to, from, n) ? -EFAULT : n;
+}
+
+/* Appends one item, with at most @room bytes after its header. */
+static void capture(struct sct_record *rec, u8 arg, char kind, size_t room)
+{
+	const void __user *from = (const void __user *)(unsigned long)rec->args[arg];
+	struct sct_item *item = (struct sct_item *)(rec->data + rec->size);
+	struct sct_item head = { .arg = arg };
+	ssize_t n;
+
+	if (kind == SCT_ARG_PATH)
+		n = read_path(item->data, from, room);
+	else
+		n = read_sockaddr(item->data, from, rec->args[arg + 1], room);
+	if (n < 0) {
+		rec->flags |= SCT_UNREADABLE;
+		return;
+	}
+	if (n == room)
+		rec->flags |= SCT_TRUNCATED;
+	head.size = n;
+	/* The second item may begin anywhere. */
+	memcpy(item, &head, sizeof(head));
+	rec->size += sizeof(head) + n;
+}
+
+/**
+ * sct_entry_capture() - read what the arguments of a call point to
+ * @hook: where it entered
+ * @rec: its record, which gets the data
+ * @room: bytes of data that the record has room for
+ *
+ * Context: Any that belongs to the calling task, with preemption off.
+ */
+void sct_entry_capture(const struct sct_hook *hook, struct sct_record *rec,
+		       size_t room)
+{
+	size_t share = hook->captures ? room / hook->captures : 0;
+	unsigned int i;
+
+	rec->size = 0;
+	rec->flags &= ~(SCT_UNREADABLE | SCT_TRUNCATED);
+	for (i = 0; i < hook->captures; i++) {
+		u8 arg = hook->capture[i].arg;
+
+		if (rec->args[arg])
+			capture(rec, arg, hook->capture[i].kind,
+				share - sizeof(struct sct_item));
+	}
+}
+
+NOKPROBE_SYMBOL(sct_entry_capture);
+
+static bool is_control_path(const struct sct_record *rec)
+{
+	struct sct_item head;
+
+	if (rec->size < sizeof(head))
+		return false;
+	memcpy(&head, rec->data, sizeof(head));
+	return head.size == strlen(CONTROL_FILE) &&
+	       !memcmp(rec->data + sizeof(head), CONTROL_FILE, head.size);
+}
+
+static bool is_control_fd(unsigned int fd)
+{
+	const struct inode *inode;
+	const struct file *file;
+	bool is;
+
+	rcu_read_lock();
+	file = current->files ? files_lookup_fd_raw(current->files, fd) : NULL;
+	inode = file ? file_inode(file) : NULL;
+	is = inode && inode->i_ino == READ_ONCE(control_ino) &&
+	     inode->i_sb->s_magic == PROC_SUPER_MAGIC;
+	rcu_read_unlock();
+	return is;
+}
+
+/*
+ * PID 1 must not be blocked, for its end is the system's; nor root from the
+ * file that unblocks.
+ */
+static bool is_exempt(const struct sct_record *rec)
+{
+	if (rec->pid == 1)
+		return true;
+	if (!uid_eq(current_euid(), GLOBAL_ROOT_UID))
+		return false;
+	if (*sct_call_signature(rec->call) == SCT_ARG_FD &&
+	    is_control_fd(rec->args[0]))
+		return true;
+	return is_control_path(rec);
+}
+
+static int judge(struct sct_record *rec)
+{
+	int err = sct_filters_verdict(rec);
+
+	if (!err || is_exempt(rec)) {
+		rec->status = SCT_ALLOWED;
+		return 0;
+	}
+	rec->status = SCT_BLOCKED;
+	if (!sct_enforcing())
+		return 0;
+	rec->flags |= SCT_ENFORCED;
+	rec->ret = -err;
+	return -err;
+}
+
+/**
+ * sct_entry_fill() - record and judge a call
+ * @hook: where it entered
+ * @regs: the registers of the caller
+ * @rec: gets all but what the ring adds
+ * @room: bytes of data that @rec has room for
+ *
+ * get_task_comm() takes a lock in older kernels, which sleeps on PREEMPT_RT;
+ * the plain copy may mix two names when another thread is just changing it,
+ * and has its terminator all the same.
+ *
+ * Context: Any that belongs to the calling task, with preemption off.
+ * Return: 0, or what the call is to return instead of running.
+ */
+int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
+		   struct sct_record *rec, size_t room)
+{
+	struct task_struct *task = current;
+
+	BUILD_BUG_ON(sizeof(*rec) != 128 || SCT_COMM_LEN != TASK_COMM_LEN);
+	rec->clock = ktime_get_mono_fast_ns();
+	rec->latency = 0;
+	rec->ret = 0;
+	syscall_get_arguments(task, (struct pt_regs *)regs,
+			      (unsigned long *)rec->args);
+	rec->pid = task_tgid_nr(task);
+	rec->tid = task_pid_nr(task);
+	rcu_read_lock();
+	rec->ppid = task_tgid_nr(rcu_dereference(task->real_parent));
+	rcu_read_unlock();
+	rec->uid = __kuid_val(current_uid());
+	rec->call = hook->call;
+	rec->flags = in_compat_syscall() ? SCT_COMPAT : 0;
+	memcpy(rec->comm, task->comm, SCT_COMM_LEN);
+	rec->comm[SCT_COMM_LEN - 1] = '\0';
+	sct_entry_capture(hook, rec, room);
+	return judge(rec);
+}
+
+NOKPROBE_SYMBOL(sct_entry_fill);
+
+/**
+ * sct_entry_report() - tell the kernel's log of a call that is blocked
+ * @rec: the call
+ *
+ * Context: Any.
+ */
+void sct_entry_report(const struct sct_record *rec)
+{
+	if (___ratelimit(&blocked_limit, KBUILD_MODNAME))
+		pr_info(KBUILD_MODNAME ": Blocked %s() from PID %d\n",
+			sct_call_name(rec->call), rec->pid);
+}
+
+NOKPROBE_SYMBOL(sct_entry_report);
+
+/**
+ * sct_entry() - a call enters, and is recorded here and now
+ * @hook: where
+ * @regs: the registers of the caller
+ *
+ * Context: Any that belongs to the calling task, with preemption off.
+ * Return: 0, or what the call is to return instead of running.
+ */
+int sct_entry(const struct sct_hook *hook, const struct pt_regs *regs)
+{
+	struct sct_record *rec = sct_ring_begin();
+	int err;
+
+	if (!rec)
+		return 0;
+	err = sct_entry_fill(hook, regs, rec, sct_data_bytes);
+	sct_ring_commit(rec);
+	/* It stays: only this CPU writes to the ring, and is still here. */
+	if (unlikely(rec->status == SCT_BLOCKED))
+		sct_entry_report(rec);
+	return err;
+}
+
+NOKPROBE_SYMBOL(sct_entry);

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * syscall_tracer: how the entry points of system calls are hooked.
+ */
+#ifndef SYSCALL_TRACER_HOOK_H
+#define SYSCALL_TRACER_HOOK_H
+
+#include <linux/kprobes.h>
+#include <linux/ptrace.h>
+
+#include "tracer.h"
+
+#define SCT_CAPTURES	2	/* arguments that go into the data of a record */
+
+/**
+ * enum sct_hook_kind - what is armed on an entry point
+ * @SCT_HOOK_NONE: nothing
+ * @SCT_HOOK_KPROBE: a kprobe
+ * @SCT_HOOK_FTRACE: the module's own handler of ftrace
+ * @SCT_HOOK_RETURN: a kretprobe
+ */
+enum sct_hook_kind {
+	SCT_HOOK_NONE,
+	SCT_HOOK_KPROBE,
+	SCT_HOOK_FTRACE,
+	SCT_HOOK_RETURN,
+};
+
+/* Per CPU, because calls enter and return in parallel. */
+struct sct_flight {
+	u64 entered;
+	u64 returned;
+};
+
+/**
+ * struct sct_hook - an entry point of a system call
+ * @kp: finds the entry point; hooks it if @kind says so
+ * @rp: hooks entry and return if @kind says so
+ * @retprobe_entry: the handler that kretprobes give to @rp
+ * @addr: the entry point; 0 if the kernel has none
+ * @ip: where ftrace has its call in it
+ * @kind: what is armed
+ * @finding: @kp is registered to find @addr
+ * @missed: what earlier registrations missed
+ * @flight: calls that entered and returned through @rp
+ * @call: id of the call
+ * @compat: the entry point of 32-bit programs
+ * @returns: whether the call comes back at all
+ * @captures: how many of @capture there are
+ * @capture: indices of the arguments that go into the data
+ * @symbol: name of the entry point
+ */
+struct sct_hook {
+	struct kprobe kp;
+	struct kretprobe rp;
+	kprobe_pre_handler_t retprobe_entry;
+	unsigned long addr;
+	unsigned long ip;
+	enum sct_hook_kind kind;
+	bool finding;
+	unsigned long missed;
+	struct sct_flight __percpu *flight;
+	u16 call;
+	bool compat;
+	bool returns;
+	u8 captures;
+	struct {
+		u8 arg;
+		char kind;
+	} capture[SCT_CAPTURES];
+	char symbol[KSYM_NAME_LEN];
+};
+
+/* hook.c */
+int sct_hooks_init(void);
+void sct_hooks_exit(void);
+int sct_hook_find(struct sct_hook *hook);
+void sct_hooks_found(struct sct_hook **hooks, unsigned int n);
+int sct_hooks_arm(struct sct_hook **hooks, unsigned int n);
+void sct_hooks_disarm(struct sct_hook **hooks, unsigned int n);
+unsigned long sct_hook_missed(const struct sct_hook *hook);
+
+/* entry.c: a call enters */
+int sct_entry(const struct sct_hook *hook, const struct pt_regs *regs);
+int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
+		   struct sct_record *rec, size_t room);
+void sct_entry_capture(const struct sct_hook *hook, struct sct_record *rec,
+		       size_t room);
+void sct_entry_report(const struct sct_record *rec);
+
+/* returns.c: a call returns */
+bool sct_returns_on(void);
+int sct_return_arm(struct sct_hook *hook);
+void sct_return_disarmed(struct sct_hook *hook);
+
+/* stub.S */
+void sct_stub(void);
+
+/* What an entry point is given: the registers of the caller. */
+static inline const struct pt_regs *sct_caller(struct pt_regs *regs)
+{
+	return (const struct pt_regs *)regs_get_kernel_argument(regs, 0);
+}
+
+/* Has the probed function return at once. */
+static inline int sct_return_at_once(struct pt_regs *regs, int err)
+{
+	regs_set_return_value(regs, err);
+	instruction_pointer_set(regs, (unsigned long)sct_stub);
+	return 1;
+}
+
+#endif /* SYSCALL_TRACER_HOOK_H */

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Calls that are recorded at their return, with what they returned.
+ */
+#include <linux/kprobes.h>
+#include <linux/module.h>
+#include <linux/percpu.h>
+#include <linux/timekeeping.h>
+
+#include "hook.h"
+
+#define RETURNS_MAX	4096
+
+/**
+ * struct attempt - what became of a call in the handler of its entry
+ * @taken: there was an instance for it
+ * @err: what it is to return instead of running
+ */
+struct attempt {
+	bool taken;
+	int err;
+};
+
+static DEFINE_PER_CPU(struct attempt, attempts);
+static DEFINE_PER_CPU(u64, returns_missed);
+
+/* Guarded by sct_lock. */
+static u64 orphaned;
+static bool returns;
+
+static unsigned int returns_max = 128;
+
+static int on_instance(struct kretprobe_instance *ri, struct pt_regs *regs)
+{
+	struct kretprobe *rp = get_kretprobe(ri);
+	const struct sct_hook *hook = container_of(rp, struct sct_hook, rp);
+	struct attempt *attempt = this_cpu_ptr(&attempts);
+	struct sct_record *rec = (struct sct_record *)ri->data;
+
+	attempt->taken = true;
+	attempt->err = sct_entry_fill(hook, sct_caller(regs), rec,
+				      sct_data_bytes);
+	if (attempt->err) {
+		sct_ring_push(rec);
+		sct_entry_report(rec);
+		return 1;
+	}
+	this_cpu_inc(hook->flight->entered);
+	return 0;
+}
+
+NOKPROBE_SYMBOL(on_instance);
+
+static int on_return(struct kretprobe_instance *ri, struct pt_regs *regs)
+{
+	struct kretprobe *rp = get_kretprobe(ri);
+	struct sct_record *rec = (struct sct_record *)ri->data;
+	const struct sct_hook *hook;
+
+	if (!rp)
+		return 0;
+	preempt_disable_notrace();
+	hook = container_of(rp, struct sct_hook, rp);
+	rec->ret = (long)regs_return_value(regs);
+	rec->latency = ktime_get_mono_fast_ns() - rec->clock;
+	rec->flags |= SCT_RETURNED;
+	/* By now the kernel itself has read it, unless there is a new image. */
+	if (rec->flags & SCT_UNREADABLE)
+		sct_entry_capture(hook, rec, sct_data_bytes);
+	sct_ring_push(rec);
+	if (rec->status == SCT_BLOCKED)
+		sct_entry_report(rec);
+	this_cpu_inc(hook->flight->returned);
+	preempt_enable_notrace();
+	return 0;
+}
+
+NOKPROBE_SYMBOL(on_return);
+
+/*
+ * A kretprobe cannot keep the function from running, nor does it say which
+ * call it had no instance for. So its own handler is called from this one.
+ */
+static int on_entry(struct kprobe *kp, struct pt_regs *regs)
+{
+	struct kretprobe *rp = container_of(kp, struct kretprobe, kp);
+	const struct sct_hook *hook = container_of(rp, struct sct_hook, rp);
+	struct attempt *attempt = this_cpu_ptr(&attempts);
+
+	attempt->taken = false;
+	attempt->err = 0;
+	hook->retprobe_entry(kp, regs);
+	if (!attempt->taken) {
+		this_cpu_inc(returns_missed);
+		attempt->err = sct_entry(hook, sct_caller(regs));
+	}
+	return attempt->err ? sct_return_at_once(regs, attempt->err) : 0;
+}
+
+NOKPROBE_SYMBOL(on_entry);
+
+/* See on_kprobe_post() in hook.c. */
+static void on_entry_post(struct kprobe *kp, struct pt_regs *regs,
+			  unsigned long flags)
+{
+}
+
+NOKPROBE_SYMBOL(on_entry_post);
+
+/**
+ * sct_returns_on() - whether calls are recorded at their return
+ *
+ * Context: Process context, sct_lock held.
+ */
+bool sct_returns_on(void)
+{
+	lockdep_assert_held(&sct_lock);
+	return returns;
+}
+
+/**
+ * sct_return_arm() - hook entry and return of a call
+ * @hook: the entry point
+ *
+ * Context: Process context, sct_lock held, may sleep.
+ * Return: 0, -ENOMEM, or what kretprobes say.
+ */
+int sct_return_arm(struct sct_hook *hook)
+{
+	struct kretprobe *rp = &hook->rp;
+	int err;
+
+	if (!hook->flight)
+		hook->flight = alloc_percpu(struct sct_flight);
+	if (!hook->flight)
+		return -ENOMEM;
+	memset(rp, 0, sizeof(*rp));
+	rp->kp.addr = (kprobe_opcode_t *)hook->addr;
+	rp->kp.flags = KPROBE_FLAG_DISABLED;
+	rp->entry_handler = on_instance;
+	rp->handler = on_return;
+	rp->maxactive = returns_max;
+	rp->data_size = sizeof(struct sct_record) + sct_data_bytes;
+	err = register_kretprobe(rp);
+	if (err)
+		return err;
+	hook->retprobe_entry = rp->kp.pre_handler;
+	rp->kp.pre_handler = on_entry;
+	rp->kp.post_handler = on_entry_post;
+	err = enable_kretprobe(rp);
+	if (err) {
+		unregister_kretprobe(rp);
+		return err;
+	}
+	hook->kind = SCT_HOOK_RETURN;
+	return 0;
+}
+
+static u64 count_in_flight(const struct sct_hook *hook)
+{
+	u64 entered = 0, returned = 0;
+	unsigned int cpu;
+
+	if (!hook->flight)
+		return 0;
+	/* Returns first: so a call between the two is not negative. */
+	for_each_possible_cpu(cpu)
+		returned += READ_ONCE(per_cpu_ptr(hook->flight, cpu)->returned);
+	for_each_possible_cpu(cpu)
+		entered += READ_ONCE(per_cpu_ptr(hook->flight, cpu)->entered);
+	return entered - returned;
+}
+
+/**
+ * sct_return_disarmed() - account for the calls whose return is not seen
+ * @hook: the entry point, unhooked
+ *
+ * Context: Process context, sct_lock held.
+ */
+void sct_return_disarmed(struct sct_hook *hook)
+{
+	unsigned int cpu;
+
+	lockdep_assert_held(&sct_lock);
+	orphaned += count_in_flight(hook);
+	for_each_possible_cpu(cpu)
+		memset(per_cpu_ptr(hook->flight, cpu), 0,
+		       sizeof(*hook->flight));
+}
+
+/**
+ * sct_returns_stats() - count the calls that are on their way
+ * @stats: gets the counts
+ *
+ * Context: Process context, sct_lock held.
+ */
+void sct_returns_stats(struct sct_return_stats *stats)
+{
+	struct sct_hook **hooks;
+	unsigned int cpu, i, n;
+
+	lockdep_assert_held(&sct_lock);
+	memset(stats, 0, sizeof(*stats));
+	n = sct_calls_hooks(&hooks);
+	for (i = 0; i < n; i++)
+		stats->in_flight += count_in_flight(hooks[i]);
+	for_each_possible_cpu(cpu)
+		stats->missed += READ_ONCE(per_cpu(returns_missed, cpu));
+	stats->orphaned = orphaned;
+}
+
+static int set_returns(const char *value, const struct kernel_param *kp)
+{
+	bool on;
+	int err = kstrtobool(value, &on);
+
+	if (err)
+		return err;
+	err = sct_may_set_parameter();
+	if (err)
+		return err;
+	mutex_lock(&sct_lock);
+	if (on != returns) {
+		returns = on;
+		sct_calls_rehook();
+	}
+	mutex_unlock(&sct_lock);
+	return 0;
+}
+
+static const struct kernel_param_ops returns_ops = {
+	.set	= set_returns,
+	.get	= param_get_bool,
+};
+
+module_param_cb(returns, &returns_ops, &returns, 0644);
+MODULE_PARM_DESC(returns, "record calls at their return, with return value and latency");
+
+static int set_returns_max(const char *value, const struct kernel_param *kp)
+{
+	return param_set_uint_minmax(value, kp, 1, RETURNS_MAX);
+}
+
+static const struct kernel_param_ops returns_max_ops = {
+	.set	= set_returns_max,
+	.get	= param_get_uint,
+};
+
+module_param_cb(returns_max, &returns_max_ops, &returns_max, 0444);
+MODULE_PARM_DESC(returns_max, "calls of one name that may be in flight with returns, 1 to 4096");

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Transactions: changes of filters and traced calls that all take effect, or
+ * none.
+ */
+#include <linux/bitmap.h>
+#include <linux/err.h>
+#include <linux/string.h>
+
+#include "tracer.h"
+
+static int refuse(struct sct_stage *stage, int err, const char *reason)
+{
+	stage->reason = reason;
+	return err;
+}
+
+static int resolve(struct sct_stage *stage, const char *name,
+		   unsigned long *calls)
+{
+	int err = sct_family_resolve(name, calls);
+
+	if (err == -ENOENT)
+		return refuse(stage, err, "no such system call");
+	if (err)
+		return refuse(stage, err, "it cannot be traced");
+	return 0;
+}
+
+/**
+ * sct_stage_begin() - begin a transaction
+ * @stage: what it comes to
+ *
+ * Takes sct_lock, which sct_stage_end() releases; on an error it is not taken.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int sct_stage_begin(struct sct_stage *stage)
+{
+	mutex_lock(&sct_lock);
+	stage->reason = NULL;
+	stage->filters = sct_filters_clone();
+	if (!stage->filters) {
+		mutex_unlock(&sct_lock);
+		return refuse(stage, -ENOMEM, "out of memory");
+	}
+	sct_calls_traced(stage->traced);
+	return 0;
+}
+
+static bool any_takes_path(const unsigned long *calls)
+{
+	unsigned int id;
+
+	for_each_set_bit(id, calls, SCT_CALLS_MAX)
+		if (strchr(sct_call_signature(id), SCT_ARG_PATH))
+			return true;
+	return false;
+}
+
+/**
+ * sct_stage_filter() - add a filter, and trace the calls that it is about
+ * @stage: the transaction
+ * @filter: all but its calls; what it does not use is zero
+ *
+ * Context: Process context, sct_lock held, may sleep.
+ * Return: 0, or the error that docs/abi.md names.
+ */
+int sct_stage_filter(struct sct_stage *stage, struct sct_filter *filter)
+{
+	int err;
+
+	lockdep_assert_held(&sct_lock);
+	bitmap_zero(filter->calls, SCT_CALLS_MAX);
+	err = resolve(stage, filter->name, filter->calls);
+	if (err)
+		return err;
+	if (filter->fields & SCT_IF_PATH && !any_takes_path(filter->calls))
+		return refuse(stage, -EINVAL, "it takes no path");
+	err = sct_filters_add(stage->filters, filter);
+	if (err)
+		return refuse(stage, err, "too many filters");
+	bitmap_or(stage->traced, stage->traced, filter->calls, SCT_CALLS_MAX);
+	return 0;
+}
+
+/**
+ * sct_stage_delete() - remove all filters of a name
+ * @stage: the transaction
+ * @name: as the user wrote it
+ *
+ * Context: Process context, sct_lock held.
+ * Return: 0, or -ENOENT if there is none.
+ */
+int sct_stage_delete(struct sct_stage *stage, const char *name)
+{
+	int err = sct_filters_delete(stage->filters, name);
+
+	return err ? refuse(stage, err, "no such filter") : 0;
+}
+
+/**
+ * sct_stage_clear() - remove all filters
+ * @stage: the transaction
+ *
+ * Context: Process context, sct_lock held.
+ * Return: 0.
+ */
+int sct_stage_clear(struct sct_stage *stage)
+{
+	sct_filters_clear(stage->filters);
+	return 0;
+}
+
+/**
+ * sct_stage_trace() - start or stop to trace calls
+ * @stage: the transaction
+ * @name: a family, a call, or "=" and a call
+ * @on: whether to trace them
+ *
+ * Context: Process context, sct_lock held, may sleep.
+ * Return: 0, or the error that docs/abi.md names.
+ */
+int sct_stage_trace(struct sct_stage *stage, const char *name, bool on)
+{
+	DECLARE_BITMAP(calls, SCT_CALLS_MAX);
+	int err;
+
+	bitmap_zero(calls, SCT_CALLS_MAX);
+	err = resolve(stage, name, calls);
+	if (err)
+		return err;
+	if (on)
+		bitmap_or(stage->traced, stage->traced, calls, SCT_CALLS_MAX);
+	else
+		bitmap_andnot(stage->traced, stage->traced, calls,
+			      SCT_CALLS_MAX);
+	return 0;
+}
+
+/**
+ * sct_stage_end() - end a transaction
+ * @stage: from sct_stage_begin()
+ * @err: what went wrong so far, or 0 to have it take effect
+ *
+ * Releases sct_lock.
+ *
+ * Context: Process context, may sleep.
+ * Return: @err, or what keeps it from taking effect.
+ */
+int sct_stage_end(struct sct_stage *stage, int err)
+{
+	lockdep_assert_held(&sct_lock);
+	if (!err) {
+		err = sct_calls_arm(stage->traced);
+		if (err)
+			refuse(stage, err, "it cannot be traced");
+	}
+	if (err) {
+		sct_calls_rollback();
+		sct_filters_put(stage->filters);
+	} else {
+		sct_filters_publish(stage->filters);
+		sct_calls_commit(stage->traced);
+	}
+	mutex_unlock(&sct_lock);
+	return err;
+}

@@ -203,14 +203,23 @@ static int find_entry(struct call *call, enum entry entry, const char *prefix,
 	return sct_hook_find(hook);
 }
 
-/* 32-bit programs may have no entry point of their own. */
+/*
+ * 32-bit programs may have no entry point of their own: calls without
+ * arguments share one that has two names.
+ */
 static void find_compat(struct call *call, const char *symbol)
 {
+	struct sct_hook *hook = &call->hook[ENTRY_COMPAT];
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(compat_prefixes); i++)
 		if (!find_entry(call, ENTRY_COMPAT, compat_prefixes[i], symbol))
-			return;
+			break;
+	if (hook->addr != call->hook[ENTRY_NATIVE].addr)
+		return;
+	unregister_kprobe(&hook->kp);
+	hook->finding = false;
+	hook->addr = 0;
 }
 
 static void describe_hooks(struct call *call)

@@ -140,7 +140,7 @@ def test_overwritten_adds_up(tracer: Machine) -> None:
     pages = [parse_page(answer["text"]) for answer in answers if answer["step"] == "read"]
     grown = [b.total + b.overwritten - a.total - a.overwritten for a, b in zip(pages[::2], pages[1::2], strict=True)]
     assert all(n >= 1000 for n in grown), grown
-    assert min(grown) <= 1060, f"1000 calls and the helper's own were made, but the counters grew by {grown}"
+    assert min(grown) <= 1100, f"1000 calls and the helper's own were made, but the counters grew by {grown}"
 
 
 def test_nothing_is_dropped_or_missed_in_a_quiet_minute(tracer: Machine) -> None:

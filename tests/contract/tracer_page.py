@@ -6,10 +6,16 @@ import re
 from dataclasses import dataclass
 
 TITLE = ["System Call Tracer Log", "======================"]
-HEADER = "Syscall    PID        Timestamp       Status     TID        UID        CPU  COMM"
+HEADER = (
+    "Syscall    PID        Timestamp       Status     TID        UID        CPU  COMM            "
+    "ABI RETURN   LATENCY    SEQ      ARGS"
+)
 RULE = "--------------------------------------------------------"
-ROW = "%-10s %-10d %-15d %-10s %-10d %-10d %-4d %s"
-COUNTERS = ("Total entries", "Overwritten", "Dropped", "Missed")
+ROW = "%-10s %-10d %-15d %-10s %-10d %-10d %-4d %-15s %-3s %-8s %-10s %-8d %s"
+COUNTERS = (
+    "Total entries", "Overwritten", "Dropped", "Missed", "Issued", "In flight", "Orphaned", "Returns missed",
+)  # fmt: skip
+NUMBER = r"-|-?\d+"
 
 
 class Malformed(AssertionError):
@@ -31,11 +37,31 @@ class Row:
     uid: int
     cpu: int
     comm: str
+    abi: str
+    returned: int | None
+    latency: int | None
+    seq: int
+    args: str
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments, as they are shown; a comma within quotes separates nothing."""
+        return re.findall(r'((?:[^,"]|"[^"]*")+)(?:,|$)', self.args) if self.args != "-" else []
 
     @property
     def blocked(self) -> bool:
         """Whether a filter said so."""
         return self.status == "BLOCKED"
+
+
+@dataclass(frozen=True)
+class Law:
+    """The counts of one CPU: issued = logged + overwritten + dropped."""
+
+    issued: int
+    logged: int
+    overwritten: int
+    dropped: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +71,8 @@ class Page:
     rows: tuple[Row, ...]
     counters: dict[str, int]
     filters: tuple[str, ...]
+    mode: str
+    cpus: dict[int, Law]
 
     def of(self, comm: str) -> list[Row]:
         """Return the calls of one process, by its (escaped) name."""
@@ -77,23 +105,28 @@ def is_escaped(word: str) -> bool:
     return re.fullmatch(r"(?:[!-\[\]-~]|\\[0-3][0-7]{2})*", word) is not None
 
 
+def _number(word: str) -> int | None:
+    return None if word == "-" else int(word)
+
+
 def parse_row(line: str) -> Row:
     """Read one row, byte for byte in the format of the contract; columns may follow on the right."""
     words = line.split()
-    if len(words) < 8:
+    if len(words) < 13:
         raise Malformed("a row with too few columns", line)
     try:
-        numbers = [int(words[i]) for i in (1, 2, 4, 5, 6)]
+        pid, timestamp, tid, uid, cpu, seq = (int(words[i]) for i in (1, 2, 4, 5, 6, 11))
+        returned, latency = _number(words[9]), _number(words[10])
     except ValueError:
         raise Malformed("a row with a column that is no number", line) from None
-    comm = words[7]
-    pid, timestamp, tid, uid, cpu = numbers
-    row = Row(words[0], pid, timestamp, words[3], tid, uid, cpu, comm)
-    expected = ROW % (row.call, pid, timestamp, row.status, tid, uid, cpu, comm)
+    comm, abi, args = words[7], words[8], words[12]
+    row = Row(words[0], pid, timestamp, words[3], tid, uid, cpu, comm, abi, returned, latency, seq, args)
+    numbers = (words[9], words[10], seq, args)
+    expected = ROW % (row.call, pid, timestamp, row.status, tid, uid, cpu, comm, abi, *numbers)
     if line != expected and not line.startswith(expected + " "):
         raise Malformed(f"a row that is not of the format {ROW!r}", line)
-    if row.status not in ("ALLOWED", "BLOCKED") or not is_escaped(comm):
-        raise Malformed("a row with a bad status or command", line)
+    if row.status not in ("ALLOWED", "BLOCKED") or abi not in ("64", "32") or not is_escaped(comm + args):
+        raise Malformed("a row with a bad status, ABI, command or argument", line)
     return row
 
 
@@ -132,7 +165,7 @@ class Lines:
 
 def _parse_counters(lines: Lines) -> dict[str, int]:
     counters: dict[str, int] = {}
-    while lines.peek():
+    while not (lines.peek() or "Mode: ").startswith("Mode: "):
         line = lines.next("a counter")
         match = re.fullmatch(r"([A-Z][A-Za-z ]*): (\d+)", line)
         if not match or match[1] in counters:
@@ -142,6 +175,30 @@ def _parse_counters(lines: Lines) -> dict[str, int]:
     if known != list(COUNTERS):
         raise Malformed(f"the counters should be {COUNTERS}", str(known))
     return counters
+
+
+def _parse_cpus(lines: Lines) -> dict[int, Law]:
+    cpus: dict[int, Law] = {}
+    while lines.peek():
+        line = lines.next("the counts of a CPU")
+        match = re.fullmatch(r"CPU (\d+): issued (\d+) logged (\d+) overwritten (\d+) dropped (\d+)", line)
+        if not match:
+            raise Malformed("the counts of a CPU were expected", line)
+        cpu, *counts = map(int, match.groups())
+        law = cpus[cpu] = Law(*counts)
+        if law.issued != law.logged + law.overwritten + law.dropped:
+            raise Malformed("the counts of a CPU do not add up", line)
+    return cpus
+
+
+def _check_sums(page: Page) -> None:
+    """The rows and the totals are those of the CPUs."""
+    for cpu, law in page.cpus.items():
+        if (count := sum(row.cpu == cpu for row in page.rows)) != law.logged:
+            raise Malformed(f"CPU {cpu} has {count} rows", str(law))
+    for name, field in (("Total entries", "logged"), ("Overwritten", "overwritten"), ("Dropped", "dropped"), ("Issued", "issued")):
+        if page.counters[name] != (total := sum(getattr(law, field) for law in page.cpus.values())):
+            raise Malformed(f"the CPUs have {field} {total}", f"{name}: {page.counters[name]}")
 
 
 def _parse_filters(lines: Lines) -> tuple[str, ...]:
@@ -180,7 +237,12 @@ def parse_page(text: str) -> Page:
         rows.append(parse_row(lines.next("a row")))
     lines.expect("")
     counters = _parse_counters(lines)
-    page = Page(tuple(rows), counters, _parse_filters(lines))
+    mode = lines.next("the mode").removeprefix("Mode: ")
+    if mode not in ("permissive", "enforcing"):
+        raise Malformed("a mode was expected", mode)
+    cpus = _parse_cpus(lines)
+    page = Page(tuple(rows), counters, _parse_filters(lines), mode, cpus)
     if page.total != len(rows):
         raise Malformed(f"there are {len(rows)} rows", f"Total entries: {page.total}")
+    _check_sums(page)
     return page

@@ -39,10 +39,11 @@ _GENERIC_LACKS = {
     "open", "creat", "unlink", "rename", "mkdir", "link", "symlink", "readlink", "mknod", "chmod", "chown", "lchown",
     "access", "fork", "stat", "lstat",
 }  # fmt: skip
+_COMPAT = {"compat_openat", "compat_unlinkat", "compat_getppid"}
 LACKING: Mapping[str, set[str]] = {
     "x86_64": set(),
-    "aarch64": _GENERIC_LACKS,
-    "riscv64": _GENERIC_LACKS | {"renameat"},
+    "aarch64": _GENERIC_LACKS | _COMPAT,
+    "riscv64": _GENERIC_LACKS | _COMPAT | {"renameat"},
 }
 """The calls that each architecture does not have: the newer ones were given the at-calls only."""
 

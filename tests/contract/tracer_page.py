@@ -196,7 +196,12 @@ def _check_sums(page: Page) -> None:
     for cpu, law in page.cpus.items():
         if (count := sum(row.cpu == cpu for row in page.rows)) != law.logged:
             raise Malformed(f"CPU {cpu} has {count} rows", str(law))
-    for name, field in (("Total entries", "logged"), ("Overwritten", "overwritten"), ("Dropped", "dropped"), ("Issued", "issued")):
+    for name, field in (
+        ("Total entries", "logged"),
+        ("Overwritten", "overwritten"),
+        ("Dropped", "dropped"),
+        ("Issued", "issued"),
+    ):
         if page.counters[name] != (total := sum(getattr(law, field) for law in page.cpus.values())):
             raise Malformed(f"the CPUs have {field} {total}", f"{name}: {page.counters[name]}")
 

@@ -26,6 +26,7 @@ struct target {
 	struct open_how how;
 	struct stat st;
 	char spare[512];
+	char *low; /* the path of the file, below 4 GiB */
 };
 
 struct report {
@@ -56,6 +57,18 @@ struct job {
 		return pid;                                         \
 	}
 
+#define COMPAT_CALL(name, nr, a, b, c)                                                                        \
+	static long call_##name(struct target *t)                                                             \
+	{                                                                                                     \
+		long ret;                                                                                     \
+                                                                                                              \
+		(void)t;                                                                                      \
+		asm volatile("int $0x80" : "=a"(ret) : "a"(nr), "b"((long)(a)), "c"((long)(b)), "d"((long)(c)) \
+			     : "memory", "r8", "r9", "r10", "r11");                                           \
+		errno = (int)ret < 0 ? -(int)ret : 0;                                                         \
+		return (int)ret < 0 ? -1 : (int)ret;                                                          \
+	}
+
 #include "calls.inc"
 
 static const struct {
@@ -64,8 +77,10 @@ static const struct {
 } calls[] = {
 #undef CALL
 #undef FORK_CALL
+#undef COMPAT_CALL
 #define CALL(name, ...) { #name, call_##name },
 #define FORK_CALL(name, ...) { #name, call_##name },
+#define COMPAT_CALL(name, ...) { #name, call_##name },
 #include "calls.inc"
 };
 
@@ -90,6 +105,12 @@ static void prepare(struct target *t)
 		die("cannot make %s: %s", t->path, strerror(errno));
 	if (write(t->fd, "12345678", 8) != 8 || lseek(t->fd, 0, SEEK_SET))
 		die("cannot write %s: %s", t->path, strerror(errno));
+#ifdef __x86_64__
+	t->low = mmap(NULL, sizeof(t->path), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	if (t->low == MAP_FAILED)
+		die("no memory below 4 GiB: %s", strerror(errno));
+	memcpy(t->low, t->path, sizeof(t->path));
+#endif
 	t->iov = (struct iovec){ t->data, sizeof(t->data) };
 	t->how = (struct open_how){ .flags = O_RDONLY };
 }
@@ -100,6 +121,8 @@ static void clean_up(struct target *t)
 
 	out_long("path_exists", !lstat(t->path, &st));
 	out_long("fresh_exists", !lstat(t->fresh, &st));
+	if (t->low)
+		munmap(t->low, sizeof(t->path));
 	close(t->fd);
 	unlink(t->path);
 	if (unlink(t->fresh))

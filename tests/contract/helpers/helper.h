@@ -102,5 +102,6 @@ void step_ticks(const struct step *s);
 
 /* stress.c */
 void step_stress(const struct step *s);
+void step_flood(const struct step *s);
 
 #endif

@@ -22,7 +22,7 @@ static const struct {
 	{ "sh", step_sh },	   { "kmsg", step_kmsg },	{ "until", step_until },
 	{ "spawn", step_spawn },   { "crowd", step_crowd },	{ "procs", step_procs },
 	{ "pids", step_pids },	   { "ticks", step_ticks },	{ "stress", step_stress },
-	{ "disband", step_disband },
+	{ "disband", step_disband }, { "flood", step_flood },
 };
 
 static int hex(char c)

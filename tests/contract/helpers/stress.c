@@ -286,3 +286,30 @@ void step_stress(const struct step *s)
 	out_raw("]");
 	munmap(w, sizeof(*w) * n);
 }
+
+/* flood COUNT PROCESSES: so many processes, on all CPUs, make COUNT getsid calls each and nothing else */
+void step_flood(const struct step *s)
+{
+	long count = word_long(s, 1), processes = word_long(s, 2), cpus = sysconf(_SC_NPROCESSORS_ONLN), i;
+	int status;
+
+	for (i = 0; i < processes; i++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			die("fork: %s", strerror(errno));
+		if (!pid) {
+			long left = count;
+
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			pin_to_cpu(i % cpus);
+			while (left-- > 0)
+				syscall(__NR_getsid, 0);
+			_exit(0);
+		}
+	}
+	for (i = 0; i < processes; i++)
+		if (wait(&status) < 0 || status)
+			die("flood: a process did not end well");
+	out_long("made", count * processes);
+}

@@ -1,0 +1,48 @@
+"""The law: each call is counted once. issued = logged + overwritten + dropped, on each CPU."""
+
+from __future__ import annotations
+
+import pytest
+
+from .machine import Machine
+from .parameters import set_parameter
+from .script import TRACER, call, read, step, write
+from .tracer_page import Page, parse_page
+
+pytestmark = pytest.mark.syscall_tracer
+
+ALONE = write("clear", "untrace open read write close unlink", "trace =getsid")
+AS_BEFORE = write("untrace =getsid", "trace open read write close unlink")
+
+
+def counted(before: Page, after: Page) -> int:
+    """Return how many calls were counted between two pages, those the kernel kept from the probe included."""
+    return sum(after.counters[name] - before.counters[name] for name in ("Issued", "Missed"))
+
+
+@pytest.mark.parametrize("returns", [0, 1])
+def test_a_million_calls_are_counted_exactly(tracer: Machine, returns: int) -> None:
+    """A million calls of four processes on all CPUs: the sum closes exactly, and each CPU's own."""
+    made, before, after = 1_000_000 if not returns else 100_000, 2, 4
+    answers = tracer.play(
+        ALONE,
+        set_parameter("returns", returns),
+        read(TRACER),
+        step("flood", made // 4, 4),
+        read(TRACER),
+        set_parameter("returns", 0),
+        AS_BEFORE,
+    )
+    first, last = (parse_page(answers[i]["text"]) for i in (before, after))
+    assert answers[3]["made"] == made
+    assert counted(first, last) == made
+    assert last.counters["Dropped"] == first.counters["Dropped"]
+
+
+def test_records_are_numbered_on_their_cpu(tracer: Machine) -> None:
+    """The records of a CPU have consecutive numbers, the last one is one less than issued."""
+    *_, page = tracer.play(write("clear"), call("close:300,pread64:200", "count"), read(TRACER))
+    seen = parse_page(page["text"])
+    for cpu, law in seen.cpus.items():
+        numbers = [row.seq for row in seen.rows if row.cpu == cpu]
+        assert sorted(numbers) == list(range(law.issued - law.logged, law.issued)), f"CPU {cpu}"

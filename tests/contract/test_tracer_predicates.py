@@ -1,0 +1,90 @@
+"""Filters that are about some calls only: pid, uid, comm, path."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import as_command
+from .machine import Machine
+from .script import TRACER, call, nonce, read, step, write
+from .tracer_page import Row, escape, parse_filters, parse_page
+
+pytestmark = pytest.mark.syscall_tracer
+
+
+def statuses(rows: list[Row]) -> list[str]:
+    """Return what became of some calls."""
+    return [row.status for row in rows]
+
+
+def test_uid_narrows_a_filter(tracer: Machine) -> None:
+    """uid=N is about the calls of the real user N alone."""
+    one, other = nonce("one"), nonce("other")
+    *_, page, _ = tracer.play(
+        write("clear", "unlink block uid=1234"),
+        call("unlinkat", one, uid=1234),
+        call("unlinkat", other, uid=1235),
+        read(TRACER),
+        write("clear"),
+    )
+    rows = parse_page(page["text"])
+    assert (statuses(rows.of(one)), statuses(rows.of(other))) == (["BLOCKED"], ["ALLOWED"])
+
+
+def test_comm_narrows_a_filter(tracer: Machine) -> None:
+    """comm=TEXT is about threads with exactly this name; the text has the escapes of the log."""
+    names = [b"a b\x1b\\", b"a b\x1b\\x", b"a b"]
+    command = f"unlink block comm={escape(names[0])}"
+    added, *_, page, _ = tracer.play(
+        write("clear", command), *(call("unlinkat", name) for name in names), read(TRACER), write("clear")
+    )
+    assert added["errno"] == 0
+    rows = parse_page(page["text"])
+    assert [statuses(rows.of(escape(name)))[-1:] for name in names] == [["BLOCKED"], ["ALLOWED"], ["ALLOWED"]]
+
+
+def test_pid_narrows_a_filter(tracer: Machine) -> None:
+    """pid=N is about the calls of the process N alone."""
+    shell = f"touch /tmp/kmodlab-pid; echo =unlinkat block pid=$$ >{TRACER}; exec rm /tmp/kmodlab-pid"
+    other = nonce("other")
+    *_, page, shown, _ = tracer.play(
+        write("clear"), step("sh", shell), call("unlinkat", other), read(TRACER), step("filters"), write("clear")
+    )
+    rows = parse_page(page["text"])
+    mine = [row for row in rows.of("rm") if row.call == "unlinkat" and "kmodlab-pid" in row.args]
+    assert statuses(mine) == ["BLOCKED"]
+    assert parse_filters(shown["text"]) == (f"=unlinkat: BLOCK pid={mine[0].pid}",)
+    assert statuses(rows.of(other)) == ["ALLOWED"]
+
+
+def test_path_narrows_a_filter(tracer: Machine) -> None:
+    """path=TEXT is about calls one of whose paths begins with it, be it the first or the second."""
+    one = nonce("one")
+    shell = "ln -s /nowhere/a /tmp/kmodlab-link; rm -f /tmp/kmodlab-link; ln -s /tmp/kmodlab-x /tmp/other-link; rm -f /tmp/other-link"
+    filters = ("unlink block path=/tmp/contract-", "unlink allow path=/tmp/", "symlink block path=/tmp/kmodlab-")
+    added, *_, page, _ = tracer.play(
+        write("clear", *filters), call("unlinkat", one), step("sh", shell), read(TRACER), write("clear")
+    )
+    assert added["errno"] == 0
+    rows = parse_page(page["text"])
+    assert statuses(rows.of(one)) == ["BLOCKED"]
+    assert statuses([row for row in rows.of("rm") if row.call == "unlinkat"])[-2:] == ["ALLOWED"] * 2
+    assert statuses([row for row in rows.of("ln") if row.call.startswith("symlink")])[-2:] == ["BLOCKED"] * 2
+
+
+def test_filters_are_shown_as_they_are_written(tracer: Machine) -> None:
+    """A filter is shown with its errno and predicates, in the order pid uid comm path, and can be added again from that."""
+    commands = (
+        "open block errno=EACCES pid=7 uid=8 comm=a\\040b path=/etc/\\134",
+        "unlink allow path=/tmp/",
+        "=close block errno=41",
+        f"mkdir block path=/{'x' * 254}",
+    )
+    mixed = ("open block path=/etc/\\134 comm=a\\040b uid=8 errno=13 pid=7", *commands[1:])
+    answers = tracer.play(write("clear", *mixed), step("filters"), write("clear"))
+    shown = parse_filters(answers[1]["text"])
+    assert tuple(map(as_command, shown)) == commands
+    again = tracer.play(
+        *(write(as_command(line)) for line in shown), *(write(line) for line in mixed), step("filters"), write("clear")
+    )
+    assert parse_filters(again[-2]["text"]) == shown

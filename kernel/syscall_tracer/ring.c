@@ -331,8 +331,9 @@ int sct_rings_init(unsigned int entries)
 	sct_ring_size = roundup_pow_of_two(entries);
 	sct_slot_size = sizeof(struct sct_record) + sct_data_bytes;
 	for_each_possible_cpu(cpu) {
-		void *slots = vzalloc_node(array_size(sct_ring_size, sct_slot_size),
-					   cpu_to_node(cpu));
+		void *slots = kvmalloc_node(array_size(sct_ring_size, sct_slot_size),
+					    GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN,
+					    cpu_to_node(cpu));
 
 		if (!slots) {
 			sct_rings_exit();
@@ -353,5 +354,5 @@ void sct_rings_exit(void)
 	unsigned int cpu;
 
 	for_each_possible_cpu(cpu)
-		vfree(per_cpu(sct_rings, cpu).slots);
+		kvfree(per_cpu(sct_rings, cpu).slots);
 }

@@ -39,6 +39,7 @@ grep -hoE '^CONFIG_(PREEMPT_RT|KPROBES_ON_FTRACE|FUNCTION_ERROR_INJECTION|FPROBE
     /boot/config-$(uname -r) | sed 's/CONFIG_//; s/=y//' | sort | tr '\\n' ' '; echo
 grep -E '\\[FTRACE\\]' /sys/kernel/debug/kprobes/list | wc -l
 grep -vE '\\[FTRACE\\]' /sys/kernel/debug/kprobes/list | wc -l
+cat /sys/module/syscall_tracer/parameters/hook
 """
 
 
@@ -117,7 +118,7 @@ def _proved(guest: Guest, stages: Stages, log: Path) -> Row:
 
 
 def _row(guest: Guest, status: int, checks: list[Check]) -> Row:
-    kernel, compiler, system, features, ftrace, breakpoints = guest.succeed(_FACTS).splitlines()
+    kernel, compiler, system, features, ftrace, breakpoints, kind = guest.succeed(_FACTS).splitlines()
     skipped = tuple(check.detail for check in checks if check.verdict == "SKIP")
     failed = [check.sentence for check in checks if check.verdict == "FAIL"]
     failed += [f"skipped: {reason}" for reason in skipped if not _CAPABILITY.search(reason)]
@@ -131,7 +132,7 @@ def _row(guest: Guest, status: int, checks: list[Check]) -> Row:
         compiler=compiler,
         system=system,
         features=tuple(features.split()),
-        hook=_hook(int(ftrace), int(breakpoints)),
+        hook=_hook(kind, int(ftrace), int(breakpoints)),
         passed=passed,
         failed=len(failed),
         skipped=skipped,
@@ -143,7 +144,9 @@ def _summary(failed: list[str]) -> str:
     return f"{' '.join(failed[:2])}{more}" or "see the log"
 
 
-def _hook(ftrace: int, breakpoints: int) -> str:
+def _hook(kind: str, ftrace: int, breakpoints: int) -> str:
+    if kind == "ftrace":
+        return kind
     if ftrace and breakpoints:
         return f"kprobe ({ftrace} by ftrace, {breakpoints} by breakpoint)"
     return f"kprobe ({'ftrace' if ftrace else 'breakpoint'})" if ftrace + breakpoints else "none"

@@ -116,7 +116,7 @@ def test_one_broken_and_one_lost(fleet: Fleet) -> None:
     kernel = fleet.succeed("north", "uname -r")
     for name in ("north", "east"):
         assert fleet.succeed(name, LOADED).split() == ["syscall_tracer", "task_lister"]
-        assert (told[name]["kernel"], told[name]["hook"], told[name]["reason"]) == (kernel, "kprobe", "")
+        assert (told[name]["kernel"], told[name]["hook"], told[name]["reason"]) == (kernel, "ftrace", "")
         for module in ("syscall_tracer", "task_lister"):
             shown = fleet.succeed(name, f"cd /sys/module/{module}; cat version srcversion initstate").split()
             assert list(told[name]["modules"][module].values()) == shown
@@ -132,7 +132,7 @@ def check_summary(done: CompletedProcess[str], kernel: str) -> None:
     """Assert what a person sees at the end of the first run."""
     summary = done.stdout[done.stdout.rindex("DEPLOY SUMMARY") :]
     modules = rf"syscall_tracer {__version__} \(\w{{7}}\), task_lister {__version__} \(\w{{7}}\)"
-    assert re.search(rf"(?m)^north +deployed +{re.escape(kernel)} +kprobe +{modules}$", summary), summary
+    assert re.search(rf"(?m)^north +deployed +{re.escape(kernel)} +ftrace +{modules}$", summary), summary
     assert re.search(rf"(?m)^south +failed +{re.escape(kernel)}\n    .*linux-headers-", summary), summary
     assert re.search(r"(?m)^west +unreachable\n    at 'kernel_module : ", summary), summary
 

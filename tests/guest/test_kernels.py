@@ -30,5 +30,5 @@ def test_every_contract_test_passes(guest: str) -> None:
     assert row.passed > 200
     assert row.kernel.startswith(kernel)
     assert option in row.features
-    assert row.hook == "kprobe (ftrace)"
+    assert row.hook == "ftrace"
     assert {"up", "deploy", "verify", "down"} <= set(row.seconds)

@@ -82,11 +82,16 @@ def test_a_kernel_passes_only_if_all_that_applies_there_passed(
 
 
 @pytest.mark.parametrize(
-    ("ftrace", "breakpoints", "hook"),
-    [(9, 0, "kprobe (ftrace)"), (0, 9, "kprobe (breakpoint)"), (8, 1, "kprobe (8 by ftrace, 1 by breakpoint)")],
+    ("kind", "ftrace", "breakpoints", "hook"),
+    [
+        ("ftrace", 0, 0, "ftrace"),
+        ("kprobe", 9, 0, "kprobe (ftrace)"),
+        ("kprobe", 0, 9, "kprobe (breakpoint)"),
+        ("kprobe", 8, 1, "kprobe (8 by ftrace, 1 by breakpoint)"),
+    ],
 )
-def test_how_the_probes_are_placed_is_named(ftrace: int, breakpoints: int, hook: str) -> None:
-    assert matrix._hook(ftrace, breakpoints) == hook
+def test_how_the_probes_are_placed_is_named(kind: str, ftrace: int, breakpoints: int, hook: str) -> None:
+    assert matrix._hook(kind, ftrace, breakpoints) == hook
 
 
 #: notes when it begins and ends, then does as it was told

@@ -87,7 +87,7 @@ def sees_itself(comm: str) -> bool:
     """Return whether the tracer's page shows the process that opens it; that process changes its name, and is lost."""
     ctypes.CDLL(None).prctl(_PR_SET_NAME, comm.encode(), 0, 0, 0)
     os.close(os.open(os.devnull, os.O_RDONLY))
-    return f" {comm}\n" in TRACER.read_text(encoding="utf-8", errors="replace")
+    return f" {comm} " in TRACER.read_text(encoding="utf-8", errors="replace")
 
 
 def records_calls() -> bool:

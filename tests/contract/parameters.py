@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .script import Word, step
+from .script import step
 
 PARAMETERS = "/sys/module/syscall_tracer/parameters"
 
 
-def set_parameter(name: str, value: Word) -> str:
+def set_parameter(name: str, value: int | str) -> str:
     """Return the step that writes a parameter."""
     return step("write", f"{PARAMETERS}/{name}", f"{value}\n")
 

@@ -59,7 +59,8 @@ def test_paths_are_escaped_and_cut_visibly(tracer: Machine) -> None:
 
 def test_what_cannot_be_read_is_shown_as_a_pointer(tracer: Machine) -> None:
     """A path at an address where nothing is, NULL or the kernel's included, is shown as that address."""
-    code = "import ctypes; c = ctypes.CDLL(None); p = ctypes.c_void_p; [c.unlinkat(-100, p(a), 0) for a in (0, 8, 1 << 63)]"
+    call = "c.unlinkat(-100, ctypes.c_void_p(a), 0)"
+    code = f"import ctypes; c = ctypes.CDLL(None); [{call} for a in (0, 8, 1 << 63)]"
     rows = of_python(tracer, code, "unlink")
     assert [row.arguments[1] for row in rows] == ["0x0", "0x8", "0x8000000000000000"]
 

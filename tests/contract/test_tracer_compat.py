@@ -41,7 +41,7 @@ def test_calls_of_32_bit_programs_are_blocked(tracer: Machine) -> None:
         pytest.skip(reason)
     comm = nonce("compat")
     *_, answer, _, _ = tracer.play(
-        write("clear", f"unlink block errno=EACCES comm={comm}"), set_parameter("enforce", 1), call("compat_unlinkat", comm),
-        set_parameter("enforce", 0), write("clear"),
+        write("clear", f"unlink block errno=EACCES comm={comm}"), set_parameter("enforce", 1),
+        call("compat_unlinkat", comm), set_parameter("enforce", 0), write("clear"),
     )  # fmt: skip
     assert (answer["ret"], answer["errno"], answer["path_exists"]) == (-1, 13, 1)

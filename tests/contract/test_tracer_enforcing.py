@@ -33,7 +33,8 @@ def hooked(request: pytest.FixtureRequest, machine: Machine) -> Iterator[Machine
 def enforced(machine: Machine, filters: list[str], *steps: str, returns: int = 0) -> tuple[list[Answer], Page]:
     """Run steps under enforced filters, and return their answers and the page of that time."""
     _, added, _, on, *answers, page, _, _, _ = machine.play(
-        write("clear"), write(*filters), set_parameter("returns", returns), set_parameter("enforce", 1), *steps, read(TRACER),
+        write("clear"), write(*filters), set_parameter("returns", returns), set_parameter("enforce", 1),
+        *steps, read(TRACER),
         set_parameter("enforce", 0), set_parameter("returns", 0), write("clear"),
     )  # fmt: skip
     assert (added["errno"], on["errno"]) == (0, 0)
@@ -126,7 +127,8 @@ def test_the_dead_man_timer_ends_enforcing(tracer: Machine) -> None:
     wanted = "syscall_tracer: permissive again, enforce_timeout of 1 s is over"
     steps = [
         set_parameter("enforce_timeout", 1), set_parameter("enforce", 1), get_parameter("enforce"),
-        step("until", DEADLINE_MS, wanted, script(step("sh", "true"))), get_parameter("enforce"), set_parameter("enforce_timeout", 0),
+        step("until", DEADLINE_MS, wanted, script(step("sh", "true"))),
+        get_parameter("enforce"), set_parameter("enforce_timeout", 0),
     ]  # fmt: skip
     limit, on, before, until, after, _ = tracer.play(*steps)
     assert (limit["errno"], on["errno"], before["text"]) == (0, 0, "Y\n")

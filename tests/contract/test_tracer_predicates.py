@@ -60,8 +60,9 @@ def test_pid_narrows_a_filter(tracer: Machine) -> None:
 def test_path_narrows_a_filter(tracer: Machine) -> None:
     """path=TEXT is about calls one of whose paths begins with it, be it the first or the second."""
     one = nonce("one")
-    shell = "ln -s /nowhere/a /tmp/kmodlab-link; rm -f /tmp/kmodlab-link; ln -s /tmp/kmodlab-x /tmp/other-link; rm -f /tmp/other-link"
-    filters = ("unlink block path=/tmp/contract-", "unlink allow path=/tmp/", "symlink block path=/tmp/kmodlab-")
+    links = ("/nowhere/a /run/kmodlab-link", "/run/kmodlab-x /run/other-link")
+    shell = "; ".join(f"ln -s {link}; rm -f {link.split()[1]}" for link in links)
+    filters = ("unlink block path=/tmp/contract-", "unlink allow path=/run/", "symlink block path=/run/kmodlab-")
     added, *_, page, _ = tracer.play(
         write("clear", *filters), call("unlinkat", one), step("sh", shell), read(TRACER), write("clear")
     )
@@ -73,7 +74,7 @@ def test_path_narrows_a_filter(tracer: Machine) -> None:
 
 
 def test_filters_are_shown_as_they_are_written(tracer: Machine) -> None:
-    """A filter is shown with its errno and predicates, in the order pid uid comm path, and can be added again from that."""
+    """A filter is shown with errno and predicates, in the order pid uid comm path, and can be added again from that."""
     commands = (
         "open block errno=EACCES pid=7 uid=8 comm=a\\040b path=/etc/\\134",
         "unlink allow path=/tmp/",

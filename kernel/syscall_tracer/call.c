@@ -309,18 +309,6 @@ const char *sct_call_signature(unsigned int id)
 }
 
 /**
- * sct_calls_count() - how many calls there are
- *
- * Context: Process context, sct_lock held.
- * Return: One more than the highest id.
- */
-unsigned int sct_calls_count(void)
-{
-	lockdep_assert_held(&sct_lock);
-	return calls_count;
-}
-
-/**
  * sct_calls_traced() - copy the set of traced calls
  * @copy: gets the bits of their ids
  *
@@ -394,20 +382,6 @@ void sct_calls_rehook(void)
 }
 
 /**
- * sct_call_missed() - count the calls that the probes missed since load
- * @id: of the call
- *
- * Context: Process context, sct_lock held.
- * Return: The sum of nmissed over all probes it had.
- */
-unsigned long sct_call_missed(unsigned int id)
-{
-	lockdep_assert_held(&sct_lock);
-	return sct_hook_missed(&calls[id]->hook[ENTRY_NATIVE]) +
-	       sct_hook_missed(&calls[id]->hook[ENTRY_COMPAT]);
-}
-
-/**
  * sct_calls_missed() - count the calls that the probes missed since load
  *
  * Context: Process context, sct_lock held.
@@ -418,8 +392,10 @@ unsigned long sct_calls_missed(void)
 	unsigned long sum = 0;
 	unsigned int i;
 
+	lockdep_assert_held(&sct_lock);
 	for (i = 0; i < calls_count; i++)
-		sum += sct_call_missed(i);
+		sum += sct_hook_missed(&calls[i]->hook[ENTRY_NATIVE]) +
+		       sct_hook_missed(&calls[i]->hook[ENTRY_COMPAT]);
 	return sum;
 }
 

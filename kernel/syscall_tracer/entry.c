@@ -14,6 +14,7 @@
 #include <asm/syscall.h>
 
 #include "hook.h"
+#include "ring.h"
 
 #define CONTROL_FILE	"/proc/syscall_tracer"
 #define SOCKADDR_MAX	128	/* what the kernel takes */
@@ -149,9 +150,14 @@ static bool is_exempt(const struct sct_record *rec)
 
 static int judge(struct sct_record *rec)
 {
-	int err = sct_filters_verdict(rec);
+	const struct sct_filters *filters;
+	int err = 0;
 
-	if (!err || is_exempt(rec)) {
+	/* With preemption off this is a section of an RCU reader. */
+	filters = rcu_dereference_sched(sct_filters_active);
+	if (unlikely(test_bit(rec->call, filters->calls)))
+		err = sct_filters_first(filters, rec);
+	if (likely(!err) || is_exempt(rec)) {
 		rec->status = SCT_ALLOWED;
 		return 0;
 	}
@@ -163,22 +169,14 @@ static int judge(struct sct_record *rec)
 	return -err;
 }
 
-/**
- * sct_entry_fill() - record and judge a call
- * @hook: where it entered
- * @regs: the registers of the caller
- * @rec: gets all but what the ring adds
- * @room: bytes of data that @rec has room for
- *
+/*
  * get_task_comm() takes a lock in older kernels, which sleeps on PREEMPT_RT;
  * the plain copy may mix two names when another thread is just changing it,
  * and has its terminator all the same.
- *
- * Context: Any that belongs to the calling task, with preemption off.
- * Return: 0, or what the call is to return instead of running.
  */
-int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
-		   struct sct_record *rec, size_t room)
+static __always_inline int fill(const struct sct_hook *hook,
+				const struct pt_regs *regs,
+				struct sct_record *rec, size_t room)
 {
 	struct task_struct *task = current;
 
@@ -190,16 +188,32 @@ int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
 			      (unsigned long *)rec->args);
 	rec->pid = task_tgid_nr(task);
 	rec->tid = task_pid_nr(task);
-	rcu_read_lock();
-	rec->ppid = task_tgid_nr(rcu_dereference(task->real_parent));
-	rcu_read_unlock();
+	rec->ppid = task_tgid_nr(rcu_dereference_sched(task->real_parent));
 	rec->uid = __kuid_val(current_uid());
 	rec->call = hook->call;
 	rec->flags = in_compat_syscall() ? SCT_COMPAT : 0;
 	memcpy(rec->comm, task->comm, SCT_COMM_LEN);
 	rec->comm[SCT_COMM_LEN - 1] = '\0';
-	sct_entry_capture(hook, rec, room);
+	rec->size = 0;
+	if (hook->captures)
+		sct_entry_capture(hook, rec, room);
 	return judge(rec);
+}
+
+/**
+ * sct_entry_fill() - record and judge a call
+ * @hook: where it entered
+ * @regs: the registers of the caller
+ * @rec: gets all but what the ring adds
+ * @room: bytes of data that @rec has room for
+ *
+ * Context: Any that belongs to the calling task, with preemption off.
+ * Return: 0, or what the call is to return instead of running.
+ */
+int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
+		   struct sct_record *rec, size_t room)
+{
+	return fill(hook, regs, rec, room);
 }
 
 NOKPROBE_SYMBOL(sct_entry_fill);
@@ -234,7 +248,7 @@ int sct_entry(const struct sct_hook *hook, const struct pt_regs *regs)
 
 	if (!rec)
 		return 0;
-	err = sct_entry_fill(hook, regs, rec, sct_data_bytes);
+	err = fill(hook, regs, rec, sct_data_bytes);
 	sct_ring_commit(rec);
 	/* It stays: only this CPU writes to the ring, and is still here. */
 	if (unlikely(rec->status == SCT_BLOCKED))

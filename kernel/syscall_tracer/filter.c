@@ -11,7 +11,7 @@
 
 #include "tracer.h"
 
-static struct sct_filters __rcu *active;
+struct sct_filters __rcu *sct_filters_active;
 
 static bool item_begins(const struct sct_item *head, const u8 *data,
 			const struct sct_filter *filter)
@@ -56,38 +56,33 @@ static bool matches(const struct sct_filter *filter,
 NOKPROBE_SYMBOL(matches);
 
 /**
- * sct_filters_verdict() - judge a call
+ * sct_filters_first() - judge a call that some filter is about
+ * @filters: in force
  * @rec: the call, all but its status
  *
  * The first filter that matches decides.
  *
- * Context: Any, NMI included.
+ * Context: Any, NMI included, with preemption off.
  * Return: 0 if the call is allowed; the errno, positive, if it is blocked.
  */
-int sct_filters_verdict(const struct sct_record *rec)
+int sct_filters_first(const struct sct_filters *filters,
+		      const struct sct_record *rec)
 {
-	const struct sct_filters *filters;
 	unsigned int i;
-	int verdict = 0;
 
-	rcu_read_lock();
-	filters = rcu_dereference(active);
-	if (unlikely(test_bit(rec->call, filters->calls))) {
-		for (i = 0; i < filters->count; i++) {
-			const struct sct_filter *filter = &filters->filter[i];
+	for (i = 0; i < filters->count; i++) {
+		const struct sct_filter *filter = &filters->filter[i];
 
-			if (!matches(filter, rec))
-				continue;
-			if (filter->status == SCT_BLOCKED)
-				verdict = filter->error ?: EPERM;
-			break;
-		}
+		if (!matches(filter, rec))
+			continue;
+		if (filter->status == SCT_BLOCKED)
+			return filter->error ?: EPERM;
+		return 0;
 	}
-	rcu_read_unlock();
-	return verdict;
+	return 0;
 }
 
-NOKPROBE_SYMBOL(sct_filters_verdict);
+NOKPROBE_SYMBOL(sct_filters_first);
 
 /**
  * sct_filters_get() - hold the filters that are in force
@@ -99,7 +94,7 @@ struct sct_filters *sct_filters_get(void)
 {
 	struct sct_filters *filters;
 
-	filters = rcu_dereference_protected(active,
+	filters = rcu_dereference_protected(sct_filters_active,
 					    lockdep_is_held(&sct_lock));
 	refcount_inc(&filters->users);
 	return filters;
@@ -144,7 +139,7 @@ struct sct_filters *sct_filters_clone(void)
  */
 void sct_filters_publish(struct sct_filters *filters)
 {
-	sct_filters_put(rcu_replace_pointer(active, filters,
+	sct_filters_put(rcu_replace_pointer(sct_filters_active, filters,
 					    lockdep_is_held(&sct_lock)));
 }
 
@@ -236,7 +231,7 @@ int sct_filters_init(void)
 	if (!filters)
 		return -ENOMEM;
 	refcount_set(&filters->users, 1);
-	RCU_INIT_POINTER(active, filters);
+	RCU_INIT_POINTER(sct_filters_active, filters);
 	return 0;
 }
 
@@ -247,5 +242,5 @@ int sct_filters_init(void)
  */
 void sct_filters_exit(void)
 {
-	sct_filters_put(rcu_replace_pointer(active, NULL, true));
+	sct_filters_put(rcu_replace_pointer(sct_filters_active, NULL, true));
 }

@@ -7,7 +7,6 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/capability.h>
-#include <linux/log2.h>
 #include <linux/module.h>
 
 #include "hook.h"
@@ -47,17 +46,6 @@ static bool loaded;
 int sct_may_set_parameter(void)
 {
 	return loaded && !capable(CAP_SYS_ADMIN) ? -EPERM : 0;
-}
-
-/**
- * sct_log_entries() - the size of the log
- *
- * Context: Any.
- * Return: Records kept for each CPU.
- */
-unsigned int sct_log_entries(void)
-{
-	return roundup_pow_of_two(log_entries);
 }
 
 static int check_parameters(void)

@@ -1,8 +1,7 @@
-/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The record of one system call: what the log keeps and what netlink delivers.
- *
- * docs/abi.md and kernel/specs/syscall_tracer.yaml describe it for users.
+ * The record of one system call, as the log keeps it. docs/abi.md says how it is
+ * shown.
  */
 #ifndef SYSCALL_TRACER_RECORD_H
 #define SYSCALL_TRACER_RECORD_H

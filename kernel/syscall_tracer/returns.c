@@ -8,6 +8,7 @@
 #include <linux/timekeeping.h>
 
 #include "hook.h"
+#include "ring.h"
 
 #define RETURNS_MAX	4096
 

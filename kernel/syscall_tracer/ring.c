@@ -4,45 +4,23 @@
  */
 #include <linux/cpumask.h>
 #include <linux/jiffies.h>
-#include <linux/kprobes.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
-#include <linux/percpu.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/topology.h>
 #include <linux/vmalloc.h>
 
-#include "tracer.h"
+#include "ring.h"
 
 #define SPARE_ROWS	256	/* for calls made while a picture is prepared */
 #define TAKES		4	/* attempts at a picture that lost little */
 #define BREATH		4096	/* rows between two chances to reschedule */
 
 /**
- * struct ring - the newest calls of one CPU
- * @slots: ring_size records, slot_size bytes each
- * @begin: records that were begun, the one under way included
- * @head: records that are complete
- * @issued: calls that were counted
- * @dropped: calls that came while another one was under way
- *
- * Record number n lives in slot n % ring_size until record n + ring_size is
- * begun. Only its own CPU writes to a ring, with preemption off. While @begin
- * and @head are equal the other counts are at rest.
- */
-struct ring {
-	void *slots;
-	u64 begin;
-	u64 head;
-	u64 issued;
-	u64 dropped;
-};
-
-/**
  * struct sct_run - the part of a picture that comes from one CPU
- * @recs: the copied records, slot_size bytes each
+ * @recs: the copied records, sct_slot_size bytes each
  * @room: how many fit into @recs
  * @next: the first one that is not merged yet
  * @count: end of the valid ones
@@ -58,93 +36,17 @@ struct sct_run {
 	size_t logged;
 };
 
-static DEFINE_PER_CPU(struct ring, rings);
-static size_t ring_size __read_mostly;
-static size_t slot_size __read_mostly;
-
-static struct sct_record *slot_of(const struct ring *ring, u64 n)
-{
-	return ring->slots + (n & (ring_size - 1)) * slot_size;
-}
+DEFINE_PER_CPU(struct sct_ring, sct_rings);
+size_t sct_ring_size __read_mostly;
+size_t sct_slot_size __read_mostly;
 
 static struct sct_record *run_rec(const struct sct_run *run, size_t i)
 {
-	return run->recs + i * slot_size;
+	return run->recs + i * sct_slot_size;
 }
-
-/**
- * sct_ring_begin() - begin a record in the log of this CPU
- *
- * Whoever moves @begin on from @head owns the slot. Should an NMI get in
- * between, then @begin has moved, and the interrupted call is dropped.
- *
- * Context: Any, NMI included, with preemption off. Does not wait.
- * Return: The record, for sct_ring_commit() on the same CPU before preemption
- * is on; its seq, jiffies and cpu are set. NULL if the call is dropped.
- */
-struct sct_record *sct_ring_begin(void)
-{
-	struct ring *ring = this_cpu_ptr(&rings);
-	u64 n = READ_ONCE(ring->head);
-	struct sct_record *rec;
-
-	if (this_cpu_cmpxchg(rings.begin, n, n + 1) != n) {
-		this_cpu_inc(rings.issued);
-		this_cpu_inc(rings.dropped);
-		return NULL;
-	}
-	/* Announce before writing: pairs with smp_rmb() in lost_since(). */
-	smp_wmb();
-	rec = slot_of(ring, n);
-	rec->seq = this_cpu_inc_return(rings.issued) - 1;
-	rec->jiffies = jiffies;
-	rec->cpu = smp_processor_id();
-	return rec;
-}
-
-NOKPROBE_SYMBOL(sct_ring_begin);
-
-/**
- * sct_ring_commit() - complete a record
- * @rec: from sct_ring_begin()
- *
- * Context: As sct_ring_begin().
- */
-void sct_ring_commit(struct sct_record *rec)
-{
-	struct ring *ring = this_cpu_ptr(&rings);
-
-	/* Write before publishing: pairs with sample(). */
-	smp_store_release(&ring->head, ring->head + 1);
-}
-
-NOKPROBE_SYMBOL(sct_ring_commit);
-
-/**
- * sct_ring_push() - append a record to the log of this CPU
- * @rec: the record, all but what the ring adds
- *
- * Context: As sct_ring_begin().
- */
-void sct_ring_push(const struct sct_record *rec)
-{
-	struct sct_record *slot = sct_ring_begin();
-	struct sct_record ring_part;
-
-	if (!slot)
-		return;
-	ring_part = *slot;
-	memcpy(slot, rec, sizeof(*rec) + rec->size);
-	slot->seq = ring_part.seq;
-	slot->jiffies = ring_part.jiffies;
-	slot->cpu = ring_part.cpu;
-	sct_ring_commit(slot);
-}
-
-NOKPROBE_SYMBOL(sct_ring_push);
 
 /* Reads the counts of a ring that belong together, and returns its head. */
-static u64 sample(const struct ring *ring, struct sct_ring_stats *stats)
+static u64 sample(const struct sct_ring *ring, struct sct_ring_stats *stats)
 {
 	u64 head;
 
@@ -159,32 +61,20 @@ static u64 sample(const struct ring *ring, struct sct_ring_stats *stats)
 			break;
 		cpu_relax();
 	}
-	stats->logged = min_t(u64, head, ring_size);
+	stats->logged = min_t(u64, head, sct_ring_size);
 	stats->overwritten = head - stats->logged;
 	return head;
 }
 
-/**
- * sct_ring_stats() - count the calls of a CPU
- * @cpu: a possible CPU
- * @stats: gets the counts, as of one moment
- *
- * Context: Process context.
- */
-void sct_ring_stats(unsigned int cpu, struct sct_ring_stats *stats)
-{
-	sample(per_cpu_ptr(&rings, cpu), stats);
-}
-
 /* How many of the records from @start on were begun to be overwritten. */
-static u64 lost_since(const struct ring *ring, u64 start)
+static u64 lost_since(const struct sct_ring *ring, u64 start)
 {
 	u64 begin;
 
 	/* Copy before looking: pairs with smp_wmb() in sct_ring_begin(). */
 	smp_rmb();
 	begin = READ_ONCE(ring->begin);
-	return begin > start + ring_size ? begin - start - ring_size : 0;
+	return begin > start + sct_ring_size ? begin - start - sct_ring_size : 0;
 }
 
 /* A record that is being overwritten may have any size. */
@@ -216,12 +106,12 @@ static int alloc_runs(struct sct_log *log, int take)
 
 	for_each_possible_cpu(cpu) {
 		struct sct_run *run = &log->run[cpu];
-		u64 head = READ_ONCE(per_cpu_ptr(&rings, cpu)->head);
+		u64 head = READ_ONCE(per_cpu_ptr(&sct_rings, cpu)->head);
 
-		run->room = ring_size;
-		if (!take && head + SPARE_ROWS < ring_size)
+		run->room = sct_ring_size;
+		if (!take && head + SPARE_ROWS < sct_ring_size)
 			run->room = head + SPARE_ROWS;
-		run->recs = kvmalloc_array(run->room, slot_size,
+		run->recs = kvmalloc_array(run->room, sct_slot_size,
 					   GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 		if (!run->recs)
 			return -ENOMEM;
@@ -236,7 +126,7 @@ static void mark_heads(struct sct_log *log)
 
 	preempt_disable();
 	for_each_possible_cpu(cpu)
-		log->run[cpu].head = sample(per_cpu_ptr(&rings, cpu),
+		log->run[cpu].head = sample(per_cpu_ptr(&sct_rings, cpu),
 					    &log->stats[cpu]);
 	preempt_enable();
 }
@@ -246,9 +136,9 @@ static void mark_heads(struct sct_log *log)
  * what was overwritten meanwhile: what remains has no gap. Returns the number
  * of records lost, or -ENOSPC when the ring outgrew the copy.
  */
-static ssize_t copy_run(struct sct_run *run, const struct ring *ring)
+static ssize_t copy_run(struct sct_run *run, const struct sct_ring *ring)
 {
-	u64 start = run->head > ring_size ? run->head - ring_size : 0;
+	u64 start = run->head > sct_ring_size ? run->head - sct_ring_size : 0;
 	u64 n;
 
 	run->next = 0;
@@ -256,7 +146,7 @@ static ssize_t copy_run(struct sct_run *run, const struct ring *ring)
 	if (run->count > run->room)
 		return -ENOSPC;
 	for (n = start; n < run->head; n++) {
-		copy_record(run_rec(run, n - start), slot_of(ring, n));
+		copy_record(run_rec(run, n - start), sct_ring_slot(ring, n));
 		if (!(n % BREATH))
 			cond_resched();
 	}
@@ -273,7 +163,7 @@ static int copy_runs(struct sct_log *log)
 	mark_heads(log);
 	for_each_possible_cpu(cpu) {
 		struct sct_run *run = &log->run[cpu];
-		ssize_t n = copy_run(run, per_cpu_ptr(&rings, cpu));
+		ssize_t n = copy_run(run, per_cpu_ptr(&sct_rings, cpu));
 
 		if (n < 0)
 			return -EAGAIN;
@@ -428,41 +318,6 @@ void sct_log_free(struct sct_log *log)
 }
 
 /**
- * sct_ring_read() - copy the next records of a CPU
- * @cpu: a possible CPU
- * @next: number of the first record wanted; moves on
- * @buf: gets the records, each padded to a multiple of 8 bytes
- * @room: bytes of @buf
- * @lost: grows by the records that were overwritten before they were copied
- *
- * Context: Process context; one reader a CPU at a time.
- * Return: Bytes of @buf in use; 0 if there is nothing new.
- */
-size_t sct_ring_read(unsigned int cpu, u64 *next, void *buf, size_t room,
-		     u64 *lost)
-{
-	const struct ring *ring = per_cpu_ptr(&rings, cpu);
-	u64 late, head = smp_load_acquire(&ring->head);
-	size_t used = 0;
-
-	while (*next < head && room - used >= slot_size) {
-		struct sct_record *rec = buf + used;
-		size_t size = copy_record(rec, slot_of(ring, *next));
-
-		late = lost_since(ring, *next);
-		if (late) {
-			*lost += late;
-			*next += late;
-			continue;
-		}
-		memset(rec->data + size, 0, ALIGN(size, 8) - size);
-		used += sizeof(*rec) + ALIGN(size, 8);
-		++*next;
-	}
-	return used;
-}
-
-/**
  * sct_rings_init() - allocate the rings of all possible CPUs
  * @entries: records for each; rounded up to a power of two
  *
@@ -473,17 +328,17 @@ int sct_rings_init(unsigned int entries)
 {
 	unsigned int cpu;
 
-	ring_size = roundup_pow_of_two(entries);
-	slot_size = sizeof(struct sct_record) + sct_data_bytes;
+	sct_ring_size = roundup_pow_of_two(entries);
+	sct_slot_size = sizeof(struct sct_record) + sct_data_bytes;
 	for_each_possible_cpu(cpu) {
-		void *slots = vzalloc_node(array_size(ring_size, slot_size),
+		void *slots = vzalloc_node(array_size(sct_ring_size, sct_slot_size),
 					   cpu_to_node(cpu));
 
 		if (!slots) {
 			sct_rings_exit();
 			return -ENOMEM;
 		}
-		per_cpu(rings, cpu).slots = slots;
+		per_cpu(sct_rings, cpu).slots = slots;
 	}
 	return 0;
 }
@@ -498,5 +353,5 @@ void sct_rings_exit(void)
 	unsigned int cpu;
 
 	for_each_possible_cpu(cpu)
-		vfree(per_cpu(rings, cpu).slots);
+		vfree(per_cpu(sct_rings, cpu).slots);
 }

@@ -16,30 +16,38 @@
 /**
  * DOC: locking
  *
- * There is one lock, the mutex sct_lock, and the probe does not take it.
+ * The lock is the mutex sct_lock, and the probe does not take it.
  *
  * Control (a write to /proc/syscall_tracer, load, unload) holds sct_lock for
  * one whole transaction. It guards the table of calls, their kprobes, the set
  * of traced calls and the pointer to the filters. Below it come the locks of
  * the kprobes and ftrace cores; nothing of ours is taken below those.
  *
- * The probe runs in kprobe context: preemption off, possibly interrupts off,
- * possibly as an NMI. It takes no lock and allocates nothing. It reads the
- * filters under RCU: a table is never changed once it is published, and a new
- * one replaces it as a whole. It writes to the ring of its own CPU only, of
- * which it is the single producer; a call that interrupts another one half way
- * through the ring is counted as dropped.
+ * The probe runs on the entry of a system call, called by ftrace or by
+ * kprobes, with preemption off. It takes no lock and allocates nothing. That
+ * preemption is off is also what makes it an RCU reader: it reads the filters,
+ * of which a table is never changed once it is published, and a new one
+ * replaces it as a whole. It writes to the ring of its own CPU only, of which
+ * it is the single producer; a call that interrupts another one half way
+ * through the ring is counted as dropped. A call that is blocked returns
+ * through the stub of the module, so unloading waits for tasks in there too.
  *
  * A reader holds sct_lock for a moment in open, to take a reference to the
- * filters and to sum what the probes missed. It copies the rings while they
+ * filters and to sum what the hooks missed. It copies the rings while they
  * are written to, and afterwards discards what was overwritten meanwhile: each
  * ring announces a record (@begin) before it touches the slot and publishes it
  * (@head) after. From then on the reader owns all that it shows. So procfs can
  * close the file under the reader when the module goes.
  *
- * Unload: first the /proc file (procfs waits for calls in flight and releases
- * open files), then the kprobes (their unregistering waits for running
- * handlers), then filters, calls and rings.
+ * The parameters that can be written are set under sct_lock (returns) or
+ * under mode_lock (enforce), which is never held together with it. Their files
+ * outlive the unloading a little: by then there is nothing left to change.
+ *
+ * Unload: first the dead-man timer and the /proc file (procfs waits for calls
+ * in flight and releases open files), then the hooks (their removal waits for
+ * running handlers), then filters, calls and rings. Calls that are still to
+ * return through a kretprobe are the kernel's to bring home: their handler is
+ * not called any more.
  */
 
 #define SCT_CALLS_MAX		512	/* traced once or named, since load */
@@ -171,7 +179,6 @@ struct sct_log {
 extern struct mutex sct_lock;
 extern unsigned int sct_data_bytes;	/* of each record; a multiple of 8 */
 int sct_may_set_parameter(void);
-unsigned int sct_log_entries(void);
 
 /* hook.c */
 const char *sct_hook_name(void);
@@ -185,10 +192,8 @@ void sct_mode_exit(void);
 void sct_calls_init(void);
 void sct_calls_exit(void);
 int sct_call_get(const char *name);
-unsigned int sct_calls_count(void);
 const char *sct_call_name(unsigned int id);
 const char *sct_call_signature(unsigned int id);
-unsigned long sct_call_missed(unsigned int id);
 void sct_calls_traced(unsigned long *calls);
 int sct_calls_arm(const unsigned long *calls);
 void sct_calls_commit(const unsigned long *calls);
@@ -210,19 +215,15 @@ int sct_family_resolve(const char *name, unsigned long *calls);
 /* ring.c: the log */
 int sct_rings_init(unsigned int entries);
 void sct_rings_exit(void);
-struct sct_record *sct_ring_begin(void);
-void sct_ring_commit(struct sct_record *rec);
-void sct_ring_push(const struct sct_record *rec);
-void sct_ring_stats(unsigned int cpu, struct sct_ring_stats *stats);
-size_t sct_ring_read(unsigned int cpu, u64 *next, void *buf, size_t room,
-		     u64 *lost);
 struct sct_log *sct_log_take(void);
 void sct_log_free(struct sct_log *log);
 
 /* filter.c: the verdict on a call */
+extern struct sct_filters __rcu *sct_filters_active;
 int sct_filters_init(void);
 void sct_filters_exit(void);
-int sct_filters_verdict(const struct sct_record *rec);
+int sct_filters_first(const struct sct_filters *filters,
+		      const struct sct_record *rec);
 struct sct_filters *sct_filters_get(void);
 void sct_filters_put(struct sct_filters *filters);
 struct sct_filters *sct_filters_clone(void);
@@ -257,12 +258,5 @@ void sct_text_filter(struct seq_file *m, const struct sct_filter *filter);
 /* proc.c: the file */
 int sct_proc_init(unsigned int gid);
 void sct_proc_exit(void);
-
-/* netlink.c: the generic netlink family */
-int sct_netlink_init(void);
-void sct_netlink_exit(void);
-
-/* deliver.c: records to netlink's listeners */
-void sct_deliver_record(const struct sct_record *rec, u64 n);
 
 #endif /* SYSCALL_TRACER_H */

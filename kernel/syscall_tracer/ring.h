@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * syscall_tracer: how a record gets into the ring of its CPU.
+ *
+ * Inline, for it is a good part of what a traced call costs.
+ */
+#ifndef SYSCALL_TRACER_RING_H
+#define SYSCALL_TRACER_RING_H
+
+#include <linux/jiffies.h>
+#include <linux/percpu.h>
+#include <linux/smp.h>
+#include <linux/string.h>
+
+#include "tracer.h"
+
+/**
+ * struct sct_ring - the newest calls of one CPU
+ * @slots: sct_ring_size records, sct_slot_size bytes each
+ * @begin: records that were begun, the one under way included
+ * @head: records that are complete
+ * @issued: calls that were counted
+ * @dropped: calls that came while another one was under way
+ *
+ * Record number n lives in slot n % sct_ring_size until record n + sct_ring_size is
+ * begun. Only its own CPU writes to a ring, with preemption off. While @begin
+ * and @head are equal the other counts are at rest.
+ */
+struct sct_ring {
+	void *slots;
+	u64 begin;
+	u64 head;
+	u64 issued;
+	u64 dropped;
+};
+
+DECLARE_PER_CPU(struct sct_ring, sct_rings);
+extern size_t sct_ring_size;	/* records */
+extern size_t sct_slot_size;	/* bytes */
+
+static inline struct sct_record *sct_ring_slot(const struct sct_ring *ring,
+					       u64 n)
+{
+	return ring->slots + (n & (sct_ring_size - 1)) * sct_slot_size;
+}
+
+/**
+ * sct_ring_begin() - begin a record in the log of this CPU
+ *
+ * Whoever moves @begin on from @head owns the slot. Should an NMI get in
+ * between, then @begin has moved, and the interrupted call is dropped.
+ *
+ * Context: Any, NMI included, with preemption off. Does not wait.
+ * Return: The record, for sct_ring_commit() on the same CPU before preemption
+ * is on; its seq, jiffies and cpu are set. NULL if the call is dropped.
+ */
+static __always_inline struct sct_record *sct_ring_begin(void)
+{
+	struct sct_ring *ring = this_cpu_ptr(&sct_rings);
+	u64 n = READ_ONCE(ring->head);
+	struct sct_record *rec;
+
+	if (this_cpu_cmpxchg(sct_rings.begin, n, n + 1) != n) {
+		this_cpu_inc(sct_rings.issued);
+		this_cpu_inc(sct_rings.dropped);
+		return NULL;
+	}
+	/* Announce before writing: pairs with smp_rmb() in lost_since(). */
+	smp_wmb();
+	rec = sct_ring_slot(ring, n);
+	rec->seq = this_cpu_inc_return(sct_rings.issued) - 1;
+	rec->jiffies = jiffies;
+	rec->cpu = smp_processor_id();
+	return rec;
+}
+
+/**
+ * sct_ring_commit() - complete a record
+ * @rec: from sct_ring_begin()
+ *
+ * Context: As sct_ring_begin().
+ */
+static __always_inline void sct_ring_commit(struct sct_record *rec)
+{
+	struct sct_ring *ring = this_cpu_ptr(&sct_rings);
+
+	/* Write before publishing: pairs with sample(). */
+	smp_store_release(&ring->head, ring->head + 1);
+}
+
+/**
+ * sct_ring_push() - append a record to the log of this CPU
+ * @rec: the record, all but what the ring adds
+ *
+ * Context: As sct_ring_begin().
+ */
+static inline void sct_ring_push(const struct sct_record *rec)
+{
+	struct sct_record *slot = sct_ring_begin();
+	struct sct_record ring_part;
+
+	if (!slot)
+		return;
+	ring_part = *slot;
+	memcpy(slot, rec, sizeof(*rec) + rec->size);
+	slot->seq = ring_part.seq;
+	slot->jiffies = ring_part.jiffies;
+	slot->cpu = ring_part.cpu;
+	sct_ring_commit(slot);
+}
+
+#endif /* SYSCALL_TRACER_RING_H */

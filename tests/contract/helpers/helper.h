@@ -104,4 +104,9 @@ void step_ticks(const struct step *s);
 void step_stress(const struct step *s);
 void step_flood(const struct step *s);
 
+/* abuse.c */
+void step_load(const struct step *s);
+void step_hostile(const struct step *s);
+void step_unmapping(const struct step *s);
+
 #endif

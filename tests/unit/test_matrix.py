@@ -33,7 +33,7 @@ class StubGuest:
 
     def succeed(self, _command: str) -> str:
         """Return the facts of a kernel, one probe by breakpoint and none by ftrace."""
-        return "6.1.0-56\ngcc-12 (Debian) 12.2.0\nDebian 12\nFPROBE PREEMPT_RT \n0\n1\n"
+        return "6.1.0-56\ngcc-12 (Debian) 12.2.0\nDebian 12\nFPROBE PREEMPT_RT \n0\n1\nkprobe\n"
 
 
 @on_amd64

@@ -6,6 +6,7 @@
 #ifndef SYSCALL_TRACER_RECORD_H
 #define SYSCALL_TRACER_RECORD_H
 
+#include <linux/bits.h>
 #include <linux/types.h>
 
 #define SCT_ARGS	6
@@ -16,11 +17,11 @@
 #define SCT_BLOCKED	1
 
 /* bits of flags */
-#define SCT_RETURNED	(1 << 0)	/* ret and latency are known */
-#define SCT_COMPAT	(1 << 1)	/* the caller is a 32-bit program */
-#define SCT_ENFORCED	(1 << 2)	/* the call did not run; ret is known */
-#define SCT_UNREADABLE	(1 << 3)	/* some user memory was not there */
-#define SCT_TRUNCATED	(1 << 4)	/* more data than is kept */
+#define SCT_RETURNED	BIT(0)	/* ret and latency are known */
+#define SCT_COMPAT	BIT(1)	/* the caller is a 32-bit program */
+#define SCT_ENFORCED	BIT(2)	/* the call did not run; ret is known */
+#define SCT_UNREADABLE	BIT(3)	/* some user memory was not there */
+#define SCT_TRUNCATED	BIT(4)	/* more data than is kept */
 
 /**
  * struct sct_record - one system call

@@ -179,11 +179,12 @@ static bool earlier(const struct sct_run *a, const struct sct_run *b)
 {
 	const struct sct_record *x = run_rec(a, a->next);
 	const struct sct_record *y = run_rec(b, b->next);
+	unsigned long x_made = x->jiffies, y_made = y->jiffies;
 
-	if (x->jiffies != y->jiffies)
-		return time_before((unsigned long)x->jiffies,
-				   (unsigned long)y->jiffies);
-	return x->clock + x->latency < y->clock + y->latency;
+	if (time_before(x_made, y_made))
+		return true;
+	return !time_after(x_made, y_made) &&
+	       x->clock + x->latency < y->clock + y->latency;
 }
 
 static void sift_down(struct sct_run **heap, unsigned int n, unsigned int i)

@@ -72,10 +72,10 @@
 					/* the next argument is its length */
 
 /* Predicates of a filter, as bits of its fields. */
-#define SCT_IF_PID		(1 << 0)
-#define SCT_IF_UID		(1 << 1)
-#define SCT_IF_COMM		(1 << 2)
-#define SCT_IF_PATH		(1 << 3)
+#define SCT_IF_PID		BIT(0)
+#define SCT_IF_UID		BIT(1)
+#define SCT_IF_COMM		BIT(2)
+#define SCT_IF_PATH		BIT(3)
 
 /**
  * struct sct_filter - what to do with some calls

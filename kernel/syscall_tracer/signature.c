@@ -429,3 +429,20 @@ const char *sct_signature(const char *name)
 			sizeof(*signatures), compare);
 	return found ? found->args : "******";
 }
+
+/**
+ * sct_signature_room() - how much is kept of what an argument points to
+ * @signature: of the call; several arguments share the room
+ *
+ * Context: Any.
+ * Return: Bytes of each path or socket address.
+ */
+size_t sct_signature_room(const char *signature)
+{
+	unsigned int items = 0;
+
+	for (; *signature; signature++)
+		items += *signature == SCT_ARG_PATH ||
+			 *signature == SCT_ARG_SOCKADDR;
+	return sct_data_bytes / clamp(items, 1U, 2U) - sizeof(struct sct_item);
+}

@@ -207,6 +207,7 @@ void sct_entry_control_file(const struct inode *inode);
 
 /* signature.c: what the arguments of a call are */
 const char *sct_signature(const char *name);
+size_t sct_signature_room(const char *signature);
 
 /* family.c: the names that users give to groups of calls */
 const char * const *sct_family_members(const char *name);

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from .conftest import as_command
 from .machine import Machine
-from .script import TRACER, call, nonce, read, step, write
+from .modules import find_module, put_back, require
+from .script import TRACER, call, nonce, read, script, step, write
 from .tracer_page import Row, escape, parse_filters, parse_page
 
 pytestmark = pytest.mark.syscall_tracer
@@ -79,7 +82,8 @@ def test_filters_are_shown_as_they_are_written(tracer: Machine) -> None:
         "open block errno=EACCES pid=7 uid=8 comm=a\\040b path=/etc/\\134",
         "unlink allow path=/tmp/",
         "=close block errno=41",
-        f"mkdir block path=/{'x' * 254}",
+        f"mkdir block path=/{'x' * 123}",
+        f"=renameat2 allow path=/{'x' * 59}",
     )
     mixed = ("open block path=/etc/\\134 comm=a\\040b uid=8 errno=13 pid=7", *commands[1:])
     answers = tracer.play(write("clear", *mixed), step("filters"), write("clear"))
@@ -89,3 +93,38 @@ def test_filters_are_shown_as_they_are_written(tracer: Machine) -> None:
         *(write(as_command(line)) for line in shown), *(write(line) for line in mixed), step("filters"), write("clear")
     )
     assert parse_filters(again[-2]["text"]) == shown
+
+
+@pytest.mark.parametrize(("name", "room"), [("unlink", 252), ("rename", 124)])
+def test_a_path_may_be_as_long_as_is_kept(name: str, room: int, machine: Machine) -> None:
+    """path=TEXT of `{name}` may be as long as what data_bytes keeps; a longer one is refused, with the reason."""
+    module = find_module(machine, "syscall_tracer")
+    fits, reason = f"{name} block path=/{'x' * (room - 1)}", '": path is longer than what data_bytes keeps'
+    until = step("until", 30000, f'refused "{name} block path=/x', script(write(fits + "x")))
+    try:
+        require(*machine.play(module.unload(), module.load("data_bytes=256")))
+        added, refused, shown = machine.play(write(fits), write(fits + "x"), step("filters"))
+        assert (added["errno"], refused["errno"]) == (0, errno.EINVAL)
+        assert list(map(as_command, parse_filters(shown["text"]))) == [fits]
+        (found,) = machine.play(until)
+        assert found["line"].endswith(reason)
+    finally:
+        put_back(machine, module)
+
+
+def test_the_longest_path_there_may_be(machine: Machine) -> None:
+    """Where data_bytes keeps it, a path of 255 bytes is accepted, blocks, and is shown as it was written."""
+    module = find_module(machine, "syscall_tracer")
+    path = "/".ljust(255, "x")
+    shell = f"for x in '' y; do rm -f {path}$x {path[:-1]}; done"
+    command = f"unlink block path={path}"
+    try:
+        require(*machine.play(module.unload(), module.load("data_bytes=264")))
+        added, _, page = machine.play(write(command), step("sh", shell), read(TRACER))
+        assert added["errno"] == 0
+        seen = parse_page(page["text"])
+        assert list(map(as_command, seen.filters)) == [command]
+        made = [row for row in seen.of("rm") if "/xxx" in row.args]
+        assert statuses(made) == ["BLOCKED", "ALLOWED"] * 2
+    finally:
+        put_back(machine, module)

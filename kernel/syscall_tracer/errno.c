@@ -2,6 +2,7 @@
 /*
  * The names of error numbers.
  */
+#include <linux/ctype.h>
 #include <linux/errno.h>
 #include <linux/kernel.h>
 #include <linux/string.h>
@@ -61,7 +62,8 @@ int sct_errno_number(const char *text)
 	for (i = 1; i < ARRAY_SIZE(names); i++)
 		if (names[i] && !strcmp(names[i], text))
 			return i;
-	if (kstrtouint(text, 10, &i) || !i || i > SCT_ERRNO_MAX)
+	if (!isdigit(*text) || kstrtouint(text, 10, &i) || !i ||
+	    i > SCT_ERRNO_MAX)
 		return -EINVAL;
 	return i;
 }

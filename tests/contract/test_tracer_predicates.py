@@ -14,6 +14,9 @@ from .tracer_page import Row, escape, parse_filters, parse_page
 
 pytestmark = pytest.mark.syscall_tracer
 
+LAST_ERRNO = 133
+NOT_IN_PYTHON = {133: "EHWPOISON"}
+
 
 def statuses(rows: list[Row]) -> list[str]:
     """Return what became of some calls."""
@@ -93,6 +96,29 @@ def test_filters_are_shown_as_they_are_written(tracer: Machine) -> None:
         *(write(as_command(line)) for line in shown), *(write(line) for line in mixed), step("filters"), write("clear")
     )
     assert parse_filters(again[-2]["text"]) == shown
+
+
+def test_every_name_of_an_errno_is_known(tracer: Machine) -> None:
+    """Each errno goes by its names and its number; it is shown by one name, or by its number if it has none."""
+    names = {number: name for number, name in errno.errorcode.items() if number <= LAST_ERRNO}
+    second = {"EWOULDBLOCK": "EAGAIN", "EDEADLOCK": "EDEADLK", "ENOTSUP": "EOPNOTSUPP"}
+    names |= {getattr(errno, first): first for first in second.values()} | NOT_IN_PYTHON
+    numbers = range(1, LAST_ERRNO + 1)
+    wanted = [f"unlink: BLOCK errno={names.get(number, number)}" for number in numbers]
+    answers = []
+    for some in (numbers[:100], numbers[100:]):
+        spellings = [str(number) for number in some], [names.get(number, str(number)) for number in some]
+        for words in spellings:
+            answers += tracer.play(
+                write("clear"), write(*(f"unlink block errno={word}" for word in words)), step("filters")
+            )[1:]
+    *_, added, shown, _ = tracer.play(
+        write("clear"), write(*(f"unlink block errno={name}" for name in second)), step("filters"), write("clear")
+    )
+    assert {answer["errno"] for answer in (*answers[::2], added)} == {0}
+    pages = [list(parse_filters(answer["text"])) for answer in answers[1::2]]
+    assert pages == [wanted[:100], wanted[:100], wanted[100:], wanted[100:]]
+    assert parse_filters(shown["text"]) == tuple(f"unlink: BLOCK errno={first}" for first in second.values())
 
 
 @pytest.mark.parametrize(("name", "room"), [("unlink", 252), ("rename", 124)])

@@ -198,7 +198,7 @@ void sct_calls_traced(unsigned long *calls);
 int sct_calls_arm(const unsigned long *calls);
 void sct_calls_commit(const unsigned long *calls);
 void sct_calls_rollback(void);
-void sct_calls_rehook(void);
+int sct_calls_rehook(void);
 unsigned long sct_calls_missed(void);
 unsigned int sct_calls_hooks(struct sct_hook ***hooks);
 

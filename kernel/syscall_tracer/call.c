@@ -28,8 +28,10 @@ struct alias {
 
 #define SYMBOL_PREFIX "__x64_sys_"
 
+/* What has a name of its own goes first: the plain one is there all the same. */
 static const char * const compat_prefixes[] = {
-	"__ia32_compat_sys_", "__ia32_sys_", "__ia32_sys_ia32_",
+	"__ia32_sys_ia32_", "__ia32_compat_sys_ia32_",
+	"__ia32_compat_sys_", "__ia32_sys_",
 };
 
 static const struct alias aliases[] = {
@@ -48,7 +50,9 @@ static const char * const absent[] = { NULL };
 
 #define SYMBOL_PREFIX "__arm64_sys_"
 
-static const char * const compat_prefixes[] = { "__arm64_compat_sys_" };
+static const char * const compat_prefixes[] = {
+	"__arm64_compat_sys_aarch32_", "__arm64_compat_sys_",
+};
 
 static const struct alias aliases[] = {
 	{ "fstat", "newfstat" },
@@ -79,6 +83,7 @@ enum entry {
  * struct call - a system call that was named once
  * @hook: on its entry points
  * @signature: what its arguments are
+ * @compat_signature: what they are at the entry point of 32-bit programs
  * @id: index in calls[]
  * @name: what users call it
  *
@@ -87,6 +92,7 @@ enum entry {
 struct call {
 	struct sct_hook hook[ENTRY_POINTS];
 	const char *signature;
+	const char *compat_signature;
 	unsigned int id;
 	char name[SCT_WORD_MAX + 1];
 };
@@ -231,7 +237,8 @@ static void describe_hooks(struct call *call)
 
 		hook->call = call->id;
 		hook->returns = does_return(call->name);
-		plan_captures(hook, call->signature);
+		plan_captures(hook, entry == ENTRY_COMPAT ?
+			      call->compat_signature : call->signature);
 	}
 }
 
@@ -249,6 +256,7 @@ static int create(const char *name, const char *symbol)
 	call->id = calls_count;
 	strscpy(call->name, name, sizeof(call->name));
 	call->signature = sct_signature(name);
+	call->compat_signature = sct_compat_signature(name);
 	err = find_entry(call, ENTRY_NATIVE, SYMBOL_PREFIX, symbol);
 	if (err) {
 		kvfree(call);
@@ -306,6 +314,23 @@ const char *sct_call_name(unsigned int id)
 const char *sct_call_signature(unsigned int id)
 {
 	return calls[id]->signature;
+}
+
+/**
+ * sct_record_signature() - what the arguments in a record are
+ * @rec: the record
+ *
+ * Context: Any.
+ * Return: A letter for each register, see tracer.h.
+ */
+const char *sct_record_signature(const struct sct_record *rec)
+{
+	const struct call *call = calls[rec->call];
+
+	/* Without an entry point of their own they share the native one. */
+	if (rec->flags & SCT_COMPAT && call->hook[ENTRY_COMPAT].addr)
+		return call->compat_signature;
+	return call->signature;
 }
 
 /**

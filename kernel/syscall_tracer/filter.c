@@ -24,7 +24,7 @@ static bool item_begins(const struct sct_item *head, const u8 *data,
 static bool any_path_begins(const struct sct_record *rec,
 			    const struct sct_filter *filter)
 {
-	const char *signature = sct_call_signature(rec->call);
+	const char *signature = sct_record_signature(rec);
 	struct sct_item head;
 	size_t at;
 

@@ -406,6 +406,38 @@ static const struct signature signatures[] = {
 	{ "writev", "f*z" },
 };
 
+/* Those that 32-bit programs call with other registers. */
+static const struct signature compat_signatures[] = {
+#if defined(CONFIG_X86_64)
+	{ "fadvise64", "fL-zi" },
+	{ "fallocate", "fxL-L-" },
+	{ "fanotify_mark", "fxH-Dp" },
+	{ "lookup_dcookie", "H-*z" },
+	{ "mmap", "*" },
+	{ "pread64", "f*zL-" },
+	{ "preadv", "f*zL-" },
+	{ "preadv2", "f*zL-x" },
+	{ "pwrite64", "f*zL-" },
+	{ "pwritev", "f*zL-" },
+	{ "pwritev2", "f*zL-x" },
+	{ "readahead", "fL-z" },
+	{ "sync_file_range", "fL-L-x" },
+#elif defined(CONFIG_ARM64)
+	/* The two registers begin at an even one. */
+	{ "fadvise64", "fiL-L-" },
+	{ "fallocate", "fxL-L-" },
+	{ "fanotify_mark", "fxH-Dp" },
+	{ "lookup_dcookie", "H-*z" },
+	{ "pread64", "f*z-L-" },
+	{ "preadv", "f*zL-" },
+	{ "preadv2", "f*zL-x" },
+	{ "pwrite64", "f*z-L-" },
+	{ "pwritev", "f*zL-" },
+	{ "pwritev2", "f*zL-x" },
+	{ "readahead", "f-L-z" },
+#endif
+};
+
 static int compare(const void *name, const void *element)
 {
 	const struct signature *signature = element;
@@ -428,6 +460,22 @@ const char *sct_signature(const char *name)
 	found = bsearch(name, signatures, ARRAY_SIZE(signatures),
 			sizeof(*signatures), compare);
 	return found ? found->args : "******";
+}
+
+/**
+ * sct_compat_signature() - what a 32-bit program passes to a call
+ * @name: of the call
+ *
+ * Context: Any.
+ * Return: A letter for each register.
+ */
+const char *sct_compat_signature(const char *name)
+{
+	const struct signature *found;
+
+	found = bsearch(name, compat_signatures, ARRAY_SIZE(compat_signatures),
+			sizeof(*compat_signatures), compare);
+	return found ? found->args : sct_signature(name);
 }
 
 /**

@@ -103,6 +103,12 @@ static const u8 *find_item(const struct sct_record *rec, unsigned int arg,
 	return NULL;
 }
 
+/* Of a 32-bit program the upper half may be anything. */
+static u64 register_of(const struct sct_record *rec, unsigned int i)
+{
+	return rec->flags & SCT_COMPAT ? (u32)rec->args[i] : rec->args[i];
+}
+
 static void show_item(struct seq_file *m, const struct sct_record *rec,
 		      unsigned int arg, char kind)
 {
@@ -110,13 +116,13 @@ static void show_item(struct seq_file *m, const struct sct_record *rec,
 	const u8 *data = find_item(rec, arg, &size);
 
 	if (!data) {
-		seq_printf(m, "0x%llx", rec->args[arg]);
+		seq_printf(m, "0x%llx", register_of(rec, arg));
 	} else if (kind == SCT_ARG_SOCKADDR) {
 		show_sockaddr(m, data, size);
 	} else {
 		show_quoted(m, data, size);
 		if (rec->flags & SCT_TRUNCATED &&
-		    size >= sct_signature_room(sct_call_signature(rec->call)))
+		    size >= sct_signature_room(sct_record_signature(rec)))
 			seq_puts(m, "...");
 	}
 }
@@ -124,7 +130,7 @@ static void show_item(struct seq_file *m, const struct sct_record *rec,
 static void show_arg(struct seq_file *m, const struct sct_record *rec,
 		     unsigned int i, char kind)
 {
-	u64 arg = rec->args[i];
+	u64 arg = register_of(rec, i);
 
 	switch (kind) {
 	case SCT_ARG_DIRFD:
@@ -141,7 +147,14 @@ static void show_arg(struct seq_file *m, const struct sct_record *rec,
 		seq_printf(m, "%u", (unsigned int)arg);
 		break;
 	case SCT_ARG_LONG:
-		seq_printf(m, "%lld", (s64)arg);
+		seq_printf(m, "%lld", rec->flags & SCT_COMPAT ?
+			   (s64)(s32)arg : (s64)arg);
+		break;
+	case SCT_ARG_WIDE:
+		seq_printf(m, "%lld", (s64)(register_of(rec, i + 1) << 32 | arg));
+		break;
+	case SCT_ARG_WIDE_FLAGS:
+		seq_printf(m, "0x%llx", register_of(rec, i + 1) << 32 | arg);
 		break;
 	case SCT_ARG_SIZE:
 		seq_printf(m, "%llu", arg);
@@ -163,12 +176,14 @@ static void show_arg(struct seq_file *m, const struct sct_record *rec,
 
 static void show_args(struct seq_file *m, const struct sct_record *rec)
 {
-	const char *signature = sct_call_signature(rec->call);
+	const char *signature = sct_record_signature(rec);
 	unsigned int i;
 
 	if (!*signature)
 		seq_putc(m, '-');
 	for (i = 0; signature[i] && i < SCT_ARGS; i++) {
+		if (signature[i] == SCT_ARG_NONE)
+			continue;
 		if (i)
 			seq_putc(m, ',');
 		show_arg(m, rec, i, signature[i]);

@@ -70,6 +70,10 @@
 #define SCT_ARG_PATH		'p'	/* const char *, goes into the data */
 #define SCT_ARG_SOCKADDR	'a'	/* struct sockaddr *, goes into the data; */
 					/* the next argument is its length */
+/* Of 32-bit programs, which pass 64 bits in two registers, the lower first. */
+#define SCT_ARG_WIDE		'L'	/* loff_t, in this and the next one */
+#define SCT_ARG_WIDE_FLAGS	'H'	/* u64, in this and the next one */
+#define SCT_ARG_NONE		'-'	/* a second half, or padding */
 
 /* Predicates of a filter, as bits of its fields. */
 #define SCT_IF_PID		BIT(0)
@@ -194,6 +198,7 @@ void sct_calls_exit(void);
 int sct_call_get(const char *name);
 const char *sct_call_name(unsigned int id);
 const char *sct_call_signature(unsigned int id);
+const char *sct_record_signature(const struct sct_record *rec);
 void sct_calls_traced(unsigned long *calls);
 int sct_calls_arm(const unsigned long *calls);
 void sct_calls_commit(const unsigned long *calls);
@@ -207,6 +212,7 @@ void sct_entry_control_file(const struct inode *inode);
 
 /* signature.c: what the arguments of a call are */
 const char *sct_signature(const char *name);
+const char *sct_compat_signature(const char *name);
 size_t sct_signature_room(const char *signature);
 
 /* family.c: the names that users give to groups of calls */

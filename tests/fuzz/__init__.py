@@ -1,0 +1,1 @@
+"""Fuzzers of the tracer, and the test that runs them."""

@@ -50,6 +50,11 @@ const char *sct_call_signature(unsigned int id)
 	return sct_signature(sct_call_name(id));
 }
 
+const char *sct_record_signature(const struct sct_record *rec)
+{
+	return sct_call_signature(rec->call);
+}
+
 void sct_calls_traced(unsigned long *copy)
 {
 	lockdep_assert_held(&sct_lock);

@@ -11,6 +11,7 @@
 #define ROW_FIXED 400	/* at most, of a row without its paths and addresses */
 
 static const char *name;
+static bool compat;
 static bool named_again;
 
 unsigned int sct_data_bytes = SCT_DATA_MAX;
@@ -27,12 +28,21 @@ const char *sct_call_signature(unsigned int id)
 	return sct_signature(sct_call_name(id));
 }
 
+const char *sct_record_signature(const struct sct_record *rec)
+{
+	compat = rec->flags & SCT_COMPAT;
+	return compat ? sct_compat_signature(name) : sct_signature(name);
+}
+
 /* As many as the signature has letters; a comma within quotes separates nothing. */
 static void check_arguments(const char *word)
 {
-	size_t expected = strlen(sct_signature(name)), found = *word != '-' || word[1] != '\n';
+	const char *signature = compat ? sct_compat_signature(name) : sct_signature(name);
+	size_t expected = 0, found = *word != '-' || word[1] != '\n';
 	bool quoted = false;
 
+	for (; *signature; signature++)
+		expected += *signature != SCT_ARG_NONE;
 	for (; *word != '\n'; word++) {
 		quoted ^= *word == '"';
 		found += *word == ',' && !quoted;

@@ -29,6 +29,7 @@ typedef __u64 u64;
 typedef __s32 s32;
 typedef __s64 s64;
 
+#define CONFIG_X86_64 1
 #define KBUILD_MODNAME "syscall_tracer"
 #define __user
 #define __rcu

@@ -57,16 +57,27 @@ struct job {
 		return pid;                                         \
 	}
 
-#define COMPAT_CALL(name, nr, a, b, c)                                                                        \
-	static long call_##name(struct target *t)                                                             \
-	{                                                                                                     \
-		long ret;                                                                                     \
-                                                                                                              \
-		(void)t;                                                                                      \
-		asm volatile("int $0x80" : "=a"(ret) : "a"(nr), "b"((long)(a)), "c"((long)(b)), "d"((long)(c)) \
-			     : "memory", "r8", "r9", "r10", "r11");                                           \
-		errno = (int)ret < 0 ? -(int)ret : 0;                                                         \
-		return (int)ret < 0 ? -1 : (int)ret;                                                          \
+#ifdef __x86_64__
+static long int80(long nr, const long *arg)
+{
+	long ret, sixth = arg[5];
+
+	asm volatile("xchg %%rbp, %1; int $0x80; xchg %%rbp, %1"
+		     : "=a"(ret), "+r"(sixth)
+		     : "a"(nr), "b"(arg[0]), "c"(arg[1]), "d"(arg[2]), "S"(arg[3]), "D"(arg[4])
+		     : "memory", "r8", "r9", "r10", "r11");
+	errno = (int)ret < 0 ? -(int)ret : 0;
+	return (int)ret < 0 ? -1 : (int)ret;
+}
+#endif
+
+#define COMPAT_CALL(name, nr, ...)                                 \
+	static long call_##name(struct target *t)                   \
+	{                                                           \
+		const long arg[6] = { __VA_ARGS__ };                \
+                                                                    \
+		(void)t;                                            \
+		return int80(nr, arg);                              \
 	}
 
 #include "calls.inc"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .machine import Machine
+from .modules import find_module, put_back, require
 from .parameters import set_parameter
 from .script import TRACER, call, read, step, write
 from .tracer_page import Page, parse_page
@@ -46,3 +47,17 @@ def test_records_are_numbered_on_their_cpu(tracer: Machine) -> None:
     for cpu, law in seen.cpus.items():
         numbers = [row.seq for row in seen.rows if row.cpu == cpu]
         assert sorted(numbers) == list(range(law.issued - law.logged, law.issued)), f"CPU {cpu}"
+
+
+def test_a_small_log_closes_as_well(machine: Machine) -> None:
+    """With log_entries=16 nearly all calls are overwritten, and each of them is counted."""
+    module = find_module(machine, "syscall_tracer")
+    try:
+        require(*machine.play(module.unload(), module.load("log_entries=16")))
+        _, before, flood, after, _ = machine.play(ALONE, read(TRACER), step("flood", 2500, 4), read(TRACER), AS_BEFORE)
+        first, last = parse_page(before["text"]), parse_page(after["text"])
+        assert counted(first, last) == flood["made"] == 10_000
+        assert last.overwritten - first.overwritten >= 10_000 - 16 * len(last.cpus)
+        assert {law.logged for law in last.cpus.values() if law.issued >= 16} == {16}
+    finally:
+        put_back(machine, module)

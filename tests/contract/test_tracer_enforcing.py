@@ -134,3 +134,19 @@ def test_the_dead_man_timer_ends_enforcing(tracer: Machine) -> None:
     assert (limit["errno"], on["errno"], before["text"]) == (0, 0, "Y\n")
     assert until["found"] == 1, wanted
     assert after["text"] == "N\n"
+
+
+def test_the_dead_man_timer_starts_anew(tracer: Machine) -> None:
+    """Writing enforce=1 again starts the seconds anew, by the clock of the kernel's own log."""
+    over, limit = "syscall_tracer: permissive again, enforce_timeout of 3 s is over", 3
+    until = step("until", DEADLINE_MS, over, script(step("sh", "true")))
+    *_, ended, log, _ = tracer.play(
+        set_parameter("enforce_timeout", limit), set_parameter("enforce", 1), step("sh", "sleep 2"),
+        set_parameter("enforce", 1), until, step("sh", "dmesg | grep -E 'tracer: (enforcing|permissive again)'"),
+        set_parameter("enforce_timeout", 0),
+    )  # fmt: skip
+    assert ended["found"] == 1, over
+    lines = log["text"].splitlines()[-2:]
+    assert [line.split("syscall_tracer: ")[1].split()[0] for line in lines] == ["enforcing", "permissive"]
+    began, stopped = (float(line.strip("[ ").split("]")[0]) for line in lines)
+    assert stopped - began > limit - 0.5

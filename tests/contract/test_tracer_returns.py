@@ -72,3 +72,30 @@ def test_more_calls_than_returns_max_are_recorded_at_entry(machine: Machine) -> 
         assert seen.counters["Returns missed"] >= 2
     finally:
         put_back(machine, module)
+
+
+def test_execve_returns(tracer: Machine) -> None:
+    """With returns=1 execve is recorded at its return: 0 in the new image, the error in the old one."""
+    comm = nonce("exec")
+    *_, page, off, _ = tracer.play(
+        write("clear", "trace =execve"), set_parameter("returns", 1), step("sh", "exec /bin/true"),
+        call("execve", comm), read(TRACER), set_parameter("returns", 0), write("untrace =execve"),
+    )  # fmt: skip
+    assert off["errno"] == 0
+    rows = [row for row in parse_page(page["text"]).rows if row.call == "execve"]
+    assert [row.returned for row in rows if row.arguments[0] == '"/bin/true"'] == [0]
+    assert [(row.returned, bool(row.latency)) for row in rows if row.comm == comm] == [(-13, True)]
+
+
+def test_what_does_not_return_is_recorded_at_entry(tracer: Machine) -> None:
+    """With returns=1 exit_group is recorded all the same, without a return value, and is not in flight."""
+    *_, page, off, _ = tracer.play(
+        write("clear", "untrace open read write close unlink", "trace =exit_group"), set_parameter("returns", 1),
+        step("sh", "exec /bin/true"), read(TRACER), set_parameter("returns", 0),
+        write("untrace =exit_group", "trace open read write close unlink"),
+    )  # fmt: skip
+    assert off["errno"] == 0
+    seen = parse_page(page["text"])
+    rows = [row for row in seen.of("true") if row.call == "exit_group"]
+    assert [(row.returned, row.latency, row.args) for row in rows[-1:]] == [(None, None, "0")]
+    assert seen.counters["In flight"] == 0

@@ -22,7 +22,7 @@ options:
     elements: str
     required: true
   parameters:
-    description: Parameters that can be changed while it runs, each with the value that the kernel shows; set after the filters.
+    description: Parameters that can be changed while it runs, each with its value as the kernel shows it; set last.
     type: dict
     default: {}
   path:

@@ -100,17 +100,6 @@ static const u8 *find_item(const struct sct_record *rec, unsigned int arg,
 	return NULL;
 }
 
-/* How many bytes of it are kept: several arguments share the room. */
-static size_t item_room(const char *signature)
-{
-	unsigned int items = 0;
-
-	for (; *signature; signature++)
-		items += *signature == SCT_ARG_PATH ||
-			 *signature == SCT_ARG_SOCKADDR;
-	return sct_data_bytes / clamp(items, 1U, 2U) - sizeof(struct sct_item);
-}
-
 static void show_item(struct seq_file *m, const struct sct_record *rec,
 		      unsigned int arg, char kind)
 {
@@ -124,7 +113,7 @@ static void show_item(struct seq_file *m, const struct sct_record *rec,
 	} else {
 		show_quoted(m, data, size);
 		if (rec->flags & SCT_TRUNCATED &&
-		    size >= item_room(sct_call_signature(rec->call)))
+		    size >= sct_signature_room(sct_call_signature(rec->call)))
 			seq_puts(m, "...");
 	}
 }

@@ -93,6 +93,9 @@ static const u8 *find_item(const struct sct_record *rec, unsigned int arg,
 	for (at = 0; at + sizeof(head) <= rec->size; at += head.size) {
 		memcpy(&head, rec->data + at, sizeof(head));
 		at += sizeof(head);
+		/* All is well in there, but on this the kernel's memory hangs. */
+		if (head.size > rec->size - at)
+			break;
 		*size = head.size;
 		if (head.arg == arg)
 			return rec->data + at;

@@ -20,7 +20,7 @@ static void take(struct picture *picture)
 
 	/* What lies behind the last filter is nobody's business. */
 	picture->filters.count = filters->count;
-	memcpy(picture->filters.calls, filters->calls, sizeof(filters->calls));
+	memcpy(picture->filters.first, filters->first, sizeof(filters->first));
 	memcpy(picture->filters.filter, filters->filter, filters->count * sizeof(filters->filter[0]));
 	mutex_lock(&sct_lock);
 	sct_calls_traced(picture->traced);
@@ -30,7 +30,7 @@ static void take(struct picture *picture)
 static bool same(const struct picture *a, const struct picture *b)
 {
 	return a->filters.count == b->filters.count && !memcmp(a->traced, b->traced, sizeof(a->traced)) &&
-	       !memcmp(a->filters.calls, b->filters.calls, sizeof(a->filters.calls)) &&
+	       !memcmp(a->filters.first, b->filters.first, sizeof(a->filters.first)) &&
 	       !memcmp(a->filters.filter, b->filters.filter, a->filters.count * sizeof(a->filters.filter[0]));
 }
 
@@ -52,15 +52,21 @@ static void check_filter(const struct sct_filter *filter)
 
 static void check_filters(const struct sct_filters *filters)
 {
-	DECLARE_BITMAP(calls, SCT_CALLS_MAX) = { 0 };
+	u8 first[SCT_CALLS_MAX];
 
 	assert(filters->users.count == 1);
 	assert(filters->count <= SCT_FILTERS_MAX);
+	memset(first, SCT_FILTERS_MAX, sizeof(first));
 	for (unsigned int i = 0; i < filters->count; i++) {
+		const unsigned long *calls = filters->filter[i].calls;
+		unsigned int id;
+
 		check_filter(&filters->filter[i]);
-		bitmap_or(calls, calls, filters->filter[i].calls, SCT_CALLS_MAX);
+		for_each_set_bit(id, calls, SCT_CALLS_MAX)
+			if (first[id] == SCT_FILTERS_MAX)
+				first[id] = i;
 	}
-	assert(!memcmp(calls, filters->calls, sizeof(calls)));
+	assert(!memcmp(first, filters->first, sizeof(first)));
 }
 
 /* One line, `syscall_tracer: refused "...": REASON`, that no terminal minds. */

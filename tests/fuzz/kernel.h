@@ -74,6 +74,8 @@ int kstrtouint(const char *text, unsigned int base, unsigned int *result);
 #define BITS_PER_LONG (8 * sizeof(long))
 #define DECLARE_BITMAP(name, bits) unsigned long name[(bits) / BITS_PER_LONG]
 #define WORDS(bits) ((bits) / BITS_PER_LONG)
+#define BUILD_BUG_ON(condition) _Static_assert(!(condition), #condition)
+#define U8_MAX 255
 #define bitmap_zero(map, bits) memset(map, 0, (bits) / 8)
 #define bitmap_copy(to, from, bits) memcpy(to, from, (bits) / 8)
 

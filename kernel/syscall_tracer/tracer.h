@@ -262,6 +262,9 @@ void sct_text_filter(struct seq_file *m, const struct sct_filter *filter);
 int sct_proc_init(unsigned int gid);
 void sct_proc_exit(void);
 
+/* event.c: the trace event */
+void sct_event_emit(const struct sct_record *rec);
+
 /* netlink.c: the family */
 int sct_netlink_init(void);
 void sct_netlink_exit(void);

@@ -49,17 +49,17 @@
 
 /**
  * struct delivery - how far the ring of a CPU has been sent
- * @lock: guards all but @work
  * @work: sends what is new
  * @cpu: whose ring it is
+ * @lock: guards what follows
  * @listening: somebody is to be sent to
  * @next: number of the first record that was not sent
  * @lost: records that were overwritten, and were not yet owned up to
  */
 struct delivery {
-	struct mutex lock;
 	struct work_struct work;
 	unsigned int cpu;
+	struct mutex lock; /* guards what follows */
 	bool listening;
 	u64 next;
 	u64 lost;
@@ -121,6 +121,7 @@ static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
 
 static u64 ring_head(unsigned int cpu)
 {
+	/* Pairs with smp_store_release() in sct_ring_commit(). */
 	return smp_load_acquire(&per_cpu(sct_rings, cpu).head);
 }
 

@@ -159,7 +159,15 @@ def test_calls_are_traced_and_untraced(tracer: Machine) -> None:
 
 def test_filters_are_those_of_the_file(tracer: Machine) -> None:
     """filter-add, -get, -del and -clear work on the filters of the file, in their order, with each predicate."""
-    full = {"name_": "open", "verdict": 1, "errno": 13, "pid": 77, "uid": 1000, "comm": "a b\\", "path": "/srv/x y"}
+    full: dict[str, Any] = {
+        "name_": "open",
+        "verdict": 1,
+        "errno": 13,
+        "pid": 77,
+        "uid": 1000,
+        "comm": "a b\\",
+        "path": "/srv/x y",
+    }
     *added, got, page, _, more, deleted, left, cleared, none = tracer.talk(
         ask("filter-add", **full),
         ask("filter-add", name_="=unlinkat", verdict=0),
@@ -311,19 +319,17 @@ def test_every_call_is_dumped(tracer: Machine) -> None:
 
 def everything(name: str) -> list[Step]:
     """Each operation, and joining the group, through this socket."""
-    operations = [
-        ask(operation, name=name, **values)
-        for operation, values in {
-            "status-get": {},
-            "cpu-get": {},
-            "call-get": {},
-            "call-set": {"name_": ["read"], "traced": 0},
-            "filter-get": {},
-            "filter-add": {"name_": "read", "verdict": 1},
-            "filter-del": {"name_": "read"},
-            "filter-clear": {},
-        }.items()
-    ]
+    values: dict[str, dict[str, Any]] = {
+        "status-get": {},
+        "cpu-get": {},
+        "call-get": {},
+        "call-set": {"name_": ["read"], "traced": 0},
+        "filter-get": {},
+        "filter-add": {"name_": "read", "verdict": 1},
+        "filter-del": {"name_": "read"},
+        "filter-clear": {},
+    }
+    operations = [ask(operation, name=name, **attributes) for operation, attributes in values.items()]
     return [*operations, step("join", name=name)]
 
 

@@ -182,7 +182,7 @@ class Account:
     def take_record(self, cpu: dict[str, int], number: int, data: bytes, offset: int) -> int:
         """Take in one record, and return where the next one begins."""
         values = RECORD.layout.unpack_from(data, offset)
-        seq, size, comm = values[0], values[-2], values[-1]
+        seq, size, comm = values[0], int(values[-2]), values[-1]
         start = offset + RECORD.size
         end = start + size + -size % 8
         assert not any(data[start + size : end]), "no zeros between records"
@@ -259,7 +259,11 @@ class Session:
         """Run an operation, on a socket of its own if none is named; `between` are steps after its first part."""
         client = self.clients[name] if name else Client()
         before = client.messages
-        replies = client.ask(operation, values or {}, lambda: self.run(between or []) and None)
+
+        def run_between() -> None:
+            self.run(between or [])
+
+        replies = client.ask(operation, values or {}, run_between)
         return {"replies": replies, "messages": client.messages - before}
 
     def do_raw(self, payload: str, operation: str, dump: bool = False, name: str = "") -> Answer:
@@ -331,7 +335,8 @@ class Session:
 
     def do_take(self, name: str, batches: int = 0, seconds: float = 0) -> Answer:
         """Receive so many batches, or what comes within some seconds; say when each came."""
-        client, account, times = self.clients[name], Account([], set()), []
+        client, account = self.clients[name], Account([], set())
+        times: list[float] = []
         deadline = time.monotonic() + (seconds or DEADLINE_SECONDS)
         while (not batches or account.batches < batches) and time.monotonic() < deadline:
             receive_batches(client, account, 0.05)

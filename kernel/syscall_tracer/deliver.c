@@ -34,7 +34,10 @@
  * Records are copied from the rings while these are written to, and never
  * waited for. What was overwritten before it was copied is counted as lost.
  * A listener that does not read loses messages, and nobody else does: each
- * socket has a buffer of its own, and the copies share their data.
+ * socket has a buffer of its own, and the copies share their data. Where
+ * nobody gets a batch, because nobody reads, or all who have joined the number
+ * of the group are in other network namespaces, which anybody may, one batch
+ * is tried ten times a second.
  *
  * The threads make no system calls. A listener's own calls may be traced, a
  * record for each batch at the most, of which ten a second come of themselves.
@@ -57,6 +60,7 @@
  * @cpu: whose ring it is
  * @lock: guards what follows
  * @listening: somebody is to be sent to
+ * @unheard: nobody got the last batch
  * @next: number of the first record that was not sent
  * @lost: records that were overwritten, and were not yet owned up to
  */
@@ -65,6 +69,7 @@ struct delivery {
 	unsigned int cpu;
 	struct mutex lock; /* guards what follows */
 	bool listening;
+	bool unheard;
 	u64 next;
 	u64 lost;
 };
@@ -90,7 +95,8 @@ static void wake_thread(unsigned int cpu)
 
 static void on_wake(struct irq_work *work)
 {
-	wake_thread(smp_processor_id());
+	if (!READ_ONCE(this_cpu_ptr(&deliveries)->unheard))
+		wake_thread(smp_processor_id());
 }
 
 /* Appends records to a message while there is room. */
@@ -113,6 +119,7 @@ static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
 {
 	void *message = genlmsg_put(skb, 0, 0, &sct_family, 0, SCT_CMD_EVENT);
 	struct nlattr *lost, *records;
+	int err;
 
 	/* The message was made to have room for these. */
 	nla_put_u32(skb, SCT_A_BATCH_CPU, delivery->cpu);
@@ -124,7 +131,9 @@ static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
 	delivery->lost -= *(u32 *)nla_data(lost);
 	genlmsg_end(skb, message);
 	/* That some listener had no room for it is told to that one only. */
-	genlmsg_multicast(&sct_family, skb, 0, SCT_NLGRP_EVENTS, GFP_KERNEL);
+	err = genlmsg_multicast(&sct_family, skb, 0, SCT_NLGRP_EVENTS,
+				GFP_KERNEL);
+	WRITE_ONCE(delivery->unheard, err == -ESRCH);
 }
 
 static u64 ring_head(unsigned int cpu)
@@ -147,6 +156,8 @@ static void send_ring(struct delivery *delivery)
 		if (!skb)
 			return;
 		send_batch(skb, delivery, head);
+		if (delivery->unheard)
+			return;
 	}
 }
 
@@ -185,6 +196,7 @@ static void switch_ring(struct delivery *delivery, bool on)
 	mutex_lock(&delivery->lock);
 	delivery->next = ring_head(delivery->cpu);
 	delivery->lost = 0;
+	delivery->unheard = false;
 	delivery->listening = on;
 	mutex_unlock(&delivery->lock);
 }

@@ -18,10 +18,11 @@
  *
  * The lock is the mutex sct_lock, and the probe does not take it.
  *
- * Control (a write to /proc/syscall_tracer, load, unload) holds sct_lock for
- * one whole transaction. It guards the table of calls, their kprobes, the set
- * of traced calls and the pointer to the filters. Below it come the locks of
- * the kprobes and ftrace cores; nothing of ours is taken below those.
+ * Control (a write to /proc/syscall_tracer, an operation of the netlink family,
+ * load, unload) holds sct_lock for one whole transaction. It guards the table
+ * of calls, their kprobes, the set of traced calls and the pointer to the
+ * filters. Below it come the locks of the kprobes and ftrace cores; nothing of
+ * ours is taken below those.
  *
  * The probe runs on the entry of a system call, called by ftrace or by
  * kprobes, with preemption off. It takes no lock and allocates nothing. That
@@ -43,7 +44,11 @@
  * under mode_lock (enforce), which is never held together with it. Their files
  * outlive the unloading a little: by then there is nothing left to change.
  *
- * Unload: first the dead-man timer and the /proc file (procfs waits for calls
+ * Delivery to the listeners of the netlink family has locks of its own, which
+ * are never held together with sct_lock; see DOC: delivery in deliver.c.
+ *
+ * Unload: first the dead-man timer, the delivery and the netlink family (which
+ * waits for operations in flight), then the /proc file (procfs waits for calls
  * in flight and releases open files), then the hooks (their removal waits for
  * running handlers), then filters, calls and rings. Calls that are still to
  * return through a kretprobe are the kernel's to bring home: their handler is
@@ -206,6 +211,8 @@ void sct_calls_commit(const unsigned long *calls);
 void sct_calls_rollback(void);
 int sct_calls_rehook(void);
 unsigned long sct_calls_missed(void);
+unsigned int sct_calls_known(void);
+unsigned long sct_call_missed(unsigned int id);
 unsigned int sct_calls_hooks(struct sct_hook ***hooks);
 
 /* entry.c: a call enters */
@@ -248,6 +255,7 @@ int sct_stage_trace(struct sct_stage *stage, const char *name, bool on);
 int sct_stage_end(struct sct_stage *stage, int err);
 
 /* returns.c: calls that are recorded at their return */
+bool sct_returns_on(void);
 void sct_returns_stats(struct sct_return_stats *stats);
 
 /* command.c: what is written to the file */
@@ -264,5 +272,12 @@ void sct_text_filter(struct seq_file *m, const struct sct_filter *filter);
 /* proc.c: the file */
 int sct_proc_init(unsigned int gid);
 void sct_proc_exit(void);
+
+/* event.c: the trace event */
+void sct_event_emit(const struct sct_record *rec);
+
+/* netlink.c: the family */
+int sct_netlink_init(void);
+void sct_netlink_exit(void);
 
 #endif /* SYSCALL_TRACER_H */

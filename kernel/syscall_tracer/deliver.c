@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Delivery: records as they are made, to who listens to the netlink family.
+ */
+#include <linux/cpu.h>
+#include <linux/cpumask.h>
+#include <linux/jiffies.h>
+#include <linux/minmax.h>
+#include <linux/mutex.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sizes.h>
+#include <linux/skbuff.h>
+#include <linux/smpboot.h>
+#include <linux/workqueue.h>
+
+#include "netlink.h"
+#include "ring.h"
+
+/**
+ * DOC: delivery
+ *
+ * Ten times a second it is looked whether anybody has joined the group, and
+ * sent what is new. While nobody has, that look is all there is: the probe has
+ * a branch that is patched away. With listeners the probe has each quarter of
+ * a ring sent at once. It must not wake anybody itself, so an irq_work does.
+ * The thread runs on the CPU of the ring, at the lowest real-time priority, so
+ * before what fills it: a loop at full speed is slowed down rather than
+ * overwriting what was not sent yet. It has no more to do than that made.
+ *
+ * A listener hears of calls from the next look on. Who asks for the status
+ * after it has joined has caused one, and hears of all calls since.
+ *
+ * Records are copied from the rings while these are written to, and never
+ * waited for. What was overwritten before it was copied is counted as lost.
+ * A listener that does not read loses messages, and nobody else does: each
+ * socket has a buffer of its own, and the copies share their data. Where
+ * nobody gets a batch, because nobody reads, or all who have joined the number
+ * of the group are in other network namespaces, which anybody may, one batch
+ * is tried ten times a second.
+ *
+ * The threads make no system calls. A listener's own calls may be traced, a
+ * record for each batch at the most, of which ten a second come of themselves.
+ *
+ * Locks: look_lock guards whether there are listeners, and is taken first;
+ * then the lock of a delivery, which guards how far its ring has been sent.
+ */
+
+#define PERIOD		(HZ / 10)
+
+/* What is sent at once: with the skb's own part, an allocation of 32 KiB. */
+#define BATCH_BYTES	(SKB_WITH_OVERHEAD(SZ_32K) - NLMSG_HDRLEN - GENL_HDRLEN)
+
+/* The attributes of a batch, without its records. */
+#define BATCH_HEAD	(2 * nla_total_size(sizeof(u32)) + NLA_HDRLEN)
+
+/**
+ * struct delivery - how far the ring of a CPU has been sent
+ * @wanted: there is something to send
+ * @cpu: whose ring it is
+ * @lock: guards what follows
+ * @listening: somebody is to be sent to
+ * @unheard: nobody got the last batch
+ * @next: number of the first record that was not sent
+ * @lost: records that were overwritten, and were not yet owned up to
+ */
+struct delivery {
+	bool wanted;
+	unsigned int cpu;
+	struct mutex lock; /* guards what follows */
+	bool listening;
+	bool unheard;
+	u64 next;
+	u64 lost;
+};
+
+static void look_again(struct work_struct *work);
+
+DEFINE_STATIC_KEY_FALSE(sct_listening);
+DEFINE_PER_CPU(struct irq_work, sct_deliver_wakes);
+
+static DEFINE_PER_CPU(struct delivery, deliveries);
+static DEFINE_PER_CPU(struct task_struct *, deliver_threads);
+
+static DEFINE_MUTEX(look_lock);
+static DECLARE_DELAYED_WORK(look_work, look_again);
+static bool running;
+static bool listening;
+
+static void wake_thread(unsigned int cpu)
+{
+	WRITE_ONCE(per_cpu(deliveries, cpu).wanted, true);
+	wake_up_process(per_cpu(deliver_threads, cpu));
+}
+
+static void on_wake(struct irq_work *work)
+{
+	if (!READ_ONCE(this_cpu_ptr(&deliveries)->unheard))
+		wake_thread(smp_processor_id());
+}
+
+/* Appends records to a message while there is room. */
+static void append_records(struct sk_buff *skb, struct delivery *delivery,
+			   u64 head)
+{
+	while (delivery->next < head && skb_tailroom(skb) >= sct_slot_size) {
+		u64 lost = 0;
+		size_t size = sct_ring_copy(delivery->cpu, delivery->next,
+					    (void *)skb_tail_pointer(skb),
+					    &lost);
+
+		skb_put(skb, size);
+		delivery->lost += lost;
+		delivery->next += lost ?: 1;
+	}
+}
+
+static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
+{
+	void *message = genlmsg_put(skb, 0, 0, &sct_family, 0, SCT_CMD_EVENT);
+	struct nlattr *lost, *records;
+	int err;
+
+	/* The message was made to have room for these. */
+	nla_put_u32(skb, SCT_A_BATCH_CPU, delivery->cpu);
+	lost = nla_reserve(skb, SCT_A_BATCH_LOST, sizeof(u32));
+	records = nla_reserve(skb, SCT_A_BATCH_RECORDS, 0);
+	append_records(skb, delivery, head);
+	records->nla_len = skb_tail_pointer(skb) - (unsigned char *)records;
+	*(u32 *)nla_data(lost) = min_t(u64, delivery->lost, U32_MAX);
+	delivery->lost -= *(u32 *)nla_data(lost);
+	genlmsg_end(skb, message);
+	/* That some listener had no room for it is told to that one only. */
+	err = genlmsg_multicast(&sct_family, skb, 0, SCT_NLGRP_EVENTS,
+				GFP_KERNEL);
+	WRITE_ONCE(delivery->unheard, err == -ESRCH);
+}
+
+static u64 ring_head(unsigned int cpu)
+{
+	/* Pairs with smp_store_release() in sct_ring_commit(). */
+	return smp_load_acquire(&per_cpu(sct_rings, cpu).head);
+}
+
+/* What is made meanwhile is left for the next time. */
+static void send_ring(struct delivery *delivery)
+{
+	u64 head = ring_head(delivery->cpu);
+
+	lockdep_assert_held(&delivery->lock);
+	while (delivery->next < head) {
+		u64 wanted = BATCH_HEAD + (head - delivery->next) * sct_slot_size;
+		size_t size = min_t(u64, wanted, BATCH_BYTES);
+		struct sk_buff *skb = genlmsg_new(size, GFP_KERNEL);
+
+		if (!skb)
+			return;
+		send_batch(skb, delivery, head);
+		if (delivery->unheard)
+			return;
+	}
+}
+
+static void deliver(unsigned int cpu)
+{
+	struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
+
+	WRITE_ONCE(delivery->wanted, false);
+	mutex_lock(&delivery->lock);
+	if (delivery->listening)
+		send_ring(delivery);
+	mutex_unlock(&delivery->lock);
+}
+
+static int deliver_is_wanted(unsigned int cpu)
+{
+	return READ_ONCE(per_cpu(deliveries, cpu).wanted);
+}
+
+static void deliver_before_others(unsigned int cpu)
+{
+	sched_set_fifo_low(current);
+}
+
+static struct smp_hotplug_thread deliver_thread = {
+	.store			= &deliver_threads,
+	.thread_should_run	= deliver_is_wanted,
+	.thread_fn		= deliver,
+	.setup			= deliver_before_others,
+	.thread_comm		= "syscall_trc/%u",
+};
+
+/* Who listens hears of what is made from now on. */
+static void switch_ring(struct delivery *delivery, bool on)
+{
+	mutex_lock(&delivery->lock);
+	delivery->next = ring_head(delivery->cpu);
+	delivery->lost = 0;
+	delivery->unheard = false;
+	delivery->listening = on;
+	mutex_unlock(&delivery->lock);
+}
+
+static void look(void)
+{
+	bool now = genl_has_listeners(&sct_family, &init_net, SCT_NLGRP_EVENTS);
+	unsigned int cpu;
+
+	lockdep_assert_held(&look_lock);
+	if (now == listening)
+		return;
+	listening = now;
+	for_each_possible_cpu(cpu)
+		switch_ring(per_cpu_ptr(&deliveries, cpu), now);
+	if (now)
+		static_branch_enable(&sct_listening);
+	else
+		static_branch_disable(&sct_listening);
+}
+
+/* Where the CPU has gone its thread is parked. */
+static void deliver_all(void)
+{
+	unsigned int cpu;
+
+	cpus_read_lock();
+	for_each_possible_cpu(cpu) {
+		if (READ_ONCE(per_cpu(deliveries, cpu).next) == ring_head(cpu))
+			continue;
+		if (cpu_online(cpu))
+			wake_thread(cpu);
+		else
+			deliver(cpu);
+	}
+	cpus_read_unlock();
+}
+
+static void look_again(struct work_struct *work)
+{
+	mutex_lock(&look_lock);
+	if (running) {
+		look();
+		if (listening)
+			deliver_all();
+		schedule_delayed_work(&look_work, PERIOD);
+	}
+	mutex_unlock(&look_lock);
+}
+
+/**
+ * sct_deliver_look() - take notice of who has just joined the group
+ *
+ * Context: Process context, may sleep.
+ */
+void sct_deliver_look(void)
+{
+	mutex_lock(&look_lock);
+	if (running)
+		look();
+	mutex_unlock(&look_lock);
+}
+
+/**
+ * sct_deliver_init() - prepare the delivery
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, or why there can be no thread.
+ */
+int sct_deliver_init(void)
+{
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
+
+		mutex_init(&delivery->lock);
+		delivery->cpu = cpu;
+		init_irq_work(per_cpu_ptr(&sct_deliver_wakes, cpu), on_wake);
+	}
+	return smpboot_register_percpu_thread(&deliver_thread);
+}
+
+/**
+ * sct_deliver_start() - begin to look for listeners
+ *
+ * Context: Process context, may sleep; the family is registered.
+ */
+void sct_deliver_start(void)
+{
+	mutex_lock(&look_lock);
+	running = true;
+	schedule_delayed_work(&look_work, PERIOD);
+	mutex_unlock(&look_lock);
+}
+
+/**
+ * sct_deliver_stop() - send a last time
+ *
+ * Context: Process context, may sleep; the family is still registered.
+ */
+void sct_deliver_stop(void)
+{
+	unsigned int cpu;
+
+	mutex_lock(&look_lock);
+	running = false;
+	static_branch_disable(&sct_listening);
+	mutex_unlock(&look_lock);
+	cancel_delayed_work_sync(&look_work);
+	/* A probe may be just about to have a thread woken. */
+	synchronize_rcu();
+	for_each_possible_cpu(cpu) {
+		irq_work_sync(per_cpu_ptr(&sct_deliver_wakes, cpu));
+		deliver(cpu);
+		switch_ring(per_cpu_ptr(&deliveries, cpu), false);
+	}
+}
+
+/**
+ * sct_deliver_exit() - free what the delivery has
+ *
+ * Context: Process context, may sleep; it has stopped.
+ */
+void sct_deliver_exit(void)
+{
+	smpboot_unregister_percpu_thread(&deliver_thread);
+}

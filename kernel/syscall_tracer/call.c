@@ -382,6 +382,20 @@ void sct_calls_rehook(void)
 }
 
 /**
+ * sct_call_missed() - count the calls that the probes of one missed since load
+ * @id: of the call
+ *
+ * Context: Process context, sct_lock held.
+ * Return: The sum of nmissed over the probes it had.
+ */
+unsigned long sct_call_missed(unsigned int id)
+{
+	lockdep_assert_held(&sct_lock);
+	return sct_hook_missed(&calls[id]->hook[ENTRY_NATIVE]) +
+	       sct_hook_missed(&calls[id]->hook[ENTRY_COMPAT]);
+}
+
+/**
  * sct_calls_missed() - count the calls that the probes missed since load
  *
  * Context: Process context, sct_lock held.
@@ -394,9 +408,20 @@ unsigned long sct_calls_missed(void)
 
 	lockdep_assert_held(&sct_lock);
 	for (i = 0; i < calls_count; i++)
-		sum += sct_hook_missed(&calls[i]->hook[ENTRY_NATIVE]) +
-		       sct_hook_missed(&calls[i]->hook[ENTRY_COMPAT]);
+		sum += sct_call_missed(i);
 	return sum;
+}
+
+/**
+ * sct_calls_known() - count the calls that were named since load
+ *
+ * Context: Process context, sct_lock held.
+ * Return: How many; their ids are below it.
+ */
+unsigned int sct_calls_known(void)
+{
+	lockdep_assert_held(&sct_lock);
+	return calls_count;
 }
 
 static bool is_absent(const char *name)

@@ -89,7 +89,6 @@ void sct_entry_capture(const struct sct_hook *hook, struct sct_record *rec,
 void sct_entry_report(const struct sct_record *rec);
 
 /* returns.c: a call returns */
-bool sct_returns_on(void);
 int sct_return_arm(struct sct_hook *hook);
 void sct_return_disarmed(struct sct_hook *hook);
 

@@ -79,11 +79,16 @@ static int __init tracer_init(void)
 	err = sct_proc_init(proc_gid);
 	if (err)
 		goto remove_probes;
+	err = sct_netlink_init();
+	if (err)
+		goto remove_file;
 	sct_mode_init();
 	loaded = true;
 	pr_info("loaded\n");
 	return 0;
 
+remove_file:
+	sct_proc_exit();
 remove_probes:
 	sct_calls_exit();
 	sct_filters_exit();
@@ -95,6 +100,7 @@ free_rings:
 static void __exit tracer_exit(void)
 {
 	sct_mode_exit();
+	sct_netlink_exit();
 	sct_proc_exit();
 	sct_calls_exit();
 	sct_filters_exit();

@@ -89,6 +89,41 @@ static size_t copy_record(struct sct_record *to, const struct sct_record *from)
 	return size;
 }
 
+/**
+ * sct_ring_stats() - the counts of one CPU
+ * @cpu: which one
+ * @stats: gets them, as of one moment
+ *
+ * Context: Any but the probe's.
+ */
+void sct_ring_stats(unsigned int cpu, struct sct_ring_stats *stats)
+{
+	sample(per_cpu_ptr(&sct_rings, cpu), stats);
+}
+
+/**
+ * sct_ring_copy() - copy a record from a ring that is being written to
+ * @cpu: whose ring
+ * @n: number of the record; it was made
+ * @to: gets it and its data, with zeros up to a multiple of 8; has room for
+ *	sct_slot_size bytes
+ * @lost: gets how many records from @n on are overwritten, 0 if it is there
+ *
+ * Context: Any but the probe's.
+ * Return: How many bytes it has; 0 if it is lost.
+ */
+size_t sct_ring_copy(unsigned int cpu, u64 n, struct sct_record *to, u64 *lost)
+{
+	const struct sct_ring *ring = per_cpu_ptr(&sct_rings, cpu);
+	size_t size = copy_record(to, sct_ring_slot(ring, n));
+
+	*lost = lost_since(ring, n);
+	if (*lost)
+		return 0;
+	memset(to->data + size, 0, ALIGN(size, 8) - size);
+	return sizeof(*to) + ALIGN(size, 8);
+}
+
 static void free_runs(struct sct_log *log)
 {
 	unsigned int cpu;

@@ -12,6 +12,7 @@
 #include <linux/smp.h>
 #include <linux/string.h>
 
+#include "deliver.h"
 #include "tracer.h"
 
 /**
@@ -36,7 +37,10 @@ struct sct_ring {
 
 DECLARE_PER_CPU(struct sct_ring, sct_rings);
 extern size_t sct_ring_size;	/* records */
-extern size_t sct_slot_size;	/* bytes */
+extern size_t sct_slot_size;	/* bytes; a multiple of 8 */
+
+void sct_ring_stats(unsigned int cpu, struct sct_ring_stats *stats);
+size_t sct_ring_copy(unsigned int cpu, u64 n, struct sct_record *to, u64 *lost);
 
 static inline struct sct_record *sct_ring_slot(const struct sct_ring *ring,
 					       u64 n)
@@ -84,8 +88,11 @@ static __always_inline void sct_ring_commit(struct sct_record *rec)
 {
 	struct sct_ring *ring = this_cpu_ptr(&sct_rings);
 
+	u64 head = ring->head + 1;
+
 	/* Write before publishing: pairs with sample(). */
-	smp_store_release(&ring->head, ring->head + 1);
+	smp_store_release(&ring->head, head);
+	sct_deliver_poke(head, sct_ring_size);
 }
 
 /**

@@ -200,6 +200,8 @@ void sct_calls_commit(const unsigned long *calls);
 void sct_calls_rollback(void);
 void sct_calls_rehook(void);
 unsigned long sct_calls_missed(void);
+unsigned int sct_calls_known(void);
+unsigned long sct_call_missed(unsigned int id);
 unsigned int sct_calls_hooks(struct sct_hook ***hooks);
 
 /* entry.c: a call enters */
@@ -242,6 +244,7 @@ int sct_stage_trace(struct sct_stage *stage, const char *name, bool on);
 int sct_stage_end(struct sct_stage *stage, int err);
 
 /* returns.c: calls that are recorded at their return */
+bool sct_returns_on(void);
 void sct_returns_stats(struct sct_return_stats *stats);
 
 /* command.c: what is written to the file */
@@ -258,5 +261,9 @@ void sct_text_filter(struct seq_file *m, const struct sct_filter *filter);
 /* proc.c: the file */
 int sct_proc_init(unsigned int gid);
 void sct_proc_exit(void);
+
+/* netlink.c: the family */
+int sct_netlink_init(void);
+void sct_netlink_exit(void);
 
 #endif /* SYSCALL_TRACER_H */

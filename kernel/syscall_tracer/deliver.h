@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * syscall_tracer: how the delivery of records hears of new ones.
+ */
+#ifndef SYSCALL_TRACER_DELIVER_H
+#define SYSCALL_TRACER_DELIVER_H
+
+#include <linux/irq_work.h>
+#include <linux/jump_label.h>
+#include <linux/percpu.h>
+#include <linux/types.h>
+
+DECLARE_STATIC_KEY_FALSE(sct_listening);
+DECLARE_PER_CPU(struct irq_work, sct_deliver_wakes);
+
+/**
+ * sct_deliver_poke() - a record is complete
+ * @head: of the ring
+ * @size: of the ring, records
+ *
+ * Each quarter of a ring is delivered at once, the rest when its time comes.
+ * Nothing is woken from here, for this may be anywhere: an interrupt of its own
+ * does it.
+ *
+ * Context: Any, NMI included, with preemption off.
+ */
+static __always_inline void sct_deliver_poke(u64 head, size_t size)
+{
+	if (!static_branch_unlikely(&sct_listening))
+		return;
+	if (!(head & (size / 4 - 1)))
+		irq_work_queue(this_cpu_ptr(&sct_deliver_wakes));
+}
+
+#endif /* SYSCALL_TRACER_DELIVER_H */

@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The netlink family: status, calls and filters, to read and to change.
+ *
+ * kernel/specs/syscall_tracer.yaml describes it.
+ */
+#include <linux/build_bug.h>
+#include <linux/cpumask.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "netlink.h"
+#include "ring.h"
+
+static_assert(SCT_VERDICT_ALLOW == SCT_ALLOWED);
+static_assert(SCT_VERDICT_BLOCK == SCT_BLOCKED);
+
+/* In the initial network namespace only: what is shown is of all others too. */
+struct genl_family sct_family __ro_after_init = {
+	.name		= SCT_FAMILY_NAME,
+	.version	= SCT_FAMILY_VERSION,
+	.module		= THIS_MODULE,
+	.parallel_ops	= true,
+	.ops		= sct_nl_ops,
+	.n_ops		= ARRAY_SIZE(sct_nl_ops),
+	.mcgrps		= sct_nl_groups,
+	.n_mcgrps	= COMPAT_MCAST_GROUPS(ARRAY_SIZE(sct_nl_groups)),
+};
+
+/* The text must be there as long as the module is. */
+static void explain(const struct genl_info *info, const char *reason)
+{
+	if (info->extack && reason)
+		info->extack->_msg = reason;
+}
+
+static int refuse(struct sct_stage *stage, int err, const char *reason)
+{
+	stage->reason = reason;
+	return err;
+}
+
+static int transact(struct genl_info *info,
+		    int (*change)(struct sct_stage *stage,
+				  struct genl_info *info))
+{
+	struct sct_stage stage;
+	int err = sct_stage_begin(&stage);
+
+	if (!err)
+		err = sct_stage_end(&stage, change(&stage, info));
+	if (err)
+		explain(info, stage.reason);
+	return err;
+}
+
+/* Of one ring, or of all of them if there is more than one call of it. */
+static void add_stats(unsigned int cpu, struct sct_ring_stats *sum)
+{
+	struct sct_ring_stats stats;
+
+	sct_ring_stats(cpu, &stats);
+	sum->issued += stats.issued;
+	sum->logged += stats.logged;
+	sum->overwritten += stats.overwritten;
+	sum->dropped += stats.dropped;
+}
+
+static int put_settings(struct sk_buff *skb)
+{
+	u32 mode = sct_enforcing() ? SCT_MODE_ENFORCING : SCT_MODE_PERMISSIVE;
+
+	return nla_put_string(skb, SCT_A_STATUS_VERSION, THIS_MODULE->version) ||
+	       nla_put_u32(skb, SCT_A_STATUS_ENTRIES, sct_ring_size) ||
+	       nla_put_u32(skb, SCT_A_STATUS_DATA_BYTES, sct_data_bytes) ||
+	       nla_put_u32(skb, SCT_A_STATUS_MODE, mode) ||
+	       nla_put_string(skb, SCT_A_STATUS_HOOK, sct_hook_name());
+}
+
+static int put_status_count(struct sk_buff *skb, int type, u64 count)
+{
+	return nla_put_u64_64bit(skb, type, count, SCT_A_STATUS_PAD);
+}
+
+static int put_log(struct sk_buff *skb)
+{
+	struct sct_ring_stats sum = {};
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu)
+		add_stats(cpu, &sum);
+	return put_status_count(skb, SCT_A_STATUS_ISSUED, sum.issued) ||
+	       put_status_count(skb, SCT_A_STATUS_LOGGED, sum.logged) ||
+	       put_status_count(skb, SCT_A_STATUS_OVERWRITTEN,
+				sum.overwritten) ||
+	       put_status_count(skb, SCT_A_STATUS_DROPPED, sum.dropped);
+}
+
+static int put_hooks(struct sk_buff *skb)
+{
+	struct sct_return_stats returns;
+	unsigned long missed;
+	bool on;
+
+	mutex_lock(&sct_lock);
+	missed = sct_calls_missed();
+	on = sct_returns_on();
+	sct_returns_stats(&returns);
+	mutex_unlock(&sct_lock);
+	return nla_put_u8(skb, SCT_A_STATUS_RETURNS, on) ||
+	       put_status_count(skb, SCT_A_STATUS_MISSED, missed) ||
+	       put_status_count(skb, SCT_A_STATUS_IN_FLIGHT,
+				returns.in_flight) ||
+	       put_status_count(skb, SCT_A_STATUS_ORPHANED, returns.orphaned) ||
+	       put_status_count(skb, SCT_A_STATUS_RETURNS_MISSED,
+				returns.missed);
+}
+
+int sct_nl_status_get_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	struct sk_buff *reply = genlmsg_new(GENLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	void *message;
+
+	if (!reply)
+		return -ENOMEM;
+	sct_deliver_look();
+	message = genlmsg_put_reply(reply, info, &sct_family, 0,
+				    SCT_CMD_STATUS_GET);
+	if (!message || put_settings(reply) || put_log(reply) ||
+	    put_hooks(reply)) {
+		nlmsg_free(reply);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(reply, message);
+	return genlmsg_reply(reply, info);
+}
+
+/* Begins one message of a dump; NULL if there is no room for it. */
+static void *begin_part(struct sk_buff *skb, struct netlink_callback *cb, u8 cmd)
+{
+	return genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
+			   &sct_family, NLM_F_MULTI, cmd);
+}
+
+/* Ends the message, or takes it back where @err says that it did not fit. */
+static bool end_part(struct sk_buff *skb, void *message, int err)
+{
+	if (err) {
+		genlmsg_cancel(skb, message);
+		return false;
+	}
+	genlmsg_end(skb, message);
+	return true;
+}
+
+static int put_cpu_count(struct sk_buff *skb, int type, u64 count)
+{
+	return nla_put_u64_64bit(skb, type, count, SCT_A_CPU_PAD);
+}
+
+static bool put_ring(struct sk_buff *skb, struct netlink_callback *cb,
+		     unsigned int cpu, const struct sct_ring_stats *stats)
+{
+	void *message = begin_part(skb, cb, SCT_CMD_CPU_GET);
+
+	if (!message)
+		return false;
+	return end_part(skb, message,
+			nla_put_u32(skb, SCT_A_CPU_CPU, cpu) ||
+			put_cpu_count(skb, SCT_A_CPU_ISSUED, stats->issued) ||
+			put_cpu_count(skb, SCT_A_CPU_LOGGED, stats->logged) ||
+			put_cpu_count(skb, SCT_A_CPU_OVERWRITTEN,
+				      stats->overwritten) ||
+			put_cpu_count(skb, SCT_A_CPU_DROPPED, stats->dropped));
+}
+
+int sct_nl_cpu_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	unsigned int cpu;
+
+	for (cpu = cb->args[0]; cpu < nr_cpu_ids; cpu++) {
+		struct sct_ring_stats stats = {};
+
+		if (!cpu_possible(cpu))
+			continue;
+		add_stats(cpu, &stats);
+		if (!cpu_online(cpu) && !stats.issued)
+			continue;
+		if (!put_ring(skb, cb, cpu, &stats))
+			break;
+	}
+	cb->args[0] = cpu;
+	return skb->len;
+}
+
+static bool put_call(struct sk_buff *skb, struct netlink_callback *cb,
+		     unsigned int id, bool traced)
+{
+	void *message = begin_part(skb, cb, SCT_CMD_CALL_GET);
+
+	if (!message)
+		return false;
+	return end_part(skb, message,
+			nla_put_u32(skb, SCT_A_CALL_ID, id) ||
+			nla_put_string(skb, SCT_A_CALL_NAME,
+				       sct_call_name(id)) ||
+			nla_put_string(skb, SCT_A_CALL_ARGUMENTS,
+				       sct_call_signature(id)) ||
+			nla_put_u8(skb, SCT_A_CALL_TRACED, traced) ||
+			nla_put_u64_64bit(skb, SCT_A_CALL_MISSED,
+					  sct_call_missed(id),
+					  SCT_A_CALL_PAD));
+}
+
+int sct_nl_call_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	DECLARE_BITMAP(traced, SCT_CALLS_MAX);
+	unsigned int id;
+
+	mutex_lock(&sct_lock);
+	sct_calls_traced(traced);
+	for (id = cb->args[0]; id < sct_calls_known(); id++)
+		if (!put_call(skb, cb, id, test_bit(id, traced)))
+			break;
+	mutex_unlock(&sct_lock);
+	cb->args[0] = id;
+	return skb->len;
+}
+
+static int set_calls(struct sct_stage *stage, struct genl_info *info)
+{
+	const struct nlattr *attr;
+	int rem, err, names = 0;
+	bool on;
+
+	if (!info->attrs[SCT_A_CALLS_TRACED])
+		return refuse(stage, -EINVAL, "traced is missing");
+	on = nla_get_u8(info->attrs[SCT_A_CALLS_TRACED]);
+	nla_for_each_attr(attr, genlmsg_data(info->genlhdr),
+			  genlmsg_len(info->genlhdr), rem) {
+		if (nla_type(attr) != SCT_A_CALLS_NAME)
+			continue;
+		err = sct_stage_trace(stage, nla_data(attr), on);
+		if (err)
+			return err;
+		names++;
+	}
+	return names ? 0 : refuse(stage, -EINVAL, "a name is missing");
+}
+
+int sct_nl_call_set_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	return transact(info, set_calls);
+}
+
+static int put_predicates(struct sk_buff *skb, const struct sct_filter *filter)
+{
+	return (filter->fields & SCT_IF_PID &&
+		nla_put_s32(skb, SCT_A_FILTER_PID, filter->pid)) ||
+	       (filter->fields & SCT_IF_UID &&
+		nla_put_u32(skb, SCT_A_FILTER_UID, filter->uid)) ||
+	       (filter->fields & SCT_IF_COMM &&
+		nla_put_string(skb, SCT_A_FILTER_COMM, filter->comm)) ||
+	       (filter->fields & SCT_IF_PATH &&
+		nla_put_string(skb, SCT_A_FILTER_PATH, filter->path));
+}
+
+static bool put_filter(struct sk_buff *skb, struct netlink_callback *cb,
+		       const struct sct_filter *filter)
+{
+	void *message = begin_part(skb, cb, SCT_CMD_FILTER_GET);
+
+	if (!message)
+		return false;
+	return end_part(skb, message,
+			nla_put_string(skb, SCT_A_FILTER_NAME, filter->name) ||
+			nla_put_u32(skb, SCT_A_FILTER_VERDICT,
+				    filter->status) ||
+			(filter->error && nla_put_u32(skb, SCT_A_FILTER_ERRNO,
+						      filter->error)) ||
+			put_predicates(skb, filter));
+}
+
+/* All of them as they are now, however many messages they take. */
+int sct_nl_filter_get_start(struct netlink_callback *cb)
+{
+	mutex_lock(&sct_lock);
+	cb->args[0] = (long)sct_filters_get();
+	mutex_unlock(&sct_lock);
+	return 0;
+}
+
+int sct_nl_filter_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	const struct sct_filters *filters = (void *)cb->args[0];
+	unsigned int i;
+
+	for (i = cb->args[1]; i < filters->count; i++)
+		if (!put_filter(skb, cb, &filters->filter[i]))
+			break;
+	cb->args[1] = i;
+	return skb->len;
+}
+
+int sct_nl_filter_get_done(struct netlink_callback *cb)
+{
+	sct_filters_put((void *)cb->args[0]);
+	return 0;
+}
+
+/* Copies a text; the policy has seen to it that it fits and is terminated. */
+static int read_text(struct sct_stage *stage, const struct nlattr *attr,
+		     char *to, size_t size)
+{
+	ssize_t n = strscpy(to, nla_data(attr), size);
+
+	return n > 0 ? n : refuse(stage, -EINVAL, "a value is missing");
+}
+
+static int read_texts(struct sct_stage *stage, struct nlattr **attrs,
+		      struct sct_filter *filter)
+{
+	int n;
+
+	if (attrs[SCT_A_FILTER_COMM]) {
+		filter->fields |= SCT_IF_COMM;
+		n = read_text(stage, attrs[SCT_A_FILTER_COMM], filter->comm,
+			      sizeof(filter->comm));
+		if (n < 0)
+			return n;
+	}
+	if (attrs[SCT_A_FILTER_PATH]) {
+		filter->fields |= SCT_IF_PATH;
+		n = read_text(stage, attrs[SCT_A_FILTER_PATH], filter->path,
+			      sizeof(filter->path));
+		if (n < 0)
+			return n;
+		filter->path_len = n;
+	}
+	return 0;
+}
+
+static void read_numbers(struct nlattr **attrs, struct sct_filter *filter)
+{
+	if (attrs[SCT_A_FILTER_ERRNO])
+		filter->error = nla_get_u32(attrs[SCT_A_FILTER_ERRNO]);
+	if (attrs[SCT_A_FILTER_PID]) {
+		filter->fields |= SCT_IF_PID;
+		filter->pid = nla_get_s32(attrs[SCT_A_FILTER_PID]);
+	}
+	if (attrs[SCT_A_FILTER_UID]) {
+		filter->fields |= SCT_IF_UID;
+		filter->uid = nla_get_u32(attrs[SCT_A_FILTER_UID]);
+	}
+}
+
+static int read_filter(struct sct_stage *stage, struct nlattr **attrs,
+		       struct sct_filter *filter)
+{
+	int n;
+
+	if (!attrs[SCT_A_FILTER_NAME])
+		return refuse(stage, -EINVAL, "a name is missing");
+	if (!attrs[SCT_A_FILTER_VERDICT])
+		return refuse(stage, -EINVAL, "a verdict is missing");
+	n = read_text(stage, attrs[SCT_A_FILTER_NAME], filter->name,
+		      sizeof(filter->name));
+	if (n < 0)
+		return n;
+	filter->status = nla_get_u32(attrs[SCT_A_FILTER_VERDICT]);
+	read_numbers(attrs, filter);
+	if (filter->error && filter->status != SCT_BLOCKED)
+		return refuse(stage, -EINVAL, "an errno is for block");
+	return read_texts(stage, attrs, filter);
+}
+
+static int add_filter(struct sct_stage *stage, struct genl_info *info)
+{
+	struct sct_filter *filter = kzalloc(sizeof(*filter), GFP_KERNEL);
+	int err;
+
+	if (!filter)
+		return refuse(stage, -ENOMEM, "out of memory");
+	err = read_filter(stage, info->attrs, filter);
+	if (!err)
+		err = sct_stage_filter(stage, filter);
+	kfree(filter);
+	return err;
+}
+
+int sct_nl_filter_add_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	return transact(info, add_filter);
+}
+
+static int delete_filters(struct sct_stage *stage, struct genl_info *info)
+{
+	if (!info->attrs[SCT_A_FILTER_NAME])
+		return refuse(stage, -EINVAL, "a name is missing");
+	return sct_stage_delete(stage, nla_data(info->attrs[SCT_A_FILTER_NAME]));
+}
+
+int sct_nl_filter_del_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	return transact(info, delete_filters);
+}
+
+static int clear_filters(struct sct_stage *stage, struct genl_info *info)
+{
+	return sct_stage_clear(stage);
+}
+
+int sct_nl_filter_clear_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	return transact(info, clear_filters);
+}
+
+/**
+ * sct_netlink_init() - register the family, and begin to deliver
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, or an error.
+ */
+int sct_netlink_init(void)
+{
+	int err = sct_deliver_init();
+
+	if (err)
+		return err;
+	err = genl_register_family(&sct_family);
+	if (err) {
+		sct_deliver_exit();
+		return err;
+	}
+	sct_deliver_start();
+	return 0;
+}
+
+/**
+ * sct_netlink_exit() - end the delivery, and unregister the family
+ *
+ * Waits for operations in flight.
+ *
+ * Context: Process context, may sleep.
+ */
+void sct_netlink_exit(void)
+{
+	sct_deliver_stop();
+	genl_unregister_family(&sct_family);
+	sct_deliver_exit();
+}

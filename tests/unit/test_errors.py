@@ -6,14 +6,34 @@ from pathlib import Path
 
 import pytest
 
-from kmodlab.errors import CommandFailed, DeadlineExpired, GuestCrashed, KmodlabError, LabError, UsageError
+from kmodlab.errors import (
+    CommandFailed,
+    DeadlineExpired,
+    GuestCrashed,
+    KmodlabError,
+    LabError,
+    ModuleUnavailable,
+    Refused,
+    UsageError,
+)
 
-STATUS = {KmodlabError: 1, CommandFailed: 1, UsageError: 2, LabError: 3, DeadlineExpired: 3, GuestCrashed: 4}
+STATUS = {
+    KmodlabError: 1,
+    CommandFailed: 1,
+    Refused: 1,
+    UsageError: 2,
+    LabError: 3,
+    DeadlineExpired: 3,
+    ModuleUnavailable: 3,
+    GuestCrashed: 4,
+}
+#: what a kind has to be told beside its message
+NEEDS = {Refused: {"errno": 1}}
 
 
 @pytest.mark.parametrize(("kind", "status"), STATUS.items())
 def test_each_kind_has_its_exit_status(kind: type[KmodlabError], status: int) -> None:
-    assert kind("no").status == status
+    assert kind("no", **NEEDS.get(kind, {})).status == status
 
 
 def test_every_kind_is_listed_here() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -186,13 +187,15 @@ def main(words: Sequence[str]) -> int:
         SystemExit: the words make no sense, or ask for help.
     """
     given = parser().parse_args(words)
-    try:
-        status: int = given.act(given)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read it has seen enough; the interpreter shall not try again at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    status = 0
+    with contextlib.suppress(BrokenPipeError):  # whoever read it has seen enough
+        status = given.act(given)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            # The interpreter shall not try again at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return status
 
 

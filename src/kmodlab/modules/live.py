@@ -90,7 +90,6 @@ class Show:
     """
 
     def __init__(self, stream: Stream, view: View, choose: Callable[[list[Row]], list[Row]]) -> None:
-        self.shown = 0
         self.closed = False
         self._stream = stream
         self._view = view
@@ -113,28 +112,23 @@ class Show:
         self._write(self._ordered.ready(None))
 
     def _write(self, rows: list[Row]) -> None:
-        with self.unless_closed():
-            if rows:
-                self.shown += len(rows)
-                self._view.show(rows)
-            if self._stream.lost > self._lost:
-                self._view.lost(self._stream.lost - self._lost)
-                self._lost = self._stream.lost
+        missing, self._lost = self._stream.lost - self._lost, self._stream.lost
+        if rows:
+            self._unless_closed(lambda: self._view.show(rows))
+        if missing:
+            self._unless_closed(lambda: self._view.lost(missing))
 
-    @contextlib.contextmanager
-    def unless_closed(self) -> Iterator[None]:
+    def _unless_closed(self, write: Callable[[], None]) -> None:
         """Write, unless whoever read it has gone."""
-        if self.closed:
-            return
         try:
-            yield
+            if not self.closed:
+                write()
         except BrokenPipeError:
             self.closed = True
 
     def end(self) -> None:
         """Write what the view has kept for the end, and a hint where records were lost."""
-        with self.unless_closed():
-            self._view.end()
+        self._unless_closed(self._view.end)
         if self._lost:
             note(HINT)
 

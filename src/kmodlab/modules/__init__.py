@@ -13,6 +13,13 @@ made. It needs the standard library of Python 3.9 and root, and runs on the mach
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .filters import Filter
+    from .record import Record
+    from .tracer import Call, Status, Tracer
+
 VERSION = "1.0.0"
 
 __all__ = ["VERSION", "Call", "Filter", "Record", "Status", "Tracer"]

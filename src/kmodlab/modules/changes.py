@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 import errno
-import os
 from collections.abc import Iterable
 from types import TracebackType
 
-from ..errors import KmodlabError, Refused, UsageError
+from ..errors import KmodlabError, ModuleUnavailable, Refused, UsageError
 from .families import FAMILIES, members
 from .show import note
 from .tracer import SYSFS, Tracer
@@ -83,9 +82,10 @@ class Changes:
                 RETURNS.write_text(f"{self._returns}\n")
             if self._added:
                 self._tracer.trace([f"={name}" for name in sorted(self._added)], on=False)
+        except (FileNotFoundError, ModuleUnavailable):
+            pass  # the module has gone, and with it what was changed
         except (OSError, KmodlabError) as error:
-            if os.path.lexists(SYSFS):
-                note(f"the tracer could not be put back as it was: {error}")
+            note(f"the tracer could not be put back as it was: {error}")
         self._added, self._returns = set(), None
 
     def _unknown(self, wanted: list[str]) -> UsageError:

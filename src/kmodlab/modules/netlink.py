@@ -212,6 +212,8 @@ class Connection:
                     replies.append(data[GENERIC.size :])
                     continue
                 error, words = _error(answer, answer_flags, data)
+                if error == errno.ENOENT and not words and kind != CONTROLLER:
+                    raise ModuleUnavailable(f"the netlink family {self.spec.name} has gone: its module was unloaded")
                 if error:
                     raise refusal(error, words)
                 return replies

@@ -80,7 +80,8 @@ class Program:
     """A program that runs.
 
     Args:
-        words: the program and its arguments.
+        file: the program, as `find` has it.
+        words: its name and its arguments.
         mask: the signals that it starts with blocked.
 
     Attributes:
@@ -90,10 +91,9 @@ class Program:
         CannotStart: it could not be started.
     """
 
-    def __init__(self, words: Sequence[str], mask: set[signal.Signals | int]) -> None:
+    def __init__(self, file: str, words: Sequence[str], mask: set[signal.Signals | int]) -> None:
         self.status: int | None = None
         self._alone = False
-        file = find(words[0])
         # What Python itself ignores, the program shall not.
         defaults = [signal.SIGPIPE, signal.SIGXFSZ]
         try:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from .changes import Changes
 from .families import members
 from .live import TICK, Options, Show, drain, opened, still_there, view
-from .program import Program, Signals, adopt_orphans, die_of, end_like
+from .program import Program, Signals, adopt_orphans, die_of, end_like, find
 from .record import CALL, Row
 from .show import of_process
 from .stream import Stream
@@ -55,9 +55,13 @@ def run(words: Sequence[str], options: Options) -> int:
         words: the program and its arguments.
         options: what to trace, and how to show it.
 
+    Raises:
+        CannotStart: the program is not there, or is none.
+
     Returns:
         The program's exit status. Where a signal has ended it, this process dies of the same one.
     """
+    file = find(words[0])
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(Signals())
         out = stack.enter_context(opened(options.output, sys.stderr))
@@ -70,7 +74,7 @@ def run(words: Sequence[str], options: Options) -> int:
         stream = stack.enter_context(contextlib.closing(tracer.stream()))
         adopt_orphans()
         tree = Tree(os.getpid(), running())
-        program = Program(words, signals.before)
+        program = Program(file, words, signals.before)
         choice = Choice(tracer, names, tree, program.pid)
         show = Show(stream, view(tracer, options, out, of_process(program.pid)), choice)
         abandoned = _follow(program, stream, show, signals)

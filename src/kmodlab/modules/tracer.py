@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -177,7 +177,7 @@ class Tracer:
             stream.begin(self.issued())
         return stream
 
-    def events(self, on_lost: Callable[[int], None] | None = None) -> Iterator[Record]:
+    def events(self, on_lost: Callable[[int], None] | None = None) -> Generator[Record, None, None]:
         """Yield the records of all processes as they are made, for as long as one takes them.
 
         Args:

@@ -10,14 +10,14 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kmodlab.errors import KmodlabError
-from kmodlab.modules import changes, cli, live, netlink, run, watch
+from kmodlab.modules import changes, cli, live, netlink, program, run
 from kmodlab.modules import tracer as tracer_module
-from kmodlab.modules.program import Program
 
 from .fake_netlink import FakeKernel, item, record
 
@@ -25,8 +25,8 @@ Scene = Callable[[FakeKernel, int], None]
 
 
 def _made(kernel: FakeKernel, pid: int, seq: int, call: str, **fields: int) -> bytes:
-    fields = {"tid": pid, "ppid": os.getpid(), "clock": time.monotonic_ns(), **fields}
-    return record(seq=seq, pid=pid, call=kernel.ids()[call], comm=b"cat", **fields)
+    fields = {"tid": pid, "ppid": os.getpid(), "clock": time.monotonic_ns(), "call": kernel.ids()[call], **fields}
+    return record(b"", (), b"cat", seq=seq, pid=pid, **fields)
 
 
 def calls(kernel: FakeKernel, pid: int) -> None:
@@ -60,41 +60,67 @@ def gone(_kernel: FakeKernel, _pid: int) -> None:
     (changes.RETURNS.parent.parent).rename("unloaded")
 
 
+class Lab:
+    """The tracer that is made up, and what is to be told of it in the end."""
+
+    def __init__(self, report: str, returns: str, scene: str) -> None:
+        self.kernel = FakeKernel()
+        self.scene: Scene = globals()[scene]
+        self._report = Path(report)
+        self._sysfs = Path("syscall_tracer").absolute()
+        (self._sysfs / "parameters").mkdir(parents=True, exist_ok=True)
+        self._returns = self._sysfs / "parameters" / "returns"
+        self._returns.write_text(f"{returns}\n")
+
+    def install(self) -> None:
+        """Put it in the place of the real one."""
+        places = (
+            (live, "SYSFS", self._sysfs),
+            (tracer_module, "SYSFS", self._sysfs),
+            (changes, "RETURNS", self._returns),
+        )
+        for module, name, stand_in in ((netlink, "open_socket", self.kernel.link), *places):
+            setattr(module, name, stand_in)
+        die, scene, kernel = program.die_of, self.scene, self.kernel
+
+        def die_of(number: int) -> None:
+            self.save()
+            die(number)
+
+        class Told(program.Program):
+            """A program whose start the kernel hears of."""
+
+            def __init__(self, file: str, words: Sequence[str], mask: set[signal.Signals | int]) -> None:
+                super().__init__(file, words, mask)
+                scene(kernel, self.pid)
+
+        for module, name, one in ((run, "Program", Told), (run, "die_of", die_of), (program, "die_of", die_of)):
+            setattr(module, name, one)
+
+    def watched(self) -> None:
+        """Play the scene as soon as somebody listens, with a process that there is not."""
+        while ("cpu-get", {}) not in self.kernel.asked:
+            time.sleep(0.01)
+        self.scene(self.kernel, 777)
+
+    def save(self) -> None:
+        """Write the report."""
+        traced = [name for name, on in self.kernel.calls.items() if on]
+        returns = self._returns.read_text().strip() if self._returns.exists() else None
+        self._report.write_text(json.dumps({"traced": traced, "returns": returns, "asked": self.kernel.asked}))
+
+
 def main(report: str, returns: str, scene: str, words: Sequence[str]) -> int:
     """Be `kmodlab trace`."""
     signal.alarm(60)
-    kernel, sysfs = FakeKernel(), Path("syscall_tracer").absolute()
-    (sysfs / "parameters").mkdir(parents=True)
-    (sysfs / "parameters" / "returns").write_text(f"{returns}\n")
-    netlink.open_socket = kernel.link  # type: ignore[assignment]
-    for module in (live, tracer_module):
-        module.SYSFS = sysfs  # type: ignore[attr-defined]
-    changes.RETURNS = sysfs / "parameters" / "returns"
-    play: Scene = globals()[scene]
-
-    class Told(Program):
-        """A program whose start the kernel hears of."""
-
-        def __init__(self, file: str, words: Sequence[str], mask: set[signal.Signals | int]) -> None:
-            super().__init__(file, words, mask)
-            play(kernel, self.pid)
-
-    run.Program = Told  # type: ignore[misc]
-    state: dict[str, object] = {"status": None}
-    original = watch.drain
-
-    def save() -> None:
-        traced = [name for name, on in kernel.calls.items() if on]
-        file = Path(changes.RETURNS)
-        state["traced"], state["returns"] = traced, file.read_text().strip() if file.exists() else None
-        Path(report).write_text(json.dumps({**state, "asked": kernel.asked}))
-
-    del original
-    run.die_of = lambda number: (save(), sys.exit(f"died of {number}"))  # type: ignore[assignment]
+    lab = Lab(report, returns, scene)
+    lab.install()
+    if words[0] == "watch":
+        threading.Thread(target=lab.watched, daemon=True).start()
     try:
         return cli.main(words)
     finally:
-        save()
+        lab.save()
 
 
 if __name__ == "__main__":

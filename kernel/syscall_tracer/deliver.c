@@ -17,15 +17,15 @@
 /**
  * DOC: delivery
  *
- * A worker looks ten times a second whether anybody has joined the group, and
- * sends what is new. While nobody has, that look is all there is: the probe
- * has a branch that is patched away. With listeners the probe also has the
- * worker woken at each quarter of a ring, by an irq_work: it must not wake
- * anybody itself.
+ * Ten times a second it is looked whether anybody has joined the group, and
+ * sent what is new. While nobody has, that look is all there is: the probe has
+ * a branch that is patched away. With listeners the probe has each quarter of
+ * a ring sent at once. It must not wake anybody itself, so an irq_work does.
+ * The worker runs on the CPU of the ring, before what fills it: a loop at full
+ * speed is slowed down rather than overwriting what was not sent yet.
  *
- * A listener hears of calls from the worker's next look on. Who asks for the
- * status after it has joined has made the worker look, and hears of all
- * calls since.
+ * A listener hears of calls from the next look on. Who asks for the status
+ * after it has joined has caused one, and hears of all calls since.
  *
  * Records are copied from the rings while these are written to, and never
  * waited for. What was overwritten before it was copied is counted as lost.
@@ -34,6 +34,9 @@
  *
  * The worker makes no system calls. A listener's own calls may be traced, a
  * record for each batch at the most, of which ten a second come of themselves.
+ *
+ * Locks: look_lock guards whether there are listeners, and is taken first;
+ * then the lock of a delivery, which guards how far its ring has been sent.
  */
 
 #define PERIOD		(HZ / 10)
@@ -45,131 +48,162 @@
 #define BATCH_HEAD	(2 * nla_total_size(sizeof(u32)) + NLA_HDRLEN)
 
 /**
- * struct cursor - how far a ring has been sent
- * @next: number of the first record that is not
- * @lost: records that were overwritten, and are not yet owned up to
+ * struct delivery - how far the ring of a CPU has been sent
+ * @work: sends what is new
+ * @cpu: whose ring it is
+ * @lock: guards what follows
+ * @listening: somebody is to be sent to
+ * @next: number of the first record that was not sent
+ * @lost: records that were overwritten, and were not yet owned up to
  */
-struct cursor {
+struct delivery {
+	struct work_struct work;
+	unsigned int cpu;
+	struct mutex lock; /* guards what follows */
+	bool listening;
 	u64 next;
 	u64 lost;
 };
 
-static void deliver(struct work_struct *work);
+static void look_again(struct work_struct *work);
 
 DEFINE_STATIC_KEY_FALSE(sct_listening);
 DEFINE_PER_CPU(struct irq_work, sct_deliver_wakes);
 
-/* Guards the cursors and the two below. */
-static DEFINE_MUTEX(deliver_lock);
-static DEFINE_PER_CPU(struct cursor, cursors);
+static DEFINE_PER_CPU(struct delivery, deliveries);
+static struct workqueue_struct *deliver_queue;
+
+static DEFINE_MUTEX(look_lock);
+static DECLARE_DELAYED_WORK(look_work, look_again);
 static bool running;
 static bool listening;
 
-static struct workqueue_struct *deliver_queue;
-static DECLARE_DELAYED_WORK(deliver_work, deliver);
-
 static void on_wake(struct irq_work *work)
 {
-	mod_delayed_work(deliver_queue, &deliver_work, 0);
+	struct delivery *delivery = this_cpu_ptr(&deliveries);
+
+	queue_work_on(delivery->cpu, deliver_queue, &delivery->work);
 }
 
 /* Appends records to a message while there is room. */
-static void append_records(struct sk_buff *skb, unsigned int cpu,
-			   struct cursor *cursor, u64 head)
+static void append_records(struct sk_buff *skb, struct delivery *delivery,
+			   u64 head)
 {
-	while (cursor->next < head && skb_tailroom(skb) >= sct_slot_size) {
+	while (delivery->next < head && skb_tailroom(skb) >= sct_slot_size) {
 		u64 lost = 0;
-		size_t size = sct_ring_copy(cpu, cursor->next,
+		size_t size = sct_ring_copy(delivery->cpu, delivery->next,
 					    (void *)skb_tail_pointer(skb),
 					    &lost);
 
 		skb_put(skb, size);
-		cursor->lost += lost;
-		cursor->next += lost ?: 1;
+		delivery->lost += lost;
+		delivery->next += lost ?: 1;
 	}
 }
 
-static void send_batch(struct sk_buff *skb, unsigned int cpu,
-		       struct cursor *cursor, u64 head)
+static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
 {
 	void *message = genlmsg_put(skb, 0, 0, &sct_family, 0, SCT_CMD_EVENT);
 	struct nlattr *lost, *records;
 
 	/* The message was made to have room for these. */
-	nla_put_u32(skb, SCT_A_BATCH_CPU, cpu);
+	nla_put_u32(skb, SCT_A_BATCH_CPU, delivery->cpu);
 	lost = nla_reserve(skb, SCT_A_BATCH_LOST, sizeof(u32));
 	records = nla_reserve(skb, SCT_A_BATCH_RECORDS, 0);
-	append_records(skb, cpu, cursor, head);
+	append_records(skb, delivery, head);
 	records->nla_len = skb_tail_pointer(skb) - (unsigned char *)records;
-	*(u32 *)nla_data(lost) = min_t(u64, cursor->lost, U32_MAX);
-	cursor->lost -= *(u32 *)nla_data(lost);
+	*(u32 *)nla_data(lost) = min_t(u64, delivery->lost, U32_MAX);
+	delivery->lost -= *(u32 *)nla_data(lost);
 	genlmsg_end(skb, message);
 	/* That some listener had no room for it is told to that one only. */
 	genlmsg_multicast(&sct_family, skb, 0, SCT_NLGRP_EVENTS, GFP_KERNEL);
 }
 
-/* What is made meanwhile is left for the next time. */
-static void send_ring(unsigned int cpu)
+static u64 ring_head(unsigned int cpu)
 {
-	u64 head = smp_load_acquire(&per_cpu(sct_rings, cpu).head);
-	struct cursor *cursor = per_cpu_ptr(&cursors, cpu);
+	/* Pairs with smp_store_release() in sct_ring_commit(). */
+	return smp_load_acquire(&per_cpu(sct_rings, cpu).head);
+}
 
-	while (cursor->next < head) {
-		u64 wanted = BATCH_HEAD + (head - cursor->next) * sct_slot_size;
+/* What is made meanwhile is left for the next time. */
+static void send_ring(struct delivery *delivery)
+{
+	u64 head = ring_head(delivery->cpu);
+
+	lockdep_assert_held(&delivery->lock);
+	while (delivery->next < head) {
+		u64 wanted = BATCH_HEAD + (head - delivery->next) * sct_slot_size;
 		size_t size = min_t(u64, wanted, BATCH_BYTES);
 		struct sk_buff *skb = genlmsg_new(size, GFP_KERNEL);
 
 		if (!skb)
 			return;
-		send_batch(skb, cpu, cursor, head);
+		send_batch(skb, delivery, head);
 	}
 }
 
-static void send_rings(void)
+static void deliver(struct work_struct *work)
 {
-	unsigned int cpu;
+	struct delivery *delivery = container_of(work, struct delivery, work);
 
-	lockdep_assert_held(&deliver_lock);
-	for_each_possible_cpu(cpu)
-		send_ring(cpu);
+	mutex_lock(&delivery->lock);
+	if (delivery->listening)
+		send_ring(delivery);
+	mutex_unlock(&delivery->lock);
 }
 
 /* Who listens hears of what is made from now on. */
-static void begin(void)
+static void switch_ring(struct delivery *delivery, bool on)
 {
-	unsigned int cpu;
-
-	for_each_possible_cpu(cpu) {
-		struct cursor *cursor = per_cpu_ptr(&cursors, cpu);
-
-		cursor->next = smp_load_acquire(&per_cpu(sct_rings, cpu).head);
-		cursor->lost = 0;
-	}
-	static_branch_enable(&sct_listening);
+	mutex_lock(&delivery->lock);
+	delivery->next = ring_head(delivery->cpu);
+	delivery->lost = 0;
+	delivery->listening = on;
+	mutex_unlock(&delivery->lock);
 }
 
 static void look(void)
 {
 	bool now = genl_has_listeners(&sct_family, &init_net, SCT_NLGRP_EVENTS);
+	unsigned int cpu;
 
-	lockdep_assert_held(&deliver_lock);
-	if (now && !listening)
-		begin();
-	else if (!now && listening)
-		static_branch_disable(&sct_listening);
+	lockdep_assert_held(&look_lock);
+	if (now == listening)
+		return;
 	listening = now;
+	for_each_possible_cpu(cpu)
+		switch_ring(per_cpu_ptr(&deliveries, cpu), now);
+	if (now)
+		static_branch_enable(&sct_listening);
+	else
+		static_branch_disable(&sct_listening);
 }
 
-static void deliver(struct work_struct *work)
+/* On the CPU itself, as far as it is there. */
+static void wake_deliveries(void)
 {
-	mutex_lock(&deliver_lock);
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
+
+		if (READ_ONCE(delivery->next) == ring_head(cpu))
+			continue;
+		queue_work_on(cpu_online(cpu) ? cpu : WORK_CPU_UNBOUND,
+			      deliver_queue, &delivery->work);
+	}
+}
+
+static void look_again(struct work_struct *work)
+{
+	mutex_lock(&look_lock);
 	if (running) {
 		look();
 		if (listening)
-			send_rings();
-		queue_delayed_work(deliver_queue, &deliver_work, PERIOD);
+			wake_deliveries();
+		queue_delayed_work(deliver_queue, &look_work, PERIOD);
 	}
-	mutex_unlock(&deliver_lock);
+	mutex_unlock(&look_lock);
 }
 
 /**
@@ -179,10 +213,10 @@ static void deliver(struct work_struct *work)
  */
 void sct_deliver_look(void)
 {
-	mutex_lock(&deliver_lock);
+	mutex_lock(&look_lock);
 	if (running)
 		look();
-	mutex_unlock(&deliver_lock);
+	mutex_unlock(&look_lock);
 }
 
 /**
@@ -195,11 +229,17 @@ int sct_deliver_init(void)
 {
 	unsigned int cpu;
 
-	for_each_possible_cpu(cpu)
+	for_each_possible_cpu(cpu) {
+		struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
+
+		mutex_init(&delivery->lock);
+		INIT_WORK(&delivery->work, deliver);
+		delivery->cpu = cpu;
 		init_irq_work(per_cpu_ptr(&sct_deliver_wakes, cpu), on_wake);
+	}
 	/* A ring at full speed is overwritten in milliseconds. */
-	deliver_queue = alloc_workqueue(KBUILD_MODNAME,
-					WQ_UNBOUND | WQ_HIGHPRI, 1);
+	deliver_queue = alloc_workqueue(KBUILD_MODNAME, WQ_HIGHPRI |
+					WQ_CPU_INTENSIVE | WQ_PERCPU, 0);
 	return deliver_queue ? 0 : -ENOMEM;
 }
 
@@ -210,10 +250,10 @@ int sct_deliver_init(void)
  */
 void sct_deliver_start(void)
 {
-	mutex_lock(&deliver_lock);
+	mutex_lock(&look_lock);
 	running = true;
-	queue_delayed_work(deliver_queue, &deliver_work, PERIOD);
-	mutex_unlock(&deliver_lock);
+	queue_delayed_work(deliver_queue, &look_work, PERIOD);
+	mutex_unlock(&look_lock);
 }
 
 /**
@@ -225,19 +265,20 @@ void sct_deliver_stop(void)
 {
 	unsigned int cpu;
 
-	mutex_lock(&deliver_lock);
-	if (listening) {
-		send_rings();
-		static_branch_disable(&sct_listening);
-	}
-	listening = false;
+	mutex_lock(&look_lock);
 	running = false;
-	mutex_unlock(&deliver_lock);
-	/* A probe may be just about to have the worker woken. */
+	static_branch_disable(&sct_listening);
+	mutex_unlock(&look_lock);
+	cancel_delayed_work_sync(&look_work);
+	/* A probe may be just about to have a worker woken. */
 	synchronize_rcu();
-	for_each_possible_cpu(cpu)
+	for_each_possible_cpu(cpu) {
+		struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
+
 		irq_work_sync(per_cpu_ptr(&sct_deliver_wakes, cpu));
-	cancel_delayed_work_sync(&deliver_work);
+		cancel_work_sync(&delivery->work);
+		deliver(&delivery->work);
+	}
 }
 
 /**

@@ -13,6 +13,7 @@
 #include <linux/uaccess.h>
 #include <asm/syscall.h>
 
+#include "filter.h"
 #include "hook.h"
 #include "ring.h"
 
@@ -151,12 +152,11 @@ static bool is_exempt(const struct sct_record *rec)
 static int judge(struct sct_record *rec)
 {
 	const struct sct_filters *filters;
-	int err = 0;
+	int err;
 
 	/* With preemption off this is a section of an RCU reader. */
 	filters = rcu_dereference_sched(sct_filters_active);
-	if (unlikely(test_bit(rec->call, filters->calls)))
-		err = sct_filters_first(filters, rec);
+	err = sct_filters_judge(filters, rec);
 	if (likely(!err) || is_exempt(rec)) {
 		rec->status = SCT_ALLOWED;
 		return 0;

@@ -4,8 +4,8 @@
  *
  * Made by `python -m kmodlab.modules.spec_c` from kernel/specs/syscall_tracer.yaml.
  */
-#include <linux/bits.h>
 #include <linux/build_bug.h>
+#include <linux/log2.h>
 #include <linux/stddef.h>
 
 #include "netlink_gen.h"
@@ -103,11 +103,11 @@ static_assert(offsetof(struct sct_record, status) == 108);
 static_assert(offsetof(struct sct_record, flags) == 109);
 static_assert(offsetof(struct sct_record, size) == 110);
 static_assert(offsetof(struct sct_record, comm) == 112);
-static_assert(SCT_RETURNED == BIT(0));
-static_assert(SCT_COMPAT == BIT(1));
-static_assert(SCT_ENFORCED == BIT(2));
-static_assert(SCT_UNREADABLE == BIT(3));
-static_assert(SCT_TRUNCATED == BIT(4));
+static_assert(ilog2(SCT_RETURNED) == 0);
+static_assert(ilog2(SCT_COMPAT) == 1);
+static_assert(ilog2(SCT_ENFORCED) == 2);
+static_assert(ilog2(SCT_UNREADABLE) == 3);
+static_assert(ilog2(SCT_TRUNCATED) == 4);
 static_assert(sizeof(struct sct_item) == 4);
 static_assert(offsetof(struct sct_item, arg) == 0);
 static_assert(offsetof(struct sct_item, size) == 2);

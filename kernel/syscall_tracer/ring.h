@@ -11,6 +11,7 @@
 #include <linux/percpu.h>
 #include <linux/smp.h>
 #include <linux/string.h>
+#include <linux/tracepoint-defs.h>
 
 #include "deliver.h"
 #include "tracer.h"
@@ -36,6 +37,7 @@ struct sct_ring {
 };
 
 DECLARE_PER_CPU(struct sct_ring, sct_rings);
+DECLARE_TRACEPOINT(syscall);
 extern size_t sct_ring_size;	/* records */
 extern size_t sct_slot_size;	/* bytes; a multiple of 8 */
 
@@ -93,6 +95,8 @@ static __always_inline void sct_ring_commit(struct sct_record *rec)
 	/* Write before publishing: pairs with sample(). */
 	smp_store_release(&ring->head, head);
 	sct_deliver_poke(head, sct_ring_size);
+	if (tracepoint_enabled(syscall))
+		sct_event_emit(rec);
 }
 
 /**

@@ -42,11 +42,11 @@ put() {
 }
 
 filters() {
-	sed -n '/^Active Filters:/,$ { /: \(BLOCK\|ALLOW\)$/p; }' "$file"
+	sed -n '/^Active Filters:/,$ { /^[^ ]*: \(BLOCK\|ALLOW\)/p; }' "$file"
 }
 
 as_commands() {
-	sed 's/: BLOCK$/ block/; s/: ALLOW$/ allow/'
+	sed 's/: BLOCK/ block/; t; s/: ALLOW/ allow/'
 }
 
 restore() {
@@ -169,6 +169,11 @@ test_filters() {
 	put '=unlinkat allow' 'unlink allow' 'unlink block'
 	check 'the first filter that matches decides' unlink_is ALLOWED
 	put clear
+	put 'unlink block errno=EIO pid=1 comm=rm path=/tmp/'
+	check 'predicates are listed' [ "$(filters)" = \
+		'unlink: BLOCK errno=EIO pid=1 comm=rm path=/tmp/' ]
+	check 'a predicate that does not match' unlink_is ALLOWED
+	put clear
 	check 'clear' grep -q '^No filters active$' "$file"
 	check 'clear twice' put clear
 	check 'comments and blank lines' put '# a comment' '' ' 	' 'read allow'
@@ -217,8 +222,12 @@ test_refusals() {
 	EINVAL|unlink forbid
 	EINVAL|unlink BLOCK
 	EINVAL|unlink block now
-	EINVAL|unlink block errno=EPERM
-	EINVAL|unlink block pid=1
+	EINVAL|unlink block errno=EWHAT
+	EINVAL|unlink block errno=134
+	EINVAL|unlink block pid=one
+	EINVAL|unlink block pid=1 pid=1
+	EINVAL|unlink block gid=1
+	EINVAL|close block path=/tmp
 	EINVAL|unlink delete all
 	EINVAL|clear all
 	EINVAL|trace

@@ -107,15 +107,16 @@ struct sct_filter {
  * struct sct_filters - all filters, in the order they are tried
  * @rcu: defers the freeing past the probes that still look
  * @users: the publication, and each reader that shows it
- * @calls: ids of the calls that any filter is about
  * @count: filters in use
+ * @first: for the id of each call, index of the first filter that is about it;
+ *	SCT_FILTERS_MAX if there is none
  * @filter: the filters
  */
 struct sct_filters {
 	struct rcu_head rcu;
 	refcount_t users;
-	DECLARE_BITMAP(calls, SCT_CALLS_MAX);
 	unsigned int count;
+	u8 first[SCT_CALLS_MAX];
 	struct sct_filter filter[SCT_FILTERS_MAX];
 };
 
@@ -224,8 +225,6 @@ void sct_log_free(struct sct_log *log);
 extern struct sct_filters __rcu *sct_filters_active;
 int sct_filters_init(void);
 void sct_filters_exit(void);
-int sct_filters_first(const struct sct_filters *filters,
-		      const struct sct_record *rec);
 struct sct_filters *sct_filters_get(void);
 void sct_filters_put(struct sct_filters *filters);
 struct sct_filters *sct_filters_clone(void);
@@ -261,6 +260,9 @@ void sct_text_filter(struct seq_file *m, const struct sct_filter *filter);
 /* proc.c: the file */
 int sct_proc_init(unsigned int gid);
 void sct_proc_exit(void);
+
+/* event.c: the trace event */
+void sct_event_emit(const struct sct_record *rec);
 
 /* netlink.c: the family */
 int sct_netlink_init(void);

@@ -21,7 +21,7 @@ EXCERPTS = (
         "/proc/syscall_tracer",
         # The rows of the workload, whose process is named kmw- and a nonce.
         r"""page=$(cat /proc/syscall_tracer); show() { printf '%s\n' "$page"; };"""
-        "show | head -n 4; show | grep kmw- | tail -n 8; echo ...; show | tail -n 9",
+        "show | head -n 4; show | grep kmw- | tail -n 8; echo ...; show | sed -n '/^Total entries/,$p'",
     ),
     ("/proc/task_lister", "head -n 8 /proc/task_lister; echo ...; tail -n 2 /proc/task_lister"),
     ("/proc/task_stats", "cat /proc/task_stats"),

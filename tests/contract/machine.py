@@ -10,11 +10,12 @@ import shlex
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from testinfra.host import Host
 
 from .kernel_log import trouble
+from .netlink import specification
 from .script import Answer, script, step
 
 HELPERS = Path(__file__).parent / "helpers"
@@ -34,14 +35,17 @@ class HelperError(Exception):
 
 
 def _archive() -> tuple[str, str]:
-    """Return the helper's sources as a base64 text, and their digest."""
+    """Return the helpers' sources as a base64 text, and their digest."""
     packed = io.BytesIO()
     digest = hashlib.sha256(COMPILE.encode())
+    files = {path.name: path.read_bytes() for path in HELPERS.iterdir() if path.suffix in (".c", ".h", ".inc", ".py")}
+    files |= specification()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=9) as tar:
-        for path in sorted(HELPERS.iterdir()):
-            if path.suffix in (".c", ".h", ".inc"):
-                digest.update(path.name.encode() + b"\0" + path.read_bytes())
-                tar.add(path, arcname=path.name)
+        for name, content in sorted(files.items()):
+            digest.update(name.encode() + b"\0" + content)
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
     return base64.b64encode(packed.getvalue()).decode(), digest.hexdigest()[:16]
 
 
@@ -100,6 +104,21 @@ class Machine:
         if len(answers) != len(steps):
             raise HelperError(f"{len(steps)} steps, {len(answers)} answers")
         return answers
+
+    def talk(self, *steps: tuple[str, dict[str, Any]]) -> list[Answer]:
+        """Run steps of the netlink client, from `netlink.py`, in one process on the machine.
+
+        Raises:
+            HelperError: the client failed.
+        """
+        (answer,) = self.play(step("sh", f"exec {self.netlink_command(*steps)} 2>&1"))
+        if answer["rc"]:
+            raise HelperError(f"the netlink client ended with {answer['rc']}:\n{answer['text']}")
+        return cast("list[Answer]", json.loads(answer["text"]))
+
+    def netlink_command(self, *steps: tuple[str, dict[str, Any]]) -> str:
+        """Return the command that runs steps of the netlink client on the machine."""
+        return f"python3 {self._directory}/netlink.py {shlex.quote(json.dumps(steps))}"
 
     def _listen(self, kmsg: Answer) -> None:
         before, self._last_record = self._last_record, int(kmsg["last"])

@@ -156,14 +156,14 @@ def _proof(spec: Spec, record: Record) -> str:
         offset += member.size
     flags = [spec.enums[member.enum] for member in record.members if member.enum and spec.enums[member.enum].flags]
     for enum in flags:
-        lines += [f"static_assert({_upper('sct', key)} == BIT({bit}));\n" for key, bit in enum.entries.items()]
+        lines += [f"static_assert(ilog2({_upper('sct', key)}) == {bit});\n" for key, bit in enum.entries.items()]
     return "".join(lines)
 
 
 def _source(spec: Spec) -> str:
     served = _served(spec)
     body = [f"// {_LICENCE}\n/*\n", _top(spec, "the tables of its netlink family.")]
-    body += ["#include <linux/bits.h>\n#include <linux/build_bug.h>\n#include <linux/stddef.h>\n\n"]
+    body += ["#include <linux/build_bug.h>\n#include <linux/log2.h>\n#include <linux/stddef.h>\n\n"]
     body += ['#include "netlink_gen.h"\n#include "record.h"\n\n']
     body += [_policy(spec, each) for each in served if each.requests]
     body += [f"const struct genl_ops sct_nl_ops[{len(served)}] = {{\n"]

@@ -70,6 +70,7 @@ class FakeKernel:
     def __init__(self) -> None:
         self.version = SPEC.version
         self.present = True
+        self.group = b"events"
         self.denies = 0
         self.capped = True
         self.calls = dict.fromkeys(SIGNATURES, False)
@@ -149,7 +150,7 @@ class FakeKernel:
     def _family(self) -> bytes:
         if not self.present:
             raise Denied(errno.ENOENT)
-        group = netlink._attribute(netlink.GROUP_NAME, b"events\0")
+        group = netlink._attribute(netlink.GROUP_NAME, self.group + b"\0")
         group += netlink._attribute(netlink.GROUP_ID, struct.pack("=I", GROUP))
         return (
             netlink._attribute(netlink.FAMILY_ID, struct.pack("=H", NUMBER))

@@ -108,6 +108,13 @@ def test_with_another_version_of_the_family(kernel: FakeKernel) -> None:
     assert "same checkout" in (caught.value.hint or "")
 
 
+def test_on_a_kernel_that_cannot_guard_the_group(kernel: FakeKernel) -> None:
+    kernel.group = b"other"
+    with Tracer() as tracer, pytest.raises(ModuleUnavailable, match="has no group events on this kernel") as caught:
+        tracer.stream()
+    assert "5.10.204" in (caught.value.hint or "")
+
+
 def test_the_module_goes_meanwhile(kernel: FakeKernel) -> None:
     with Tracer() as tracer:
         kernel.denies = errno.ENOENT  # as the kernel says of a family that it has no more

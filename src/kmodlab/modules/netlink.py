@@ -158,8 +158,14 @@ class Connection:
         """Have the messages of a group sent to this socket; they wait in it, and are not to be mixed with requests.
 
         Raises:
+            ModuleUnavailable: there is no such group.
             Refused: the kernel says no.
         """
+        if group not in self.family.groups:
+            raise ModuleUnavailable(
+                f"the netlink family {self.spec.name} has no group {group} on this kernel",
+                hint="it takes Linux 5.12, or 5.10.204: an older one lets anybody join a group",
+            )
         try:
             self.socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, self.family.groups[group])
         except OSError as error:

@@ -123,7 +123,7 @@ def test_the_client_shows_what_the_kernel_shows(traced: Guest) -> None:
 def test_a_program_its_children_and_its_status(traced: Guest) -> None:
     before = settings(traced)
     script = "cat /nonexistent 2>/dev/null; (unlink /tmp/none 2>/dev/null &); kill -TERM $$"
-    result = traced.execute(f"kmodlab trace run --returns -e open,unlink,exec -- sh -c '{script}'")
+    result = traced.execute(f"kmodlab trace run --returns -e open,unlink,exec -- sh -c '{script}'; exit $?")
     lines = result.stderr.splitlines()
     assert result.status == 128 + 15, result.stderr
     assert re.fullmatch(r'execve\("/usr/bin/sh", 0x[0-9a-f]+, 0x[0-9a-f]+\) = 0 <0\.\d{6}>', lines[0])

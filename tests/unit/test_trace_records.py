@@ -118,6 +118,12 @@ def test_paths_are_quoted_escaped_and_cut_visibly() -> None:
     assert one.column(row(item(0, b"y" * 124), flags=TRUNCATED)).startswith(f'"{"y" * 124}"...,')
 
 
+def test_three_paths_share_the_room_of_two() -> None:
+    three = Signature("odd", "ppp", 128)
+    assert three.column(row(item(0, b"y" * 59), flags=TRUNCATED)) == f'"{"y" * 59}",0x0,0x0'
+    assert three.column(row(item(0, b"y" * 60), flags=TRUNCATED)) == f'"{"y" * 60}"...,0x0,0x0'
+
+
 def test_of_two_paths_the_one_that_could_not_be_read_is_a_pointer() -> None:
     assert Signature("rename", "pp", 128).column(row(item(1, b"/b"), (0x10, 0x20))) == '0x10,"/b"'
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -142,6 +143,13 @@ def drain(tracer: Tracer, stream: Stream, show: Show) -> None:
         show.rest()
     stream.end(issued)
     show.rest()
+
+
+def unread(out: IO[str]) -> bool:
+    """Return whether whoever read a pipe has gone: on a quiet machine the next write, which would tell, may be far off."""
+    poller = select.poll()
+    poller.register(out, 0)
+    return any(found & select.POLLERR for _, found in poller.poll(0))
 
 
 def still_there() -> None:

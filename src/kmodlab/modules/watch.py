@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .changes import Changes
 from .decode import comm_text
 from .families import members
-from .live import TICK, Options, Show, chosen_ids, drain, opened, still_there, view
+from .live import TICK, Options, Show, chosen_ids, drain, opened, still_there, unread, view
 from .program import Signals
 from .record import CALL, COMM, PID, UID, Row
 from .show import of_any
@@ -97,7 +97,7 @@ def watch(who: Who, options: Options) -> int:
         stream = stack.enter_context(contextlib.closing(tracer.stream()))
         show = Show(stream, view(tracer, options, out, of_any), choice)
         number, look = 0, 0.0
-        while not (number or show.closed or choice.over):
+        while not (number or show.closed or choice.over or unread(out)):
             stream.receive(TICK)
             show.step()
             number = next((number for number, _ in signals.taken()), 0)

@@ -146,7 +146,7 @@ def drain(tracer: Tracer, stream: Stream, show: Show) -> None:
 
 
 def unread(out: IO[str]) -> bool:
-    """Return whether whoever read a pipe has gone: on a quiet machine the next write, which would tell, may be far off."""
+    """Return whether whoever read a pipe has gone: the next write, which would tell, may be far off."""
     poller = select.poll()
     poller.register(out, 0)
     return any(found & select.POLLERR for _, found in poller.poll(0))

@@ -45,6 +45,12 @@ def calls(kernel: FakeKernel, pid: int) -> None:
     kernel.send(before, start, opened, failed, blocked, other)
 
 
+def interrupted(kernel: FakeKernel, pid: int) -> None:
+    """The same, and then somebody interrupts."""
+    calls(kernel, pid)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def losses(kernel: FakeKernel, pid: int) -> None:
     """Of six calls of the program two come, and the last one does not."""
     kernel.issued[0] = 6
@@ -99,6 +105,7 @@ class Lab:
 
     def watched(self) -> None:
         """Play the scene as soon as somebody listens, with a process that there is not."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, program.ENDING)  # they are for the main thread
         while ("cpu-get", {}) not in self.kernel.asked:
             time.sleep(0.01)
         self.scene(self.kernel, 777)

@@ -120,6 +120,8 @@ class Lab:
 def main(report: str, returns: str, scene: str, words: Sequence[str]) -> int:
     """Be `kmodlab trace`."""
     signal.alarm(60)
+    for number in program.ENDING:
+        signal.signal(number, signal.SIG_DFL)  # a shell starts what is in the background with some of them ignored
     lab = Lab(report, returns, scene)
     lab.install()
     if words[0] == "watch":

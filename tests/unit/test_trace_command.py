@@ -58,7 +58,7 @@ def trace(tmp_path: Path) -> Trace:
 
 def test_the_calls_of_a_program(trace: Trace) -> None:
     """Not those of its process before its exec, and not those of others; its output is left alone."""
-    done = trace("calls", "run", "-e", "open,=read,exec", "--", "sh", "-c", "echo out; exit 7")
+    done = trace("calls", "run", "-e", "open,=read,exec,close", "--", "sh", "-c", "echo out; exit 7")
     assert (done.status, done.out) == (7, "out\n")
     first, second, third, fourth = done.err.splitlines()
     assert first == "execve(0x0, 0x0, 0x0) = 0 <0.005000>"
@@ -147,9 +147,10 @@ def test_a_second_signal_ends_the_tracing_of_a_stubborn_program(trace: Trace, tm
     assert (tmp_path / "alive").exists()
 
 
-def test_orphans_are_waited_for(trace: Trace, tmp_path: Path) -> None:
-    done = trace("nothing", "run", "--", "sh", "-c", "(sleep 1; touch late) & exit 3")
-    assert (done.status, (tmp_path / "late").exists()) == (3, True)
+def test_orphans_are_waited_for(trace: Trace) -> None:
+    orphan = "(sleep 1; touch late) & exit 3"
+    done = trace("nothing", "run", "--", "sh", "-c", orphan, script='"$@"; echo $?; ls late')
+    assert (done.status, done.out) == (0, "3\nlate\n")
 
 
 def test_the_module_is_unloaded_meanwhile(trace: Trace) -> None:

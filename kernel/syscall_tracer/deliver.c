@@ -2,13 +2,16 @@
 /*
  * Delivery: records as they are made, to who listens to the netlink family.
  */
+#include <linux/cpu.h>
 #include <linux/cpumask.h>
 #include <linux/jiffies.h>
 #include <linux/minmax.h>
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/sizes.h>
 #include <linux/skbuff.h>
+#include <linux/smpboot.h>
 #include <linux/workqueue.h>
 
 #include "netlink.h"
@@ -21,8 +24,9 @@
  * sent what is new. While nobody has, that look is all there is: the probe has
  * a branch that is patched away. With listeners the probe has each quarter of
  * a ring sent at once. It must not wake anybody itself, so an irq_work does.
- * The worker runs on the CPU of the ring, before what fills it: a loop at full
- * speed is slowed down rather than overwriting what was not sent yet.
+ * The thread runs on the CPU of the ring, at the lowest real-time priority, so
+ * before what fills it: a loop at full speed is slowed down rather than
+ * overwriting what was not sent yet. It has no more to do than that made.
  *
  * A listener hears of calls from the next look on. Who asks for the status
  * after it has joined has caused one, and hears of all calls since.
@@ -30,9 +34,12 @@
  * Records are copied from the rings while these are written to, and never
  * waited for. What was overwritten before it was copied is counted as lost.
  * A listener that does not read loses messages, and nobody else does: each
- * socket has a buffer of its own, and the copies share their data.
+ * socket has a buffer of its own, and the copies share their data. Where
+ * nobody gets a batch, because nobody reads, or all who have joined the number
+ * of the group are in other network namespaces, which anybody may, one batch
+ * is tried ten times a second.
  *
- * The worker makes no system calls. A listener's own calls may be traced, a
+ * The threads make no system calls. A listener's own calls may be traced, a
  * record for each batch at the most, of which ten a second come of themselves.
  *
  * Locks: look_lock guards whether there are listeners, and is taken first;
@@ -49,18 +56,20 @@
 
 /**
  * struct delivery - how far the ring of a CPU has been sent
- * @work: sends what is new
+ * @wanted: there is something to send
  * @cpu: whose ring it is
  * @lock: guards what follows
  * @listening: somebody is to be sent to
+ * @unheard: nobody got the last batch
  * @next: number of the first record that was not sent
  * @lost: records that were overwritten, and were not yet owned up to
  */
 struct delivery {
-	struct work_struct work;
+	bool wanted;
 	unsigned int cpu;
 	struct mutex lock; /* guards what follows */
 	bool listening;
+	bool unheard;
 	u64 next;
 	u64 lost;
 };
@@ -71,18 +80,23 @@ DEFINE_STATIC_KEY_FALSE(sct_listening);
 DEFINE_PER_CPU(struct irq_work, sct_deliver_wakes);
 
 static DEFINE_PER_CPU(struct delivery, deliveries);
-static struct workqueue_struct *deliver_queue;
+static DEFINE_PER_CPU(struct task_struct *, deliver_threads);
 
 static DEFINE_MUTEX(look_lock);
 static DECLARE_DELAYED_WORK(look_work, look_again);
 static bool running;
 static bool listening;
 
+static void wake_thread(unsigned int cpu)
+{
+	WRITE_ONCE(per_cpu(deliveries, cpu).wanted, true);
+	wake_up_process(per_cpu(deliver_threads, cpu));
+}
+
 static void on_wake(struct irq_work *work)
 {
-	struct delivery *delivery = this_cpu_ptr(&deliveries);
-
-	queue_work_on(delivery->cpu, deliver_queue, &delivery->work);
+	if (!READ_ONCE(this_cpu_ptr(&deliveries)->unheard))
+		wake_thread(smp_processor_id());
 }
 
 /* Appends records to a message while there is room. */
@@ -105,6 +119,7 @@ static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
 {
 	void *message = genlmsg_put(skb, 0, 0, &sct_family, 0, SCT_CMD_EVENT);
 	struct nlattr *lost, *records;
+	int err;
 
 	/* The message was made to have room for these. */
 	nla_put_u32(skb, SCT_A_BATCH_CPU, delivery->cpu);
@@ -116,7 +131,9 @@ static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
 	delivery->lost -= *(u32 *)nla_data(lost);
 	genlmsg_end(skb, message);
 	/* That some listener had no room for it is told to that one only. */
-	genlmsg_multicast(&sct_family, skb, 0, SCT_NLGRP_EVENTS, GFP_KERNEL);
+	err = genlmsg_multicast(&sct_family, skb, 0, SCT_NLGRP_EVENTS,
+				GFP_KERNEL);
+	WRITE_ONCE(delivery->unheard, err == -ESRCH);
 }
 
 static u64 ring_head(unsigned int cpu)
@@ -139,18 +156,39 @@ static void send_ring(struct delivery *delivery)
 		if (!skb)
 			return;
 		send_batch(skb, delivery, head);
+		if (delivery->unheard)
+			return;
 	}
 }
 
-static void deliver(struct work_struct *work)
+static void deliver(unsigned int cpu)
 {
-	struct delivery *delivery = container_of(work, struct delivery, work);
+	struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
 
+	WRITE_ONCE(delivery->wanted, false);
 	mutex_lock(&delivery->lock);
 	if (delivery->listening)
 		send_ring(delivery);
 	mutex_unlock(&delivery->lock);
 }
+
+static int deliver_is_wanted(unsigned int cpu)
+{
+	return READ_ONCE(per_cpu(deliveries, cpu).wanted);
+}
+
+static void deliver_before_others(unsigned int cpu)
+{
+	sched_set_fifo_low(current);
+}
+
+static struct smp_hotplug_thread deliver_thread = {
+	.store			= &deliver_threads,
+	.thread_should_run	= deliver_is_wanted,
+	.thread_fn		= deliver,
+	.setup			= deliver_before_others,
+	.thread_comm		= "syscall_trc/%u",
+};
 
 /* Who listens hears of what is made from now on. */
 static void switch_ring(struct delivery *delivery, bool on)
@@ -158,6 +196,7 @@ static void switch_ring(struct delivery *delivery, bool on)
 	mutex_lock(&delivery->lock);
 	delivery->next = ring_head(delivery->cpu);
 	delivery->lost = 0;
+	delivery->unheard = false;
 	delivery->listening = on;
 	mutex_unlock(&delivery->lock);
 }
@@ -179,19 +218,21 @@ static void look(void)
 		static_branch_disable(&sct_listening);
 }
 
-/* On the CPU itself, as far as it is there. */
-static void wake_deliveries(void)
+/* Where the CPU has gone its thread is parked. */
+static void deliver_all(void)
 {
 	unsigned int cpu;
 
+	cpus_read_lock();
 	for_each_possible_cpu(cpu) {
-		struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
-
-		if (READ_ONCE(delivery->next) == ring_head(cpu))
+		if (READ_ONCE(per_cpu(deliveries, cpu).next) == ring_head(cpu))
 			continue;
-		queue_work_on(cpu_online(cpu) ? cpu : WORK_CPU_UNBOUND,
-			      deliver_queue, &delivery->work);
+		if (cpu_online(cpu))
+			wake_thread(cpu);
+		else
+			deliver(cpu);
 	}
+	cpus_read_unlock();
 }
 
 static void look_again(struct work_struct *work)
@@ -200,8 +241,8 @@ static void look_again(struct work_struct *work)
 	if (running) {
 		look();
 		if (listening)
-			wake_deliveries();
-		queue_delayed_work(deliver_queue, &look_work, PERIOD);
+			deliver_all();
+		schedule_delayed_work(&look_work, PERIOD);
 	}
 	mutex_unlock(&look_lock);
 }
@@ -223,7 +264,7 @@ void sct_deliver_look(void)
  * sct_deliver_init() - prepare the delivery
  *
  * Context: Process context, may sleep.
- * Return: 0 or -ENOMEM.
+ * Return: 0, or why there can be no thread.
  */
 int sct_deliver_init(void)
 {
@@ -233,14 +274,10 @@ int sct_deliver_init(void)
 		struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
 
 		mutex_init(&delivery->lock);
-		INIT_WORK(&delivery->work, deliver);
 		delivery->cpu = cpu;
 		init_irq_work(per_cpu_ptr(&sct_deliver_wakes, cpu), on_wake);
 	}
-	/* A ring at full speed is overwritten in milliseconds. */
-	deliver_queue = alloc_workqueue(KBUILD_MODNAME, WQ_HIGHPRI |
-					WQ_CPU_INTENSIVE | WQ_PERCPU, 0);
-	return deliver_queue ? 0 : -ENOMEM;
+	return smpboot_register_percpu_thread(&deliver_thread);
 }
 
 /**
@@ -252,7 +289,7 @@ void sct_deliver_start(void)
 {
 	mutex_lock(&look_lock);
 	running = true;
-	queue_delayed_work(deliver_queue, &look_work, PERIOD);
+	schedule_delayed_work(&look_work, PERIOD);
 	mutex_unlock(&look_lock);
 }
 
@@ -270,14 +307,12 @@ void sct_deliver_stop(void)
 	static_branch_disable(&sct_listening);
 	mutex_unlock(&look_lock);
 	cancel_delayed_work_sync(&look_work);
-	/* A probe may be just about to have a worker woken. */
+	/* A probe may be just about to have a thread woken. */
 	synchronize_rcu();
 	for_each_possible_cpu(cpu) {
-		struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
-
 		irq_work_sync(per_cpu_ptr(&sct_deliver_wakes, cpu));
-		cancel_work_sync(&delivery->work);
-		deliver(&delivery->work);
+		deliver(cpu);
+		switch_ring(per_cpu_ptr(&deliveries, cpu), false);
 	}
 }
 
@@ -288,5 +323,5 @@ void sct_deliver_stop(void)
  */
 void sct_deliver_exit(void)
 {
-	destroy_workqueue(deliver_queue);
+	smpboot_unregister_percpu_thread(&deliver_thread);
 }

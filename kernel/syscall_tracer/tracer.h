@@ -18,10 +18,11 @@
  *
  * The lock is the mutex sct_lock, and the probe does not take it.
  *
- * Control (a write to /proc/syscall_tracer, load, unload) holds sct_lock for
- * one whole transaction. It guards the table of calls, their kprobes, the set
- * of traced calls and the pointer to the filters. Below it come the locks of
- * the kprobes and ftrace cores; nothing of ours is taken below those.
+ * Control (a write to /proc/syscall_tracer, an operation of the netlink family,
+ * load, unload) holds sct_lock for one whole transaction. It guards the table
+ * of calls, their kprobes, the set of traced calls and the pointer to the
+ * filters. Below it come the locks of the kprobes and ftrace cores; nothing of
+ * ours is taken below those.
  *
  * The probe runs on the entry of a system call, called by ftrace or by
  * kprobes, with preemption off. It takes no lock and allocates nothing. That
@@ -43,7 +44,11 @@
  * under mode_lock (enforce), which is never held together with it. Their files
  * outlive the unloading a little: by then there is nothing left to change.
  *
- * Unload: first the dead-man timer and the /proc file (procfs waits for calls
+ * Delivery to the listeners of the netlink family has locks of its own, which
+ * are never held together with sct_lock; see DOC: delivery in deliver.c.
+ *
+ * Unload: first the dead-man timer, the delivery and the netlink family (which
+ * waits for operations in flight), then the /proc file (procfs waits for calls
  * in flight and releases open files), then the hooks (their removal waits for
  * running handlers), then filters, calls and rings. Calls that are still to
  * return through a kretprobe are the kernel's to bring home: their handler is

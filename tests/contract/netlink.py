@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from kmodlab.modules import spec
-
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "src"))  # a collection carries the reader, but is no installed package
+
+from kmodlab.modules import spec  # noqa: E402
+
 SPECIFICATION = ROOT / "kernel" / "specs" / "syscall_tracer.yaml"
 SPEC = spec.load(SPECIFICATION)
 

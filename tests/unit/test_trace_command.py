@@ -105,6 +105,7 @@ def test_a_summary(trace: Trace) -> None:
         "------ ----------- ----------- --------- --------- ----------------",
         "100.00    1.234569      411522         3         1 total",
     ]
+    assert (done.kernel["meanwhile"], done.kernel["returns"]) == ("1", "0")
     done = trace("calls", "run", "-c", "--json", "-e", "open", "--", "true")
     assert json.loads(done.err) == {"calls": {"openat": {"calls": 1, "errors": 0, "ns": 1234567890}}, "lost": 0}
 
@@ -248,6 +249,7 @@ def test_watching_some(trace: Trace, words: tuple[str, ...], count: int) -> None
     """Ended by a signal it has shown all there was, and put everything back."""
     done = trace("interrupted", "watch", *words, "--returns")
     assert done.status == 130, done.err
+    assert done.err.startswith("kmodlab: 1 records were lost")
     assert len(done.out.splitlines()) == count
     assert (done.kernel["traced"], done.kernel["returns"]) == (TRACED, "0")
 
@@ -257,3 +259,8 @@ def test_watching_ends_when_nobody_reads(trace: Trace) -> None:
         done = trace(scene, "watch", "-e", "open,read", "--json", script='{ "$@"; echo $? >&2; } | true')
         assert done.err == "0\n"
         assert done.kernel["traced"] == TRACED
+
+
+def test_a_reader_that_has_gone_is_no_error(trace: Trace) -> None:
+    done = trace("nothing", "status", script='{ sleep 0.5; "$@"; echo $? >&2; } | sh -c "exec <&-; sleep 3"')
+    assert done.err == "0\n"

@@ -46,8 +46,9 @@ def calls(kernel: FakeKernel, pid: int) -> None:
 
 
 def interrupted(kernel: FakeKernel, pid: int) -> None:
-    """The same, and then somebody interrupts."""
+    """The same and one that does not come, and then somebody interrupts."""
     calls(kernel, pid)
+    kernel.issued[0] += 1
     os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -77,6 +78,7 @@ class Lab:
         (self._sysfs / "parameters").mkdir(parents=True, exist_ok=True)
         self._returns = self._sysfs / "parameters" / "returns"
         self._returns.write_text(f"{returns}\n")
+        self.meanwhile: str | None = None
 
     def install(self) -> None:
         """Put it in the place of the real one."""
@@ -87,7 +89,7 @@ class Lab:
         )
         for module, name, stand_in in ((netlink, "open_socket", self.kernel.link), *places):
             setattr(module, name, stand_in)
-        die, scene, kernel = program.die_of, self.scene, self.kernel
+        die, lab = program.die_of, self
 
         def die_of(number: int) -> None:
             self.save()
@@ -98,7 +100,8 @@ class Lab:
 
             def __init__(self, file: str, words: Sequence[str], mask: set[signal.Signals | int]) -> None:
                 super().__init__(file, words, mask)
-                scene(kernel, self.pid)
+                lab.meanwhile = lab.returns()
+                lab.scene(lab.kernel, self.pid)
 
         for module, name, one in ((run, "Program", Told), (run, "die_of", die_of), (program, "die_of", die_of)):
             setattr(module, name, one)
@@ -113,8 +116,12 @@ class Lab:
     def save(self) -> None:
         """Write the report."""
         traced = [name for name, on in self.kernel.calls.items() if on]
-        returns = self._returns.read_text().strip() if self._returns.exists() else None
-        self._report.write_text(json.dumps({"traced": traced, "returns": returns, "asked": self.kernel.asked}))
+        found = {"traced": traced, "returns": self.returns(), "meanwhile": self.meanwhile, "asked": self.kernel.asked}
+        self._report.write_text(json.dumps(found))
+
+    def returns(self) -> str | None:
+        """Return what the parameter says; None without the module."""
+        return self._returns.read_text().strip() if self._returns.exists() else None
 
 
 def main(report: str, returns: str, scene: str, words: Sequence[str]) -> int:

@@ -85,6 +85,11 @@ def test_without_a_choice_it_shows_what_is_traced_and_exec(trace: Trace) -> None
     assert [line.partition("(")[0].rpartition(" ")[2] for line in done.err.splitlines()] == ["execve", "read", "read"]
 
 
+def test_what_comes_late_from_another_cpu_is_shown_in_its_place(trace: Trace) -> None:
+    done = trace("late", "run", "-e", "exec,read,close", "--", "true")
+    assert [line.partition("(")[0] for line in done.err.splitlines()] == ["execve", "read", "close"]
+
+
 def test_calls_as_json(trace: Trace, tmp_path: Path) -> None:
     file = tmp_path / "calls"
     done = trace("calls", "run", "--json", "-o", str(file), "-e", "open,read", "--", "true")

@@ -52,6 +52,14 @@ def interrupted(kernel: FakeKernel, pid: int) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def late(kernel: FakeKernel, pid: int) -> None:
+    """What the program does first comes last, from another CPU."""
+    kernel.issued = {0: 2, 1: 1}
+    started, first = _made(kernel, pid, 0, "execve"), _made(kernel, pid, 0, "read")
+    kernel.send(started, _made(kernel, pid, 1, "close"))
+    threading.Timer(0.3, kernel.send, [first], {"cpu": 1}).start()
+
+
 def losses(kernel: FakeKernel, pid: int) -> None:
     """Of six calls of the program two come, and the last one does not."""
     kernel.issued[0] = 6

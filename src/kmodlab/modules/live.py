@@ -105,11 +105,15 @@ class Show:
         if not self._stream.waiting:
             self._write(self._ordered.ready(time.monotonic_ns()))
 
-    def rest(self, rows: Sequence[Row] = ()) -> None:
-        """Show all that was received, and some rows that were held back."""
+    def gather(self, rows: Sequence[Row] = ()) -> None:
+        """Take in all that was received, and some rows that were held back, and show none of it yet."""
         self._ordered.add(rows)
         while self._stream.waiting:
             self._ordered.add(self._choose(self._stream.take(SLICE)))
+
+    def rest(self) -> None:
+        """Show all that was received."""
+        self.gather()
         self._write(self._ordered.ready(None))
 
     def _write(self, rows: list[Row]) -> None:
@@ -135,14 +139,16 @@ class Show:
 
 
 def drain(tracer: Tracer, stream: Stream, show: Show) -> None:
-    """Wait for the records of what was called until now, and show them; count as lost what does not come."""
+    """Wait for the records of what was called until now; count as lost what does not come.
+
+    None is shown before all are there: those of one CPU may come after later ones of another.
+    """
     issued = tracer.issued()
     end = time.monotonic() + LAST
-    show.rest()
+    show.gather()
     while stream.behind(issued) and time.monotonic() < end and stream.receive(SILENCE):
-        show.rest()
+        show.gather()
     stream.end(issued)
-    show.rest()
 
 
 def unread(out: IO[str]) -> bool:

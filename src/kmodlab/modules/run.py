@@ -79,7 +79,8 @@ def run(words: Sequence[str], options: Options) -> int:
         show = Show(stream, view(tracer, options, out, of_process(program.pid)), choice)
         abandoned = _follow(program, stream, show, signals)
         drain(tracer, stream, show)
-        show.rest(choice.rest())
+        show.gather(choice.rest())
+        show.rest()
         show.end()
     if abandoned:
         die_of(abandoned)

@@ -48,6 +48,7 @@ def trace(tmp_path: Path) -> Trace:
         report = tmp_path / "report"
         argv = [sys.executable, "-m", "tests.unit.trace_driver", str(report), returns, scene, *words]
         env = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+        env.pop("PYTHONUNBUFFERED", None)  # output that waits for the end is what may go wrong
         command = ["sh", "-c", script, "sh", *argv] if script else argv
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100, check=False)
         kernel = json.loads(report.read_text()) if report.exists() else {}

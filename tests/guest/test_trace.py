@@ -123,17 +123,18 @@ def test_the_client_shows_what_the_kernel_shows(traced: Guest) -> None:
 def test_a_program_its_children_and_its_status(traced: Guest) -> None:
     before = settings(traced)
     script = "cat /nonexistent 2>/dev/null; (unlink /tmp/none 2>/dev/null &); kill -TERM $$"
-    result = traced.execute(f"kmodlab trace run --returns -e open,unlink,exec -- sh -c '{script}'; exit $?")
-    lines = result.stderr.splitlines()
+    run = "kmodlab trace run --returns -e open,unlink,exec -o /tmp/lines"
+    result = traced.execute(f"{run} -- sh -c '{script}'; exit $?")
     assert result.status == 128 + 15, result.stderr
+    lines = traced.succeed("cat /tmp/lines").splitlines()
     assert re.fullmatch(r'execve\("/usr/bin/sh", 0x[0-9a-f]+, 0x[0-9a-f]+\) = 0 <0\.\d{6}>', lines[0])
     child = r"\[pid +\d+\] "
     opened = (
         rf'{child}openat\(AT_FDCWD, "/nonexistent", 0x0, 00\) = -1 ENOENT \(No such file or directory\) <0\.\d{{6}}>'
     )
-    assert any(re.fullmatch(opened, line) for line in lines), result.stderr
-    assert any(re.match(rf'{child}unlink(at)?\(.*"/tmp/none"', line) for line in lines), result.stderr
-    assert all(re.match(rf"({child})?(open|openat|unlink|unlinkat|execve)\(", line) for line in lines), result.stderr
+    assert any(re.fullmatch(opened, line) for line in lines), lines
+    assert any(re.match(rf'{child}unlink(at)?\(.*"/tmp/none"', line) for line in lines), lines
+    assert all(re.match(rf"({child})?(open|openat|unlink|unlinkat|execve)\(", line) for line in lines), lines
     assert settings(traced) == before
 
 

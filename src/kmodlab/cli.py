@@ -206,6 +206,18 @@ def image_prune(
         print(f"removed {path.name}")
 
 
+@app.command(
+    "trace",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+    add_help_option=False,
+)
+def trace_command(context: typer.Context) -> None:
+    """Trace programs on this machine, if it has the tracer; guests have this command too: `kmodlab trace --help`."""
+    from kmodlab.modules import cli  # noqa: PLC0415  # the lab's own commands do without it
+
+    raise typer.Exit(cli.main(context.args))
+
+
 @app.command("accelerator")
 def accelerator_command() -> None:
     """Print kvm where it really boots a kernel on this host, else tcg: what the Vagrantfile asks, too."""

@@ -81,3 +81,15 @@ class GuestCrashed(KmodlabError):
 
 class CommandFailed(KmodlabError):
     """A command inside a guest exited with a status other than the one that was asked for."""
+
+
+class ModuleUnavailable(LabError):
+    """A kernel module is not loaded, is another version than this program needs, or may not be asked by this user."""
+
+
+class Refused(KmodlabError):
+    """A kernel module refused a request; `errno` is its error number."""
+
+    def __init__(self, message: str, *, errno: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.errno = errno

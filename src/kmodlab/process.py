@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -124,11 +125,9 @@ def finish(
     """
     process: subprocess.Popen[bytes] | None = None
     try:
-        with _signals_put_off():
-            process = subprocess.Popen(
-                words, stdin=subprocess.PIPE, stdout=sink, stderr=sink, env=env, cwd=cwd, process_group=0
-            )
-        out, err = _communicate(process, stdin, watch)
+        with _signals_put_off(), as_input(stdin) as source:
+            process = subprocess.Popen(words, stdin=source, stdout=sink, stderr=sink, env=env, cwd=cwd, process_group=0)
+        out, err = _communicate(process, watch)
     except BaseException:
         if process:
             end_group(process)
@@ -137,16 +136,30 @@ def finish(
 
 
 def _communicate(
-    process: subprocess.Popen[bytes], stdin: bytes, watch: Callable[[], None] | None
+    process: subprocess.Popen[bytes], watch: Callable[[], None] | None
 ) -> tuple[bytes | None, bytes | None]:
-    feed: bytes | None = stdin
     while True:
         try:
-            return process.communicate(feed, timeout=0.5 if watch else None)
+            return process.communicate(timeout=0.5 if watch else None)
         except subprocess.TimeoutExpired:
-            feed = None
-        if watch:
-            watch()
+            if watch:
+                watch()
+
+
+@contextlib.contextmanager
+def as_input(data: bytes) -> Iterator[IO[bytes]]:
+    """Hold bytes in a file for a program to read as its standard input; it may be closed once the program is started.
+
+    A pipe would have to be fed, and `communicate()` that has timed out feeds it no more: what did not go through
+    until then is never sent, and a program that waits for the end of its input waits for ever.
+
+    Args:
+        data: the bytes.
+    """
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        yield file
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kmodlab import __version__
 from kmodlab.guest import Guest
 from kmodlab.paths import project_dir
 
@@ -65,7 +66,9 @@ def test_deployed_from_the_installed_collection(controller: Controller, guest: G
     assert controller.play("deploy", "-e", "deploy_report=report.json", **FAST, **SUMMARY)["changed"] > 10
     assert json.loads((controller.folder / "report.json").read_text())["hosts"]["mine"]["verdict"] == "deployed"
     assert guest.succeed("ls /sys/module | grep -cxE 'syscall_tracer|task_lister'").strip() == "2"
+    assert guest.succeed("kmodlab --version") == f"kmodlab {__version__}\n"
     assert controller.play("deploy")["changed"] == 0
     assert controller.play("verify", "-e", "verify_markers=quick", **FAST)["failed"] == 0
     assert controller.play("teardown", **FAST)["changed"] > 3
-    assert guest.succeed("ls -d /sys/module/syscall_tracer /sys/module/task_lister 2>/dev/null; true") == ""
+    left = "/sys/module/syscall_tracer /sys/module/task_lister /usr/local/bin/kmodlab"
+    assert guest.succeed(f"ls -d {left} 2>/dev/null; true") == ""

@@ -107,6 +107,7 @@ def test_second_deploy_changes_nothing(lab: Guest) -> None:
     counts = recap(second)
     assert counts["changed"] == counts["failed"] == counts["unreachable"] == 0, second.stdout
     assert lab.succeed("ls /sys/module | grep -cxE 'syscall_tracer|task_lister'").strip() == "2"
+    assert "execve(" in lab.execute("kmodlab trace run -- true").stderr
 
 
 @pytest.mark.usefixtures("lab")
@@ -219,7 +220,8 @@ def test_teardown_leaves_nothing(lab: Guest) -> None:
     left = lab.succeed(
         "ls -d /sys/module/syscall_tracer /sys/module/task_lister /proc/syscall_tracer /proc/task_* 2>/dev/null;"
         "find /etc /lib/modules /usr/src /var/lib /usr/local /opt -xdev"
-        r" \( -name '*syscall_tracer*' -o -name '*task_lister*' -o -name '*kmodlab-workload*' \) -print"
+        r" \( -name '*syscall_tracer*' -o -name '*task_lister*' -o -name '*kmodlab-workload*'"
+        r" -o -path /usr/local/bin/kmodlab \) -print"
     )
     assert left == ""
     again = play("playbooks/teardown.yml")

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from kmodlab import __version__
+from kmodlab.modules import VERSION as CLIENT_VERSION
 
 from .test_lint import TRACKED
 from .test_roles import PLAYBOOKS, ROLES
@@ -23,7 +24,10 @@ from .test_roles import PLAYBOOKS, ROLES
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 # Of the checkout, what a controller needs: everything else stays behind.
-CARRIED = re.compile(r"(docs|kernel|meta|playbooks|plugins|roles|tests/contract)/|(LICENSE|README\.md)$")
+CARRIED = re.compile(
+    r"(docs|kernel|meta|playbooks|plugins|roles|src/kmodlab/modules|tests/contract)/|(LICENSE|README\.md)$"
+    r"|src/kmodlab/errors\.py$"
+)
 LITTER = (".venv/bin/python", "kernel/task_lister/list.o", "kernel/task_lister/task_lister.ko", "build/x", "x.tar.gz")
 
 
@@ -77,7 +81,8 @@ def test_one_version_for_the_package_the_collection_and_the_modules() -> None:
     given = {"galaxy.yml": yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]}
     for path in (ROOT / "kernel").glob("*/main.c"):
         given[path.parent.name] = "".join(re.findall(r'MODULE_VERSION\("(.*)"\)', path.read_text()))
-    assert given == {"galaxy.yml": __version__, "syscall_tracer": __version__, "task_lister": __version__}
+    given["client"] = CLIENT_VERSION
+    assert given == dict.fromkeys(("galaxy.yml", "syscall_tracer", "task_lister", "client"), __version__)
     assert f'\nversion = "{__version__}"\n' in (ROOT / "pyproject.toml").read_text()
 
 

@@ -11,6 +11,7 @@ import pytest
 import typer.main
 
 from kmodlab.cli import app
+from kmodlab.modules import cli as trace_cli
 from kmodlab.paths import project_dir
 
 ROOT = project_dir()
@@ -88,9 +89,24 @@ def _fault(words: list[str]) -> str | None:
         if name not in commands:
             return f"there is no command {name!r} in {path}"
         command, path = commands[name], f"{path} {name}"
+    if path == "kmodlab trace":
+        return _trace_fault(rest)
     known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
     options = [word.partition("=")[0] for word in rest[: rest.index("--") if "--" in rest else None]]
     unknown = [option for option in options if option.startswith("-") and option not in known]
+    return f"{path} has no option {', '.join(unknown)}" if unknown else None
+
+
+def _trace_fault(words: list[str]) -> str | None:
+    """The same for what follows `kmodlab trace`, which has a parser of its own."""
+    found, path = trace_cli.parser(), "kmodlab trace"
+    while choices := [action.choices for action in found._actions if isinstance(action.choices, dict)]:
+        name = words[0] if words else ""
+        if name not in choices[0]:
+            return None if not name or name == "--help" or "|" in name else f"there is no command {name!r} in {path}"
+        found, path, words = choices[0][name], f"{path} {name}", words[1:]
+    options = [word for word in words[: words.index("--") if "--" in words else None] if word.startswith("-")]
+    unknown = [word for word in options if word not in found._option_string_actions]
     return f"{path} has no option {', '.join(unknown)}" if unknown else None
 
 
@@ -135,4 +151,7 @@ def test_what_these_tests_take_for_a_fault() -> None:
     assert _fault(["guest", "up", "web", "--colour"]) == "kmodlab guest up has no option --colour"
     assert _fault(["guest", "exec", "web", "--", "ls", "--all"]) is None
     assert _fault(["guest", "..."]) is None
+    assert _fault(["trace", "rum"]) == "there is no command 'rum' in kmodlab trace"
+    assert _fault(["trace", "filter", "list", "--xml"]) == "kmodlab trace filter list has no option --xml"
+    assert _fault(["trace", "run", "-c", "--", "ls", "--all"]) is None
     assert [_broken(page, link) for link in ("no.md", "abi.md#no-such-heading", "../Makefile")] == [True, True, False]

@@ -6,14 +6,33 @@ from pathlib import Path
 
 import pytest
 
-from kmodlab.errors import CommandFailed, DeadlineExpired, GuestCrashed, KmodlabError, LabError, UsageError
+from kmodlab.errors import (
+    CommandFailed,
+    DeadlineExpired,
+    GuestCrashed,
+    KmodlabError,
+    LabError,
+    ModuleUnavailable,
+    Refused,
+    UsageError,
+)
 
-STATUS = {KmodlabError: 1, CommandFailed: 1, UsageError: 2, LabError: 3, DeadlineExpired: 3, GuestCrashed: 4}
+STATUS = {
+    KmodlabError: 1,
+    CommandFailed: 1,
+    Refused: 1,
+    UsageError: 2,
+    LabError: 3,
+    DeadlineExpired: 3,
+    ModuleUnavailable: 3,
+    GuestCrashed: 4,
+}
 
 
 @pytest.mark.parametrize(("kind", "status"), STATUS.items())
 def test_each_kind_has_its_exit_status(kind: type[KmodlabError], status: int) -> None:
-    assert kind("no").status == status
+    error = Refused("no", errno=1) if kind is Refused else kind("no")
+    assert error.status == status
 
 
 def test_every_kind_is_listed_here() -> None:

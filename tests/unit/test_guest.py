@@ -10,6 +10,8 @@ from kmodlab.guest import Guest
 from kmodlab.guest.image import Image
 from kmodlab.guest.machine import Boot
 
+from .conftest import FakeProgram
+
 
 @pytest.fixture
 def web(image: Image) -> Guest:
@@ -42,3 +44,14 @@ def test_a_guest_that_is_otherwise_says_so(
     said = capsys.readouterr().err
     assert "the guest web is up as debian-12, 1024 MiB, 2 cpus, direct boot, and stays so" in said
     assert "for {}, {} MiB, {} cpus, {} boot take it down first (`kmodlab guest down web`)".format(*wanted) in said
+
+
+def test_a_command_that_starts_to_read_late_is_fed_all(
+    web: Guest, fake_program: FakeProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than a pipe holds, and ssh takes it after the first look at the console."""
+    web.ssh_config.touch()
+    (web.directory / "console.log").touch()
+    monkeypatch.setattr(Guest, "running", True)
+    fake_program("ssh", "sleep 1; wc -c")
+    assert web.succeed("wc -c", stdin=bytes(3 << 20), seconds=30) == f"{3 << 20}\n"

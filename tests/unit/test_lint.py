@@ -75,6 +75,19 @@ def test_ruff_check() -> None:
     _silent("ruff", "check", "--output-format=concise", "src", "tests", "plugins")
 
 
+def test_ruff_on_what_runs_on_python_3_9() -> None:
+    """The tracer's client, on the machine under test: nothing in it is newer than that."""
+    _silent(
+        "ruff",
+        "check",
+        "--isolated",
+        "--target-version=py39",
+        "--select=F",
+        "src/kmodlab/modules",
+        "src/kmodlab/errors.py",
+    )
+
+
 def test_ruff_format() -> None:
     _silent("ruff", "format", "--check", "--diff", "src", "tests", "plugins")
 

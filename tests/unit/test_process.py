@@ -124,6 +124,16 @@ def test_a_watched_program_is_fed_and_answers() -> None:
     assert finish(slow, stdin=b"in", watch=lambda: None) == (3, b"in", b"err\n")
 
 
+def test_a_watched_program_that_starts_to_read_late_is_fed_all() -> None:
+    """More than a pipe holds, and the program reads after the first time that the wait for it has timed out."""
+    deadline, data = Deadline(60), bytes(3 << 20)
+
+    def watch() -> None:
+        assert not deadline.expired, "the program still waits for the end of its input"
+
+    assert finish(["sh", "-c", "sleep 1; cat"], stdin=data, watch=watch) == (0, data, b"")
+
+
 INTERRUPTED_AT_START = """
 import os, signal, subprocess, sys, time
 from kmodlab import process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import io
 import json
@@ -14,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from kmodlab.modules import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 LINEAR = ROOT / "plugins/strategy/kmodlab_linear.py"
@@ -162,6 +165,71 @@ def test_dkms_gets_the_sources_without_their_folder(sources: Path, tmp_path: Pat
     (shared / "compat.c").touch()
     with tarfile.open(fileobj=io.BytesIO(action.pack([sources, shared], ["*.c"], flat=True))) as tar:
         assert tar.getnames() == ["demo.c", "compat/compat.c"]
+
+
+CLIENT = ROOT / "plugins/modules/kmodlab_client.py"
+
+
+def _client_files(package: Path = ROOT / "src/kmodlab") -> dict[str, str]:
+    action = load(ROOT / "plugins/action/kmodlab_client.py")
+    files: dict[str, str] = action.files(package, ROOT / "kernel/specs/syscall_tracer.yaml")
+    return files
+
+
+def _client(dest: Path, digest: str = "1", state: str = "present") -> dict[str, object]:
+    files = base64.b64encode(json.dumps(_client_files()).encode()).decode()
+    return run(CLIENT, dest=str(dest), digest=digest, files=files, state=state)
+
+
+def test_the_client_is_one_program_that_is_replaced_when_it_differs(tmp_path: Path) -> None:
+    dest = tmp_path / "bin/kmodlab"
+    assert _client(dest)["changed"] is True
+    # Isolated, by a Python that has no site-packages: what it needs is in it.
+    done = subprocess.run([dest, "--version"], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (f"kmodlab {VERSION}\n", "")
+    python = [sys.executable, "-I", "-S", str(dest), "trace", "filter", "add", "--help"]
+    assert "NAME block [errno=E]" in subprocess.run(python, capture_output=True, text=True, check=True).stdout
+    before = dest.read_bytes()
+    assert _client(dest)["changed"] is False
+    assert dest.read_bytes() == before
+    assert _client(dest, digest="2")["changed"] is True
+    assert _client(dest, state="absent")["changed"] is True
+    assert not dest.exists()
+    assert _client(dest, state="absent")["changed"] is False
+
+
+@pytest.mark.parametrize(("prefix", "printed"), [(b"", "byte code\n"), (b"other", f"kmodlab {VERSION}\n")])
+def test_the_client_runs_from_its_byte_code_and_on_another_python_from_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: bytes, printed: str
+) -> None:
+    """Where the byte code is not for this Python, as its first bytes say, it is passed over."""
+    module = load(CLIENT)
+    compiled = module.compiled
+    monkeypatch.setattr(module, "compiled", lambda name, _: prefix + compiled(name, b"print('byte code')"))
+    dest = tmp_path / "kmodlab"
+    dest.write_bytes(module.build(_client_files(), b""))
+    done = subprocess.run([sys.executable, dest, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == printed
+
+
+def test_another_program_of_the_clients_name_is_left_alone(tmp_path: Path) -> None:
+    dest = tmp_path / "kmodlab"
+    dest.write_text("#!/bin/sh\n")
+    assert "is another program, which is left alone" in str(_client(dest)["msg"])
+    assert _client(dest, state="absent")["changed"] is False
+    assert dest.read_text() == "#!/bin/sh\n"
+
+
+def test_a_client_whose_sources_are_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"errors\.py"):
+        _client_files(tmp_path)
+    play = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+    module = ["-m", "kmodlab_client", "-a", f"src={tmp_path} spec=none dest={tmp_path / 'kmodlab'}"]
+    program = Path(sys.executable).with_name("ansible")
+    done = subprocess.run([program, "localhost", *play, *module], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "the sources of the client are not on the controller" in done.stdout + done.stderr
+    assert "`syscall_tracer_client: false` does without" in done.stdout + done.stderr
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from kmodlab.guest.console import Console
 from kmodlab.guest.image import Image, build_image, images_dir
 from kmodlab.guest.machine import Boot, Hardware
 from kmodlab.guest.release import find_release
-from kmodlab.process import Deadline, locked, say
+from kmodlab.process import Deadline, as_input, locked, say
 
 BOOT_SECONDS = 300.0
 COMMAND_SECONDS = 600.0
@@ -374,9 +374,11 @@ class Guest:
         self.console.unseen()
         # Never the command that turns into the shared connection's master: `up` opened that one.
         argv = self.ssh_command(command, options=("-o", "ControlMaster=no"))
-        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with as_input(stdin or b"") as source:
+            started = subprocess.Popen(argv, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        with started as process:
             try:
-                out, err = self._watch(process, stdin, command, deadline)
+                out, err = self._watch(process, command, deadline)
             except BaseException:
                 process.kill()
                 raise
@@ -385,15 +387,10 @@ class Guest:
             self._explain_lost_connection(command, err.decode(errors="replace"))
         return Result(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
-    def _watch(
-        self, process: subprocess.Popen[bytes], stdin: bytes | None, command: str, deadline: Deadline
-    ) -> tuple[bytes, bytes]:
-        feed = stdin
+    def _watch(self, process: subprocess.Popen[bytes], command: str, deadline: Deadline) -> tuple[bytes, bytes]:
         while True:
-            try:
-                return process.communicate(feed, timeout=min(0.5, deadline.remaining + 0.01))
-            except subprocess.TimeoutExpired:
-                feed = None
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.communicate(timeout=min(0.5, deadline.remaining + 0.01))
             self.check(f"running `{command}`")
             if deadline.expired:
                 raise DeadlineExpired(

@@ -1,0 +1,105 @@
+"""What a client changes about the tracer while it looks, and puts back afterwards."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable
+from types import TracebackType
+
+from ..errors import KmodlabError, ModuleUnavailable, Refused, UsageError
+from .families import FAMILIES, members
+from .show import note
+from .tracer import SYSFS, Tracer
+
+RETURNS = SYSFS / "parameters" / "returns"
+
+
+class Changes:
+    """Changes to the traced calls and to the parameter `returns`, undone at the end of a `with` block.
+
+    What is undone is what was changed here and nothing else: a call that somebody else traces as well from now on is
+    not traced any more afterwards, for the tracer has one set of calls for all.
+
+    Args:
+        tracer: whose.
+    """
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self._added: set[str] = set()
+        self._returns: str | None = None
+
+    def __enter__(self) -> Changes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.restore()
+
+    def traced(self) -> set[str]:
+        """Return the names of the calls that are traced now."""
+        return {call.name for call in self._tracer.calls() if call.traced}
+
+    def trace(self, names: Iterable[str]) -> None:
+        """Trace these calls too.
+
+        Args:
+            names: families, calls, or `=` and a call.
+
+        Raises:
+            UsageError: the kernel has not one of these calls; the hint has one of a similar name.
+            Refused: the kernel does not let one of them be traced.
+        """
+        wanted, before = list(names), self.traced()
+        try:
+            self._tracer.trace(wanted)
+        except Refused as error:
+            if error.errno != errno.ENOENT:
+                raise
+            raise self._unknown(wanted) from error
+        self._added |= self.traced() - before
+
+    def record_returns(self) -> None:
+        """Have calls recorded at their return, with what they returned.
+
+        Raises:
+            Refused: it takes root.
+        """
+        before = RETURNS.read_text().strip()
+        if before != "1":
+            try:
+                RETURNS.write_text("1\n")
+            except OSError as error:
+                raise Refused(f"{RETURNS} cannot be set: {error.strerror}", errno=error.errno or 0) from error
+            self._returns = before
+
+    def restore(self) -> None:
+        """Put back what was changed; say so where that is not possible."""
+        try:
+            if self._returns is not None:
+                RETURNS.write_text(f"{self._returns}\n")
+            if self._added:
+                self._tracer.trace([f"={name}" for name in sorted(self._added)], on=False)
+        except (FileNotFoundError, ModuleUnavailable):
+            pass  # the module has gone, and with it what was changed
+        except (OSError, KmodlabError) as error:
+            note(f"the tracer could not be put back as it was: {error}")
+        self._added, self._returns = set(), None
+
+    def _unknown(self, wanted: list[str]) -> UsageError:
+        bad = next((name for name in wanted if not self._exists(name)), wanted[0])
+        known = {*FAMILIES, *members(FAMILIES), *(call.name for call in self._tracer.calls())}
+        close = difflib.get_close_matches(bad.lstrip("="), sorted(known), 3)
+        hint = f"did you mean {', '.join(close)}?" if close else "`man 2 syscalls` lists them; docs/abi.md the families"
+        return UsageError(f"this kernel has no system call {bad}", hint=hint)
+
+    def _exists(self, name: str) -> bool:
+        """Return whether the tracer knows a call, by having it untraced where it is not traced."""
+        try:
+            if not members([name]) & self.traced():
+                self._tracer.trace([name], on=False)
+        except Refused as error:
+            return error.errno != errno.ENOENT
+        return True

@@ -1,0 +1,110 @@
+"""`kmodlab trace run`: the calls of one program and of all that it starts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from .changes import Changes
+from .families import members
+from .live import TICK, Options, Show, drain, opened, still_there, view
+from .program import Program, Signals, adopt_orphans, die_of, end_like, find
+from .record import CALL, Row
+from .show import of_process
+from .stream import Stream
+from .tracer import Tracer
+from .tree import EXEC, FOLLOWED, Start, Tree, running
+
+
+class Choice:
+    """The rows to show: those of the program, of the calls that were asked for.
+
+    Args:
+        tracer: knows the calls.
+        names: of the calls.
+        tree: the program's processes.
+        pid: of the program.
+    """
+
+    def __init__(self, tracer: Tracer, names: set[str], tree: Tree, pid: int) -> None:
+        ids = {call.name: call.id for call in tracer.calls()}
+        self._ids = {ids[name] for name in names if name in ids}
+        self._tree = tree
+        self._start = Start(pid, {ids[name] for name in EXEC if name in ids})
+
+    def __call__(self, rows: list[Row]) -> list[Row]:
+        """Return those among these."""
+        return self._asked_for(self._start.select(self._tree.select(rows)))
+
+    def rest(self) -> list[Row]:
+        """Return what was held back in vain."""
+        return self._asked_for(self._start.rest())
+
+    def _asked_for(self, rows: list[Row]) -> list[Row]:
+        ids = self._ids
+        return [row for row in rows if row[CALL] in ids]
+
+
+def run(words: Sequence[str], options: Options) -> int:
+    """Trace a program and its descendants until all have ended; then everything is as it was.
+
+    Args:
+        words: the program and its arguments.
+        options: what to trace, and how to show it.
+
+    Raises:
+        CannotStart: the program is not there, or is none.
+
+    Returns:
+        The program's exit status. Where a signal has ended it, this process dies of the same one.
+    """
+    file = find(words[0])
+    with contextlib.ExitStack() as stack:
+        signals = stack.enter_context(Signals())
+        out = stack.enter_context(opened(options.output, sys.stderr))
+        tracer = stack.enter_context(Tracer())
+        changes = stack.enter_context(Changes(tracer))
+        names = members(options.names) or changes.traced() | set(EXEC)
+        changes.trace([*options.names, *FOLLOWED])
+        if options.returns:
+            changes.record_returns()
+        stream = stack.enter_context(contextlib.closing(tracer.stream()))
+        adopt_orphans()
+        tree = Tree(os.getpid(), running())
+        program = Program(file, words, signals.before)
+        choice = Choice(tracer, names, tree, program.pid)
+        show = Show(stream, view(tracer, options, out, of_process(program.pid)), choice)
+        abandoned = _follow(program, stream, show, signals)
+        drain(tracer, stream, show)
+        show.gather(choice.rest())
+        show.rest()
+        show.end()
+    if abandoned:
+        die_of(abandoned)
+    return end_like(program.status or 0)
+
+
+def _follow(program: Program, stream: Stream, show: Show, signals: Signals) -> int:
+    """Show calls until the program and its descendants have ended; return the signal that ended it before, or 0.
+
+    Signals are the program's: a terminal sends them to it as well, others are passed on. It may live on, as an editor
+    does; a second one that is not from a terminal, or any once the program has ended, is for the tracing.
+    """
+    passed, look = 0, 0.0
+    while not program.over:
+        stream.receive(TICK, [program.watch] if program.status is None else [])
+        program.reap()
+        show.step()
+        for number, from_terminal in signals.taken():
+            if program.status is not None or passed:
+                return number
+            if not from_terminal:
+                program.send(number)
+                passed = number
+        if time.monotonic() >= look:
+            still_there()
+            look = time.monotonic() + 1
+    return 0

@@ -1,0 +1,235 @@
+"""The system-call tracer of this machine, by its netlink family: what it does, its filters, and its records."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import KmodlabError, ModuleUnavailable
+from .decode import Signature, comm_text
+from .family import NAME, tracer_spec
+from .filters import Filter
+from .netlink import Connection, told_as
+from .record import CALL, COMM, Record, Row, record
+from .stream import Stream
+
+SYSFS = Path("/sys/module") / NAME
+"""There while the module is loaded."""
+_PROC = f"its log is in /proc/{NAME} all the same"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the tracer is doing; counts are since the module was loaded.
+
+    Attributes:
+        version: of the module.
+        entries: records kept for each CPU.
+        data_bytes: bytes kept of the paths and addresses of one call.
+        enforcing: whether blocked calls do not run.
+        hook: how calls are hooked, `ftrace` or `kprobe`.
+        returns: whether calls are recorded at their return.
+        issued: calls that were counted: logged + overwritten + dropped.
+        logged: records in the log.
+        overwritten: records that made room for newer ones.
+        dropped: calls that interrupted the recording of another one.
+        missed: calls that the kernel skipped the probe for.
+        in_flight: calls that have not returned yet, with `returns`.
+        orphaned: calls whose return could not be seen any more.
+        returns_missed: calls recorded at entry, because too many were in flight.
+    """
+
+    version: str
+    entries: int
+    data_bytes: int
+    enforcing: bool
+    hook: str
+    returns: bool
+    issued: int
+    logged: int
+    overwritten: int
+    dropped: int
+    missed: int
+    in_flight: int
+    orphaned: int
+    returns_missed: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """A system call that was named since the module was loaded.
+
+    Attributes:
+        id: in records, until the module goes.
+        name: what users call it.
+        arguments: a letter for each, see the specification.
+        traced: whether it is traced now.
+        missed: times that the kernel skipped the probe.
+    """
+
+    id: int
+    name: str
+    arguments: str
+    traced: bool
+    missed: int
+
+
+class Tracer:
+    """A connection to the tracer. The constructor connects; a `with` block closes it.
+
+    Args:
+        link: the socket; by default a new one.
+
+    Raises:
+        ModuleUnavailable: there is no tracer, or not one that this program knows; the hint says what to do.
+    """
+
+    def __init__(self, link: Connection | None = None) -> None:
+        self._link = link or connect()
+        self._signatures: dict[int, Signature] = {}
+        self._data_bytes = 0
+
+    def __enter__(self) -> Tracer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._link.close()
+
+    # -- asking --------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Return what the tracer is doing."""
+        values = {name.replace("-", "_"): value for name, value in self._link.do("status-get").items()}
+        values["enforcing"] = bool(values.pop("mode"))
+        values["returns"] = bool(values["returns"])
+        return Status(**values)
+
+    def issued(self) -> dict[int, int]:
+        """Return how many calls each CPU has counted."""
+        return {cpu["cpu"]: cpu["issued"] for cpu in self._link.dump("cpu-get")}
+
+    def calls(self) -> list[Call]:
+        """Return the calls that were traced or named since the module was loaded."""
+        return [
+            Call(each["id"], each["name"], each["arguments"], bool(each["traced"]), each["missed"])
+            for each in self._link.dump("call-get")
+        ]
+
+    def filters(self) -> list[Filter]:
+        """Return the filters, in the order they are tried."""
+        return [Filter.of(each) for each in self._link.dump("filter-get")]
+
+    # -- changing ------------------------------------------------------------------------------------------------
+
+    def trace(self, names: Sequence[str], on: bool = True) -> None:
+        """Start to trace calls, or stop to: all of them or, when one is refused, none.
+
+        Args:
+            names: families, or `=` and a call.
+            on: False to stop.
+
+        Raises:
+            Refused: with ENOENT, the kernel has not one of these calls.
+        """
+        with told_as("the calls cannot be traced" if on else "the calls cannot be untraced"):
+            self._link.do("call-set", name=list(names), traced=int(on))
+
+    def add_filter(self, one: Filter) -> None:
+        """Add a filter behind the others; it starts to trace the calls that it is about.
+
+        Raises:
+            Refused: the tracer does not take it, and says why.
+        """
+        with told_as(f"the filter `{one}` is refused"):
+            self._link.do("filter-add", **one.values())
+
+    def delete_filters(self, name: str) -> None:
+        """Remove every filter that was added under exactly this name.
+
+        Raises:
+            Refused: with ENOENT, there is none.
+        """
+        with told_as(f"the filters of {name} cannot be removed"):
+            self._link.do("filter-del", name=name)
+
+    def clear_filters(self) -> None:
+        """Remove all filters."""
+        with told_as("the filters cannot be removed"):
+            self._link.do("filter-clear")
+
+    # -- records -------------------------------------------------------------------------------------------------
+
+    def stream(self) -> Stream:
+        """Return the stream of records, as they are made from now on; to be closed."""
+        with told_as("the records cannot be listened to"):
+            stream = Stream(connect())
+            # Who asks for the status after it has joined hears of all calls since.
+            self.status()
+            stream.begin(self.issued())
+        return stream
+
+    def events(self, on_lost: Callable[[int], None] | None = None) -> Generator[Record, None, None]:
+        """Yield the records of all processes as they are made, for as long as one takes them.
+
+        Args:
+            on_lost: called with a number when so many records were lost.
+        """
+        with contextlib.closing(self.stream()) as stream:
+            told = 0
+            while True:
+                stream.receive(1.0)
+                for row in stream.take():
+                    yield self.record(row)
+                if on_lost and stream.lost > told:
+                    on_lost(stream.lost - told)
+                told = stream.lost
+
+    def signature(self, row: Row) -> Signature:
+        """Return what call a row is of, and how its arguments are shown."""
+        found = self._signatures.get(row[CALL])
+        if found is None:
+            self._learn()
+            found = self._signatures.get(row[CALL])
+        if found is None:
+            raise KmodlabError(f"the tracer sent a record of the call {row[CALL]}, and knows no such call")
+        return found
+
+    def record(self, row: Row) -> Record:
+        """Return a row with all that is text in it decoded."""
+        signature = self.signature(row)
+        return record(row, signature.name, signature.arguments(row), comm_text(row[COMM]))
+
+    def _learn(self) -> None:
+        self._data_bytes = self._data_bytes or self.status().data_bytes
+        self._signatures = {call.id: Signature(call.name, call.arguments, self._data_bytes) for call in self.calls()}
+
+
+def connect() -> Connection:
+    """Return a connection to the tracer's family.
+
+    Raises:
+        ModuleUnavailable: with what to do about it.
+    """
+    try:
+        return Connection(tracer_spec())
+    except ModuleUnavailable as error:
+        if error.hint:
+            raise
+        if not SYSFS.exists():
+            raise ModuleUnavailable(
+                f"the module {NAME} is not loaded on this machine",
+                hint=f"`modprobe {NAME}` as root; `ansible-playbook deploy.yml` builds and installs it",
+            ) from error
+        raise ModuleUnavailable(
+            f"the module {NAME} that is loaded here has no netlink family: {error.message}",
+            hint=f"it is older than this program, or this is a network namespace of its own: deploy it again; {_PROC}",
+        ) from error

@@ -1,0 +1,92 @@
+"""Which records are those of one program and its descendants."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+
+from .record import CALL, CLOCK, PID, PPID, Row
+
+EXEC = ("execve", "execveat")
+FOLLOWED = ("exec", "fork")
+"""Families to trace so that no process is missed: whoever has a child has made one of these calls."""
+
+
+def running() -> set[int]:
+    """Return the processes that there are."""
+    return {int(name) for name in os.listdir("/proc") if name.isdecimal()}  # noqa: PTH208  # numbers, not paths
+
+
+class Tree:
+    """The processes below `root`, by the parents that the records tell.
+
+    `root` adopts orphans (as a child subreaper), so whoever is of the tree always has a parent in it. A record of a
+    process whose parent is not known yet waits: the parent's own records may come later, from another CPU.
+
+    Args:
+        root: the process whose children's children are followed; not itself of the tree.
+        others: the processes that were there before.
+    """
+
+    def __init__(self, root: int, others: Iterable[int]) -> None:
+        self._members = {root}
+        self._others = {0, *others} - {root}
+        self._waiting: dict[int, list[Row]] = {}
+
+    def select(self, rows: Iterable[Row]) -> list[Row]:
+        """Return the records of the tree among these, and among those that have waited for them."""
+        chosen: list[Row] = []
+        members, others, waiting = self._members, self._others, self._waiting
+        for row in rows:
+            parent = row[PPID]
+            if parent in members:
+                chosen.append(row)
+                if row[PID] not in members:
+                    members.add(row[PID])
+                    chosen += self._released(row[PID])
+            elif parent in others:
+                if row[PID] not in others:
+                    others.add(row[PID])
+                    self._forget(row[PID])
+            else:
+                waiting.setdefault(parent, []).append(row)
+        return chosen
+
+    def _released(self, pid: int) -> list[Row]:
+        return self.select(self._waiting.pop(pid)) if pid in self._waiting else []
+
+    def _forget(self, pid: int) -> None:
+        for row in self._waiting.pop(pid, ()):
+            if row[PID] not in self._others:
+                self._others.add(row[PID])
+                self._forget(row[PID])
+
+
+class Start:
+    """Leaves out what the program's process did before it was the program: up to its exec.
+
+    Args:
+        pid: of the program.
+        execs: ids of the calls that begin it.
+    """
+
+    def __init__(self, pid: int, execs: Collection[int]) -> None:
+        self._pid = pid
+        self._execs = execs
+        self._held: list[Row] = []
+        self._began: int | None = None
+
+    def select(self, rows: list[Row]) -> list[Row]:
+        """Return the records among these that are not from before the exec."""
+        if self._began is not None:
+            return rows
+        mine = [row for row in rows if row[PID] == self._pid]
+        self._held += mine
+        self._began = min((row[CLOCK] for row in mine if row[CALL] in self._execs), default=None)
+        rest = [row for row in rows if row[PID] != self._pid]
+        return rest if self._began is None else rest + self.rest()
+
+    def rest(self) -> list[Row]:
+        """Return what is still held back: without an exec among the records, all."""
+        held, self._held = self._held, []
+        return [row for row in held if row[CLOCK] >= (self._began or 0)]

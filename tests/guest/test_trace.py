@@ -1,0 +1,217 @@
+"""`kmodlab trace` in a guest, with the tracer itself: the program of one file, and the guest's Python."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kmodlab.guest import Guest
+from kmodlab.guest.buildroot import BuildRoot
+from kmodlab.paths import project_dir
+
+ROOT = project_dir()
+STATUS = "kmodlab trace status --json"
+
+
+@pytest.fixture(scope="module")
+def traced(guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """A guest with the tracer loaded, and with the client as the role makes it; what tests change they put back."""
+    module = BuildRoot.of_image(guest.image).make(
+        ROOT / "kernel/syscall_tracer", "-j2", output=tmp_path_factory.mktemp("build")
+    )
+    client = runpy.run_path(str(ROOT / "plugins/modules/kmodlab_client.py"))
+    action = runpy.run_path(str(ROOT / "plugins/action/kmodlab_client.py"))
+    files = action["files"](ROOT / "src/kmodlab", ROOT / "kernel/specs/syscall_tracer.yaml")
+    program = tmp_path_factory.mktemp("client") / "kmodlab"
+    program.write_bytes(client["build"](files, client["MARK"]))
+    guest.copy_to(program, "/usr/local/bin/kmodlab")
+    guest.copy_to(Path(module), "/root/syscall_tracer.ko")
+    guest.succeed("chmod +x /usr/local/bin/kmodlab; insmod /root/syscall_tracer.ko log_entries=8192")
+    yield guest
+    guest.succeed("rmmod syscall_tracer")
+
+
+def settings(guest: Guest) -> tuple[object, ...]:
+    """Return what the client may change, and has to put back."""
+    status = json.loads(guest.succeed(STATUS))
+    return sorted(status["traced"]), status["returns"], status["filters"]
+
+
+CALLS = r"""
+import ctypes, os, socket as s
+c = ctypes.CDLL(None)
+os.access(b"/tmp/a b\x1b,c\"d\\", 0); os.access("/" + "y" * 300, 0)
+for a in (0, 8, 1 << 63): c.unlinkat(-100, ctypes.c_void_p(a), 0)
+far = "/tmp/" + "z" * 200
+os.mkdir("/tmp/made", 0o1750); os.chmod("/tmp/made", 0o4755); os.rename("/tmp/made", far); os.rmdir(far)
+u = s.AF_UNIX
+v6 = ("::1", "::ffff:1.2.3.4", "::1.2.3.4", "fe80::5efe:1.2.3.4", "1:0:0:2::5", "1:0:2:3:4:5:6:7", "2001:db8::")
+there = [(s.AF_INET, ("127.0.0.1", 9)), *((s.AF_INET6, (a, 9)) for a in v6)]
+for f, a in [*there, (u, "/tmp/no where"), (u, "\0abs"), (u, "x" * 107)]:
+    with s.socket(f, s.SOCK_DGRAM) as one: one.connect_ex(a)
+os.lseek(os.open("/etc/passwd", os.O_RDONLY), -3, os.SEEK_END)
+with open("/proc/self/comm", "w") as f: f.write("a b\\c\t")
+os.getppid()
+"""
+"""Calls with arguments of every kind."""
+
+COLLECT = """
+import contextlib, json, subprocess, sys
+from kmodlab.modules import Tracer
+from kmodlab.modules.decode import comm_text
+names = "access mkdir chmod rename rmdir connect lseek getppid".split()
+with Tracer() as tracer, contextlib.closing(tracer.stream()) as stream:
+    tracer.trace(names)
+    subprocess.run([sys.executable, "-c", sys.stdin.read()], check=True)
+    tracer.trace(names, on=False)
+    issued = tracer.issued()
+    found = []
+    while stream.behind(issued):
+        stream.receive(5)
+        found += stream.take()
+    page = open("/proc/syscall_tracer").read()
+    shown = [{**vars(tracer.record(row)), "column": tracer.signature(row).column(row)} for row in found]
+    print(json.dumps([page, shown, stream.lost]))
+"""
+
+
+COLUMNS = (
+    "call",
+    "pid",
+    "jiffies",
+    "status",
+    "tid",
+    "uid",
+    "cpu",
+    "comm",
+    "abi",
+    "returned",
+    "latency",
+    "seq",
+    "column",
+)
+SAME = ("call", "pid", "jiffies", "tid", "uid", "cpu", "comm", "abi", "seq", "column")
+
+
+def test_the_client_shows_what_the_kernel_shows(traced: Guest) -> None:
+    """Every record that came over netlink is in /proc/syscall_tracer, and reads the same there, field by field."""
+    collect = f"cat >/tmp/calls; PYTHONPATH=/usr/local/bin/kmodlab python3 -c '{COLLECT}' </tmp/calls"
+    text, shown, lost = json.loads(traced.succeed(collect, stdin=CALLS.encode()))
+    page = {(row[6], row[11]): row for line in text.splitlines() if len(row := line.split()) == 13}
+    assert lost == 0
+    assert len({record["call"] for record in shown}) > 10
+    for record in shown:
+        words = page[str(record["cpu"]), str(record["seq"])]
+        same = dict(zip(COLUMNS, words, strict=True))
+        assert same == {**same, **{name: str(record[name]) for name in SAME}}
+    columns = " ".join(record["column"] for record in shown)
+    for part in (
+        '"/tmp/a\\040b\\033,c\\042d\\134"',
+        'yy"...',
+        "0x8000000000000000",
+        "inet6:[::ffff:1.2.3.4]:9",
+        "01750",
+    ):
+        assert part in columns
+
+
+def test_a_program_its_children_and_its_status(traced: Guest) -> None:
+    before = settings(traced)
+    script = "cat /nonexistent 2>/dev/null; (unlink /tmp/none 2>/dev/null &); kill -TERM $$"
+    run = "kmodlab trace run --returns -e open,unlink,exec -o /tmp/lines"
+    result = traced.execute(f"{run} -- sh -c '{script}'; exit $?")
+    assert result.status == 128 + 15, result.stderr
+    lines = traced.succeed("cat /tmp/lines").splitlines()
+    assert re.fullmatch(r'execve\("/usr/bin/sh", 0x[0-9a-f]+, 0x[0-9a-f]+\) = 0 <0\.\d{6}>', lines[0])
+    child = r"\[pid +\d+\] "
+    opened = (
+        rf'{child}openat\(AT_FDCWD, "/nonexistent", 0x0, 00\) = -1 ENOENT \(No such file or directory\) <0\.\d{{6}}>'
+    )
+    assert any(re.fullmatch(opened, line) for line in lines), lines
+    assert any(re.match(rf'{child}unlink(at)?\(.*"/tmp/none"', line) for line in lines), lines
+    assert all(re.match(rf"({child})?(open|openat|unlink|unlinkat|execve)\(", line) for line in lines), lines
+    assert settings(traced) == before
+
+
+def test_a_flood_is_counted_whole_or_told_to_be_short(traced: Guest) -> None:
+    flood = "dd if=/dev/zero of=/dev/null bs=1 count=50000 status=none"
+    result = traced.execute(f"kmodlab trace run -c --json -o /tmp/counts -e read,write -- {flood}")
+    counts = json.loads(traced.succeed("cat /tmp/counts"))
+    for call in ("read", "write"):
+        assert 50000 - counts["lost"] <= counts["calls"][call]["calls"] <= 50010
+    assert bool(counts["lost"]) == ("records were lost" in result.stderr)
+
+
+@pytest.mark.parametrize(
+    "interrupted",
+    [
+        "(sleep 3; printf '\\003') | script -qec '{}' /dev/null",
+        "timeout --preserve-status -s INT 3 {}",
+        "timeout --preserve-status -s TERM 3 {}",
+    ],
+    ids=["terminal", "INT", "TERM"],
+)
+def test_interrupted(traced: Guest, interrupted: str) -> None:
+    """The program ends, all that was changed is as it was, and the shell sees what ended it."""
+    before = settings(traced)
+    result = traced.execute(interrupted.format("kmodlab trace run --returns -e getppid -- sleep 300"), seconds=60)
+    assert result.status in (130, 143), result.stderr
+    assert settings(traced) == before
+    assert traced.succeed("pgrep -x sleep; true") == ""
+
+
+def test_watching(traced: Guest) -> None:
+    before = settings(traced)
+    watch = "kmodlab trace watch -e uname --uid 65534 -n 1"
+    caller = "while :; do setpriv --reuid nobody uname >/dev/null; sleep 0.1; done"
+    shown = traced.succeed(f"({caller}) & {watch}; kill $!")
+    assert re.fullmatch(r"uname\[\d+\] uname\(0x[0-9a-f]+\) = \?\n", shown)
+    assert len(traced.succeed("kmodlab trace watch --json | head -n 3").splitlines()) == 3
+    assert settings(traced) == before
+
+
+def test_filters(traced: Guest) -> None:
+    traced.succeed(
+        "kmodlab trace filter add unlink block errno=EACCES 'path=/tmp/a\\040b'; kmodlab trace filter add =open allow"
+    )
+    assert traced.succeed("kmodlab trace filter list").splitlines() == [
+        "unlink: BLOCK errno=EACCES path=/tmp/a\\040b",
+        "=open: ALLOW",
+    ]
+    page = traced.succeed("sed '1,/^Active/d' /proc/syscall_tracer")
+    assert page.splitlines()[1:] == traced.succeed("kmodlab trace filter list").splitlines()
+    shown = traced.execute("touch '/tmp/a b'; kmodlab trace run -e unlink -- rm '/tmp/a b'").stderr
+    assert shown.endswith(" = ? [BLOCKED]\n")
+    traced.succeed("kmodlab trace filter delete =open; kmodlab trace filter clear")
+    assert traced.succeed("kmodlab trace filter list") == "No filters active\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "words"),
+    [
+        ("kmodlab trace run -- no-such-program", 127, "no-such-program: no such program"),
+        ("kmodlab trace run -- /etc/passwd", 126, "/etc/passwd is not executable"),
+        ("kmodlab trace run -e unlnk -- true", 2, "this kernel has no system call unlnk\n  hint: did you mean unlink"),
+        ("kmodlab trace filter add getpid block path=/x", 1, "is refused: it takes no path (EINVAL)"),
+        ("setpriv --reuid nobody --clear-groups kmodlab trace status", 1, "it takes root (CAP_NET_ADMIN"),
+        ("unshare -n kmodlab trace status", 3, "a network namespace of its own"),
+    ],
+)
+def test_errors(traced: Guest, command: str, status: int, words: str) -> None:
+    result = traced.execute(command)
+    assert (result.status, result.stdout) == (status, "")
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_without_the_module(traced: Guest) -> None:
+    result = traced.execute(
+        "rmmod syscall_tracer; kmodlab trace run -- true; s=$?; insmod /root/syscall_tracer.ko; exit $s"
+    )
+    assert result.status == 3
+    assert "the module syscall_tracer is not loaded on this machine\n  hint: `modprobe syscall_tracer`" in result.stderr

@@ -1,0 +1,139 @@
+"""The client's requests and the kernel's answers, with a kernel that is made up."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from kmodlab.errors import ModuleUnavailable, Refused
+from kmodlab.modules import Filter, Tracer, netlink
+from kmodlab.modules import tracer as tracer_module
+from kmodlab.modules.netlink import Connection
+
+from .fake_netlink import SPEC, FakeKernel
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeKernel:
+    """A kernel, to which every connection goes."""
+    one = FakeKernel()
+    monkeypatch.setattr(netlink, "open_socket", one.link)
+    monkeypatch.setattr(tracer_module, "SYSFS", tmp_path)
+    return one
+
+
+def test_the_status(kernel: FakeKernel) -> None:
+    with Tracer() as tracer:
+        status = tracer.status()
+        assert tracer.issued() == kernel.issued
+    assert (status.version, status.hook, status.enforcing, status.returns) == ("1.0.0", "ftrace", True, False)
+    names = SPEC.operations["status-get"].replies
+    assert (status.data_bytes, status.entries, status.returns_missed) == (128, 1, names.index("returns-missed"))
+
+
+@pytest.mark.usefixtures("kernel")
+def test_the_calls() -> None:
+    with Tracer() as tracer:
+        calls = {call.name: call for call in tracer.calls()}
+    assert (calls["openat"].arguments, calls["openat"].traced, calls["read"].traced) == ("Dpxm", False, True)
+
+
+def test_calls_are_traced_in_one_request(kernel: FakeKernel) -> None:
+    with Tracer() as tracer:
+        tracer.trace(["open", "=close"])
+        tracer.trace(["read"], on=False)
+    assert kernel.asked == [
+        ("call-set", {"name": ["open", "=close"], "traced": 1}),
+        ("call-set", {"name": ["read"], "traced": 0}),
+    ]
+
+
+def test_filters_come_back_as_they_were_given(kernel: FakeKernel) -> None:
+    odd = b"/tmp/\xff a"
+    filters = [
+        Filter("unlink", block=True, errno=errno.EACCES, pid=0, uid=(1 << 32) - 1, comm=b"rm", path=odd),
+        Filter("=read", block=False),
+    ]
+    with Tracer() as tracer:
+        for one in filters:
+            tracer.add_filter(one)
+        assert tracer.filters() == filters
+        tracer.delete_filters("unlink")
+        assert tracer.filters() == filters[1:]
+        tracer.clear_filters()
+        assert tracer.filters() == []
+    assert kernel.asked[0][1]["path"] == odd.decode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize("capped", [True, False])
+def test_a_refusal_says_what_the_kernel_says(kernel: FakeKernel, capped: bool) -> None:
+    kernel.capped = capped
+    with Tracer() as tracer, pytest.raises(Refused) as caught:
+        tracer.add_filter(Filter("getppid", block=True, path=b"/x"))
+    assert caught.value.message == "the filter `getppid: BLOCK path=/x` is refused: it takes no path (EINVAL)"
+    assert (caught.value.errno, caught.value.status) == (errno.EINVAL, 1)
+
+
+def test_without_the_right_to(kernel: FakeKernel) -> None:
+    kernel.denies = errno.EPERM
+    with Tracer() as tracer:
+        for ask in (tracer.status, tracer.stream):
+            with pytest.raises(Refused, match=r"it takes root \(CAP_NET_ADMIN") as caught:
+                ask()
+            assert "as root" in (caught.value.hint or "")
+
+
+def test_without_the_module(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kernel.present = False
+    monkeypatch.setattr(tracer_module, "SYSFS", tmp_path / "none")
+    with pytest.raises(ModuleUnavailable, match="is not loaded on this machine") as caught:
+        Tracer()
+    assert "modprobe syscall_tracer" in (caught.value.hint or "")
+
+
+def test_with_a_module_that_is_older_than_the_family(kernel: FakeKernel) -> None:
+    kernel.present = False
+    with pytest.raises(ModuleUnavailable, match="that is loaded here has no netlink family") as caught:
+        Tracer()
+    assert "deploy it again" in (caught.value.hint or "")
+
+
+def test_with_another_version_of_the_family(kernel: FakeKernel) -> None:
+    kernel.version = SPEC.version + 1
+    words = f"has version {SPEC.version + 1}; this program knows {SPEC.version}"
+    with pytest.raises(ModuleUnavailable, match=words) as caught:
+        Tracer()
+    assert "same checkout" in (caught.value.hint or "")
+
+
+def test_on_a_kernel_that_cannot_guard_the_group(kernel: FakeKernel) -> None:
+    kernel.group = b"other"
+    with Tracer() as tracer, pytest.raises(ModuleUnavailable, match="has no group events on this kernel") as caught:
+        tracer.stream()
+    assert "5.10.204" in (caught.value.hint or "")
+
+
+def test_the_module_goes_meanwhile(kernel: FakeKernel) -> None:
+    with Tracer() as tracer:
+        kernel.denies = errno.ENOENT  # as the kernel says of a family that it has no more
+        with pytest.raises(ModuleUnavailable, match="its module was unloaded"):
+            tracer.status()
+
+
+def test_the_rest_of_an_earlier_exchange_is_passed_over(kernel: FakeKernel) -> None:
+    link = kernel.link()
+    with Connection(SPEC, link) as connection:
+        kernel._send(
+            kernel._ends[link.fileno()], netlink.NLMSG_ERROR, 0, 1, (-errno.EINVAL).to_bytes(4, "little", signed=True)
+        )
+        assert connection.do("status-get")["version"] == "1.0.0"
+
+
+def test_a_kernel_that_does_not_answer(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netlink, "REPLY_SECONDS", 0.2)
+    monkeypatch.setattr(kernel, "_answer", lambda *_: [].pop())
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+    with pytest.raises(ModuleUnavailable, match="did not answer within"):
+        Tracer()

@@ -317,6 +317,22 @@ const char *sct_call_signature(unsigned int id)
 }
 
 /**
+ * sct_call_compat_signature() - what a 32-bit program passes to a call
+ * @id: from a record
+ *
+ * Context: Any.
+ * Return: A letter for each register, see tracer.h.
+ */
+const char *sct_call_compat_signature(unsigned int id)
+{
+	const struct call *call = calls[id];
+
+	/* Without an entry point of their own they share the native one. */
+	return call->hook[ENTRY_COMPAT].addr ? call->compat_signature :
+					       call->signature;
+}
+
+/**
  * sct_record_signature() - what the arguments in a record are
  * @rec: the record
  *
@@ -325,12 +341,8 @@ const char *sct_call_signature(unsigned int id)
  */
 const char *sct_record_signature(const struct sct_record *rec)
 {
-	const struct call *call = calls[rec->call];
-
-	/* Without an entry point of their own they share the native one. */
-	if (rec->flags & SCT_COMPAT && call->hook[ENTRY_COMPAT].addr)
-		return call->compat_signature;
-	return call->signature;
+	return rec->flags & SCT_COMPAT ? sct_call_compat_signature(rec->call) :
+					 sct_call_signature(rec->call);
 }
 
 /**

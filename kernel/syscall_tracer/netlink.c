@@ -210,7 +210,9 @@ static bool put_call(struct sk_buff *skb, struct netlink_callback *cb,
 			nla_put_u8(skb, SCT_A_CALL_TRACED, traced) ||
 			nla_put_u64_64bit(skb, SCT_A_CALL_MISSED,
 					  sct_call_missed(id),
-					  SCT_A_CALL_PAD));
+					  SCT_A_CALL_PAD) ||
+			nla_put_string(skb, SCT_A_CALL_COMPAT_ARGUMENTS,
+				       sct_call_compat_signature(id)));
 }
 
 int sct_nl_call_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)

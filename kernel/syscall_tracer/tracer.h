@@ -204,6 +204,7 @@ void sct_calls_exit(void);
 int sct_call_get(const char *name);
 const char *sct_call_name(unsigned int id);
 const char *sct_call_signature(unsigned int id);
+const char *sct_call_compat_signature(unsigned int id);
 const char *sct_record_signature(const struct sct_record *rec);
 void sct_calls_traced(unsigned long *calls);
 int sct_calls_arm(const unsigned long *calls);

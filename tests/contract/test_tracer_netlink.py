@@ -134,6 +134,8 @@ def test_calls_are_told_by_name(tracer: Machine) -> None:
     assert (before["unlinkat"]["traced"], after["unlinkat"]["traced"]) == (1, 0)
     assert after["mkdirat"]["traced"] == 1
     assert (after["mkdirat"]["arguments"], after["openat"]["arguments"]) == ("Dpm", "Dpxm")
+    assert after["mkdirat"]["compat-arguments"] == "Dpm"
+    assert all(len(call["compat-arguments"]) <= 6 for call in after.values())
     assert all(sorted(call) == sorted(SPEC.operations["call-get"].replies) for call in after.values())
 
 

@@ -43,7 +43,7 @@ def settings(guest: Guest) -> tuple[object, ...]:
 
 
 CALLS = r"""
-import ctypes, os, socket as s
+import ctypes, mmap, os, socket as s
 c = ctypes.CDLL(None)
 os.access(b"/tmp/a b\x1b,c\"d\\", 0); os.access("/" + "y" * 300, 0)
 for a in (0, 8, 1 << 63): c.unlinkat(-100, ctypes.c_void_p(a), 0)
@@ -57,6 +57,11 @@ for f, a in [*there, (u, "/tmp/no where"), (u, "\0abs"), (u, "x" * 107)]:
 os.lseek(os.open("/etc/passwd", os.O_RDONLY), -3, os.SEEK_END)
 with open("/proc/self/comm", "w") as f: f.write("a b\\c\t")
 os.getppid()
+# As a 32-bit program: pread64(-1, NULL, 8, 4294967298), by int 0x80.
+code = "53 b8b4000000 bbffffffff 31c9 ba08000000 be02000000 bf01000000 cd80 5b c3"
+m = mmap.mmap(-1, 4096, prot=7)
+m.write(bytes.fromhex(code))
+ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(m)))()
 """
 """Calls with arguments of every kind."""
 
@@ -109,6 +114,7 @@ def test_the_client_shows_what_the_kernel_shows(traced: Guest) -> None:
         words = page[str(record["cpu"]), str(record["seq"])]
         same = dict(zip(COLUMNS, words, strict=True))
         assert same == {**same, **{name: str(record[name]) for name in SAME}}
+    assert [record["column"] for record in shown if record["abi"] == 32] == ["-1,0x0,8,4294967298"]
     columns = " ".join(record["column"] for record in shown)
     for part in (
         '"/tmp/a\\040b\\033,c\\042d\\134"',

@@ -174,7 +174,14 @@ class FakeKernel:
     def call_get(self, _: Values) -> list[Values]:
         """The calls."""
         return [
-            {"id": number, "name": name, "arguments": SIGNATURES.get(name, "*"), "traced": int(on), "missed": 0}
+            {
+                "id": number,
+                "name": name,
+                "arguments": SIGNATURES.get(name, "*"),
+                "traced": int(on),
+                "missed": 0,
+                "compat-arguments": SIGNATURES.get(name, "*"),
+            }
             for number, (name, on) in enumerate(self.calls.items())
         ]
 

@@ -12,7 +12,7 @@ from kmodlab.errors import KmodlabError, UsageError
 from kmodlab.modules import Filter
 from kmodlab.modules.decode import Signature, comm_text, escape, inet6, sockaddr, unescape
 from kmodlab.modules.families import FAMILIES, members
-from kmodlab.modules.record import LAYOUT, TRUNCATED, Row, made_at, record, rows
+from kmodlab.modules.record import COMPAT, LAYOUT, TRUNCATED, Row, made_at, record, rows
 from kmodlab.paths import project_dir
 
 from . import fake_netlink
@@ -134,6 +134,26 @@ def test_a_call_without_arguments() -> None:
 
 def test_more_letters_than_registers_and_items_for_no_argument() -> None:
     assert Signature("odd", "i" * 8, 128).column(row(item(7, b"x"), (1,))) == "1,0,0,0,0,0"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "args", "shown"),
+    [
+        ("f*zL-", (FAR, 1 << 32 | 9, 7, 1 << 40 | 5, 1), "-1,0x9,7,4294967301"),
+        ("fL-", (3, 0, 1 << 31), "3,-9223372036854775808"),
+        ("fxH-Dp", (3, FAR, 2, 1, FAR - 99, 8), "3,0xffffffff,0x100000002,AT_FDCWD,0x8"),
+        ("fl", (3, 0xFFFFFFFE), "3,-2"),
+        ("fiiiiL", (1, 2, 3, 4, 5, 6), "1,2,3,4,5,6"),
+    ],
+)
+def test_registers_of_a_32_bit_program(kinds: str, args: tuple[int, ...], shown: str) -> None:
+    """Their upper halves mean nothing, and 64 bits take two of them."""
+    assert Signature("call", kinds, 128, compat=True).column(row(args=args, flags=COMPAT)) == shown
+
+
+def test_a_path_behind_a_second_half() -> None:
+    marked = Signature("fanotify_mark", "fxH-Dp", 128, compat=True)
+    assert marked.column(row(item(5, b"/x"), (3, 1, 2, 0, 4, 8))) == '3,0x1,0x2,4,"/x"'
 
 
 INET6 = socket.AF_INET6.to_bytes(2, "little") + b"\x00\x50" + bytes(4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from .record import ARGS, ARGUMENTS, DATA, FLAGS, SIZE, TRUNCATED, Row
 
@@ -86,7 +86,10 @@ _NUMBERS: dict[str, Callable[[int], str]] = {
     "z": str,
     "x": _flags,
     "m": _mode,
+    "L": _long,
 }
+_WIDE = "LH"
+"""Of a 32-bit program: 64 bits, of which the next register has the upper half."""
 
 
 def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -149,25 +152,40 @@ class Signature:
         name: what users call it.
         kinds: a letter for each argument, as `call-get` has them.
         data_bytes: how many bytes of paths and addresses a record may have.
+        compat: a 32-bit program has made the call: a letter for each register.
     """
 
-    def __init__(self, name: str, kinds: str, data_bytes: int) -> None:
+    def __init__(self, name: str, kinds: str, data_bytes: int, compat: bool = False) -> None:
         self.name = name
         self.kinds = kinds[:ARGUMENTS]
-        self._show = [_NUMBERS.get(kind, hex) for kind in self.kinds]
+        self.compat = compat
+        self._show = [_signed if compat and kind == "l" else _NUMBERS.get(kind, hex) for kind in self.kinds]
         pointees = sum(kind in "pa" for kind in kinds)
         self._room = data_bytes // min(max(pointees, 1), 2) - _ITEM.size
 
     def arguments(self, row: Row) -> list[str]:
         """Return the text of each argument of a record."""
-        shown = [show(value) for show, value in zip(self._show, row[ARGS : ARGS + ARGUMENTS])]  # noqa: B905
+        values = row[ARGS : ARGS + ARGUMENTS]
+        if self.compat:
+            values = self._narrow(values)
+        shown = [show(value) for show, value in zip(self._show, values)]  # noqa: B905
         if row[SIZE]:
             seen = set()
             for arg, raw in _items(row[DATA]):
                 if arg < len(shown) and arg not in seen:
                     seen.add(arg)
                     shown[arg] = self._pointee(arg, raw, row[FLAGS])
+        if self.compat:
+            return [text for text, kind in zip(shown, self.kinds) if kind != "-"]  # noqa: B905
         return shown
+
+    def _narrow(self, values: Sequence[int]) -> list[int]:
+        """Return what 32-bit registers hold, or this one and the next together."""
+        halves = [value & 0xFFFFFFFF for value in (*values, 0)]
+        return [
+            halves[index] | halves[index + 1] << 32 if kind in _WIDE else halves[index]
+            for index, kind in enumerate(self.kinds)
+        ]
 
     def _pointee(self, arg: int, raw: bytes, flags: int) -> str:
         if self.kinds[arg] == "a":

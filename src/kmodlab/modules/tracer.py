@@ -13,7 +13,7 @@ from .decode import Signature, comm_text
 from .family import NAME, tracer_spec
 from .filters import Filter
 from .netlink import Connection, told_as
-from .record import CALL, COMM, Record, Row, record
+from .record import CALL, COMM, COMPAT, FLAGS, Record, Row, record
 from .stream import Stream
 
 SYSFS = Path("/sys/module") / NAME
@@ -68,6 +68,7 @@ class Call:
         arguments: a letter for each, see the specification.
         traced: whether it is traced now.
         missed: times that the kernel skipped the probe.
+        compat_arguments: a letter for each register of a 32-bit program's call.
     """
 
     id: int
@@ -75,6 +76,7 @@ class Call:
     arguments: str
     traced: bool
     missed: int
+    compat_arguments: str
 
 
 class Tracer:
@@ -89,7 +91,7 @@ class Tracer:
 
     def __init__(self, link: Connection | None = None) -> None:
         self._link = link or connect()
-        self._signatures: dict[int, Signature] = {}
+        self._signatures: dict[tuple[int, bool], Signature] = {}
         self._data_bytes = 0
 
     def __enter__(self) -> Tracer:
@@ -120,7 +122,14 @@ class Tracer:
     def calls(self) -> list[Call]:
         """Return the calls that were traced or named since the module was loaded."""
         return [
-            Call(each["id"], each["name"], each["arguments"], bool(each["traced"]), each["missed"])
+            Call(
+                each["id"],
+                each["name"],
+                each["arguments"],
+                bool(each["traced"]),
+                each["missed"],
+                each["compat-arguments"],
+            )
             for each in self._link.dump("call-get")
         ]
 
@@ -195,10 +204,11 @@ class Tracer:
 
     def signature(self, row: Row) -> Signature:
         """Return what call a row is of, and how its arguments are shown."""
-        found = self._signatures.get(row[CALL])
+        key = row[CALL], bool(row[FLAGS] & COMPAT)
+        found = self._signatures.get(key)
         if found is None:
             self._learn()
-            found = self._signatures.get(row[CALL])
+            found = self._signatures.get(key)
         if found is None:
             raise KmodlabError(f"the tracer sent a record of the call {row[CALL]}, and knows no such call")
         return found
@@ -210,7 +220,9 @@ class Tracer:
 
     def _learn(self) -> None:
         self._data_bytes = self._data_bytes or self.status().data_bytes
-        self._signatures = {call.id: Signature(call.name, call.arguments, self._data_bytes) for call in self.calls()}
+        for call in self.calls():
+            for compat, kinds in ((False, call.arguments), (True, call.compat_arguments)):
+                self._signatures[call.id, compat] = Signature(call.name, kinds, self._data_bytes, compat)
 
 
 def connect() -> Connection:

@@ -56,6 +56,19 @@ static ssize_t read_sockaddr(u8 *to, const void __user *from, int length,
 	return copy_from_user_nofault(to, from, n) ? -EFAULT : n;
 }
 
+/* Whether there is more of it than the @room bytes that were read. */
+static bool goes_on(const struct sct_record *rec, u8 arg, char kind,
+		    size_t room)
+{
+	const char __user *from = (const char __user *)(unsigned long)rec->args[arg];
+	char next;
+
+	if (kind == SCT_ARG_SOCKADDR)
+		return clamp((int)rec->args[arg + 1], 0, SOCKADDR_MAX) > room;
+	/* Of a path that just fits the terminator was not looked at. */
+	return copy_from_user_nofault(&next, from + room, 1) || next;
+}
+
 /* Appends one item, with at most @room bytes after its header. */
 static void capture(struct sct_record *rec, u8 arg, char kind, size_t room)
 {
@@ -72,7 +85,7 @@ static void capture(struct sct_record *rec, u8 arg, char kind, size_t room)
 		rec->flags |= SCT_UNREADABLE;
 		return;
 	}
-	if (n == room)
+	if (n == room && goes_on(rec, arg, kind, room))
 		rec->flags |= SCT_TRUNCATED;
 	head.size = n;
 	/* The second item may begin anywhere. */

@@ -3,6 +3,7 @@
  * Filters: which calls are blocked.
  */
 #include <linux/bitmap.h>
+#include <linux/build_bug.h>
 #include <linux/kprobes.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>

@@ -204,7 +204,7 @@ void sct_calls_traced(unsigned long *calls);
 int sct_calls_arm(const unsigned long *calls);
 void sct_calls_commit(const unsigned long *calls);
 void sct_calls_rollback(void);
-void sct_calls_rehook(void);
+int sct_calls_rehook(void);
 unsigned long sct_calls_missed(void);
 unsigned int sct_calls_known(void);
 unsigned long sct_call_missed(unsigned int id);
@@ -215,6 +215,7 @@ void sct_entry_control_file(const struct inode *inode);
 
 /* signature.c: what the arguments of a call are */
 const char *sct_signature(const char *name);
+size_t sct_signature_room(const char *signature);
 
 /* family.c: the names that users give to groups of calls */
 const char * const *sct_family_members(const char *name);

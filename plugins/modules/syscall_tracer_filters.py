@@ -56,6 +56,8 @@ parameters: {description: The parameters that had another value, with that value
 _SECTION = "Active Filters:"
 _ORDER = ("errno", "pid", "uid", "comm", "path")
 """In which the tracer shows the words of a filter."""
+_SHOWN = {"EWOULDBLOCK": "EAGAIN", "EDEADLOCK": "EDEADLK", "ENOTSUP": "EOPNOTSUPP", "133": "EHWPOISON"}
+"""Of an errno with two names the one that the tracer shows; and the one that Python does not know."""
 
 
 def _rank(word: str) -> int:
@@ -65,8 +67,10 @@ def _rank(word: str) -> int:
 
 def _error_name(word: str) -> str:
     field, _, value = word.partition("=")
-    number = int(value) if value.isdecimal() else getattr(errno, value, 0)
-    return f"errno={errno.errorcode.get(number, value)}" if field == "errno" else word
+    if field != "errno":
+        return word
+    name = errno.errorcode.get(int(value), value) if value.isdecimal() else value
+    return f"errno={_SHOWN.get(name, name)}"
 
 
 def canonical(command: str) -> str:

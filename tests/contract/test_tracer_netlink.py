@@ -41,7 +41,7 @@ def page_of(answer: Answer) -> Page:
 
 def refusal(answer: Answer) -> tuple[int, str]:
     """Return the error and its message."""
-    return answer["errno"], answer["message"]
+    return answer["errno"], answer.get("message", "")
 
 
 def verdicts(answer: Answer) -> list[tuple[str, int]]:
@@ -287,7 +287,7 @@ def test_random_messages_break_nothing(tracer: Machine) -> None:
 
 def test_a_dump_of_many_messages_is_one_picture(tracer: Machine) -> None:
     """128 filters take several messages, and are those of the dump's beginning, whatever happens meanwhile."""
-    adding = [ask("filter-add", name_="open", verdict=1, uid=uid, path="/" * 250) for uid in range(128)]
+    adding = [ask("filter-add", name_="open", verdict=1, uid=uid, path="/" * 100) for uid in range(128)]
     *added, extra, dump, after = tracer.talk(
         *adding, ask("filter-add", name_="close", verdict=1), ask("filter-get", between=[CLEAR]), SHOW
     )
@@ -309,9 +309,9 @@ def test_every_call_is_dumped(tracer: Machine) -> None:
     known = [ask("filter-add", name_=f"={name}", verdict=0) for name in names]
     *_, dump, _, page = tracer.talk(*known[:120], ask("call-get"), CLEAR, play(helper_step("filters")))
     told = [each["name"] for each in dump["replies"]]
-    assert len(told) == len(set(told)) > 60
+    assert len(told) == len(set(told)) > 100
     assert [each["id"] for each in dump["replies"]] == list(range(len(told)))
-    assert dump["messages"] >= 2
+    assert dump["messages"] >= 3, "the last one only says that it is over"
     extra = [name for name in told if name not in DEFAULTS.split()]
     tracer.talk(ask("call-set", name_=[f"={name}" for name in extra], traced=0))
     assert parse_filters(page["play"][0]["text"]) == ()
@@ -330,7 +330,7 @@ def everything(name: str) -> list[Step]:
         "filter-clear": {},
     }
     operations = [ask(operation, name=name, **attributes) for operation, attributes in values.items()]
-    return [*operations, step("join", name=name)]
+    return [*operations, step("join", name=name, look=False)]
 
 
 def as_somebody(who: dict[str, Any]) -> list[Step]:

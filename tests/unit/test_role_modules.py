@@ -442,6 +442,9 @@ def test_filters_are_written_only_when_they_differ(tmp_path: Path) -> None:
         ("unlink block", "unlink block"),
         ("unlink  block errno=13", "unlink block errno=EACCES"),
         ("unlink block path=/a comm=rm errno=EWOULDBLOCK uid=7", "unlink block errno=EAGAIN uid=7 comm=rm path=/a"),
+        ("unlink block errno=95", "unlink block errno=EOPNOTSUPP"),
+        ("unlink block errno=133", "unlink block errno=EHWPOISON"),
+        ("unlink block errno=EDEADLOCK", "unlink block errno=EDEADLK"),
         ("unlink block errno=EWHAT nosuch=1", "unlink block errno=EWHAT nosuch=1"),
     ],
 )

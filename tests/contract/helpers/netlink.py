@@ -96,15 +96,17 @@ class Client:
             offset += length + -length % 4
         return found
 
-    def replies(self, between: Callable[[], None] = lambda: None) -> list[bytes]:
+    def replies(self, between: Callable[[], None] = lambda: None, size: int = 1 << 17) -> list[bytes]:
         """Collect the answer to the last request; `between` is called once, after its first part.
+
+        A dump comes in messages that fit into `size` bytes.
 
         Raises:
             Refused: it is an error.
         """
         found: list[bytes] = []
         while True:
-            for kind, flags, sequence, body in self.receive():
+            for kind, flags, sequence, body in self.receive(size):
                 if sequence != self.sequence:
                     continue
                 if kind in (NLMSG_ERROR, NLMSG_DONE):
@@ -137,7 +139,8 @@ class Client:
         attributes = SPEC.sets[operation.attributes]
         flags = REQUEST | ACK | (DUMP if "dump" in operation.kinds else 0)
         self.send(self.family["id"], operation.number, SPEC.version, attributes.encode(values), flags)
-        return [attributes.decode(reply) for reply in self.replies(between)]
+        size = 1 << 13 if "dump" in operation.kinds else 1 << 17
+        return [attributes.decode(reply) for reply in self.replies(between, size)]
 
     def join(self, number: int | None = None) -> None:
         """Join the group of the events, or that of a number."""
@@ -294,10 +297,10 @@ class Session:
             client.socket.close()
         return {"errors": errors}
 
-    def do_join(self, name: str, number: int | None = None) -> Answer:
+    def do_join(self, name: str, number: int | None = None, look: bool = True) -> Answer:
         """Join the group; asking for the status makes sure that all calls from now on are heard of."""
         self.clients[name].join(number)
-        if number is None:
+        if look and number is None:
             self.clients[name].ask("status-get", {})
         return {}
 

@@ -1,0 +1,1 @@
+"""The tracer's parser and printer, in user space under libFuzzer."""

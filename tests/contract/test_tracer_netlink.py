@@ -289,7 +289,7 @@ def test_random_messages_break_nothing(tracer: Machine) -> None:
 
 def test_a_dump_of_many_messages_is_one_picture(tracer: Machine) -> None:
     """128 filters take several messages, and are those of the dump's beginning, whatever happens meanwhile."""
-    adding = [ask("filter-add", name_="open", verdict=1, uid=uid, path="/" * 250) for uid in range(128)]
+    adding = [ask("filter-add", name_="open", verdict=1, uid=uid, path="/" * 100) for uid in range(128)]
     *added, extra, dump, after = tracer.talk(
         *adding, ask("filter-add", name_="close", verdict=1), ask("filter-get", between=[CLEAR]), SHOW
     )

@@ -1,1 +1,1 @@
-"""Fuzzers of the tracer, and the test that runs them."""
+"""The tracer's parser and printer, in user space under libFuzzer."""

@@ -4,14 +4,16 @@
  */
 #include <linux/cpu.h>
 #include <linux/cpumask.h>
+#include <linux/err.h>
 #include <linux/jiffies.h>
+#include <linux/kthread.h>
 #include <linux/minmax.h>
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sizes.h>
 #include <linux/skbuff.h>
-#include <linux/smpboot.h>
+#include <linux/topology.h>
 #include <linux/workqueue.h>
 
 #include "netlink.h"
@@ -87,10 +89,16 @@ static DECLARE_DELAYED_WORK(look_work, look_again);
 static bool running;
 static bool listening;
 
-static void wake_thread(unsigned int cpu)
+/* A CPU that has come since the module was loaded has no thread. */
+static bool wake_thread(unsigned int cpu)
 {
+	struct task_struct *thread = per_cpu(deliver_threads, cpu);
+
+	if (!thread)
+		return false;
 	WRITE_ONCE(per_cpu(deliveries, cpu).wanted, true);
-	wake_up_process(per_cpu(deliver_threads, cpu));
+	wake_up_process(thread);
+	return true;
 }
 
 static void on_wake(struct irq_work *work)
@@ -172,23 +180,45 @@ static void deliver(unsigned int cpu)
 	mutex_unlock(&delivery->lock);
 }
 
-static int deliver_is_wanted(unsigned int cpu)
+static int deliver_loop(void *data)
 {
-	return READ_ONCE(per_cpu(deliveries, cpu).wanted);
+	unsigned int cpu = (unsigned long)data;
+
+	while (!kthread_should_stop()) {
+		set_current_state(TASK_INTERRUPTIBLE);
+		if (!READ_ONCE(per_cpu(deliveries, cpu).wanted) &&
+		    !kthread_should_stop())
+			schedule();
+		__set_current_state(TASK_RUNNING);
+		deliver(cpu);
+	}
+	return 0;
 }
 
-static void deliver_before_others(unsigned int cpu)
+static int add_thread(unsigned int cpu)
 {
-	sched_set_fifo_low(current);
+	struct task_struct *thread;
+
+	thread = kthread_create_on_node(deliver_loop, (void *)(long)cpu,
+					cpu_to_node(cpu), "syscall_trc/%u",
+					cpu);
+	if (IS_ERR(thread))
+		return PTR_ERR(thread);
+	kthread_bind(thread, cpu);
+	sched_set_fifo_low(thread);
+	per_cpu(deliver_threads, cpu) = thread;
+	wake_up_process(thread);
+	return 0;
 }
 
-static struct smp_hotplug_thread deliver_thread = {
-	.store			= &deliver_threads,
-	.thread_should_run	= deliver_is_wanted,
-	.thread_fn		= deliver,
-	.setup			= deliver_before_others,
-	.thread_comm		= "syscall_trc/%u",
-};
+static void stop_threads(void)
+{
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu)
+		if (per_cpu(deliver_threads, cpu))
+			kthread_stop(per_cpu(deliver_threads, cpu));
+}
 
 /* Who listens hears of what is made from now on. */
 static void switch_ring(struct delivery *delivery, bool on)
@@ -218,21 +248,16 @@ static void look(void)
 		static_branch_disable(&sct_listening);
 }
 
-/* Where the CPU has gone its thread is parked. */
 static void deliver_all(void)
 {
 	unsigned int cpu;
 
-	cpus_read_lock();
 	for_each_possible_cpu(cpu) {
 		if (READ_ONCE(per_cpu(deliveries, cpu).next) == ring_head(cpu))
 			continue;
-		if (cpu_online(cpu))
-			wake_thread(cpu);
-		else
+		if (!wake_thread(cpu))
 			deliver(cpu);
 	}
-	cpus_read_unlock();
 }
 
 static void look_again(struct work_struct *work)
@@ -269,6 +294,7 @@ void sct_deliver_look(void)
 int sct_deliver_init(void)
 {
 	unsigned int cpu;
+	int err = 0;
 
 	for_each_possible_cpu(cpu) {
 		struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
@@ -277,7 +303,13 @@ int sct_deliver_init(void)
 		delivery->cpu = cpu;
 		init_irq_work(per_cpu_ptr(&sct_deliver_wakes, cpu), on_wake);
 	}
-	return smpboot_register_percpu_thread(&deliver_thread);
+	cpus_read_lock();
+	for_each_online_cpu(cpu)
+		err = err ?: add_thread(cpu);
+	cpus_read_unlock();
+	if (err)
+		stop_threads();
+	return err;
 }
 
 /**
@@ -323,5 +355,5 @@ void sct_deliver_stop(void)
  */
 void sct_deliver_exit(void)
 {
-	smpboot_unregister_percpu_thread(&deliver_thread);
+	stop_threads();
 }

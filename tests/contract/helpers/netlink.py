@@ -33,7 +33,7 @@ BATCH = SPEC.sets[SPEC.operations["event"].attributes]
 
 # uapi/linux/netlink.h, genetlink.h
 NETLINK_GENERIC, SOL_NETLINK = 16, 270
-ADD_MEMBERSHIP, EXT_ACK = 1, 11
+ADD_MEMBERSHIP, CAP_ACK, EXT_ACK = 1, 10, 11
 SO_RCVBUFFORCE = 33
 REQUEST, ACK, DUMP, MULTI, CAPPED, ACK_TLVS = 0x1, 0x4, 0x300, 0x2, 0x100, 0x200
 NLMSG_ERROR, NLMSG_DONE = 2, 3
@@ -70,7 +70,8 @@ class Client:
     def __init__(self, receive_bytes: int = 0) -> None:
         self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC)
         self.socket.bind((0, 0))
-        self.socket.setsockopt(SOL_NETLINK, EXT_ACK, 1)
+        for option in (EXT_ACK, CAP_ACK):
+            self.socket.setsockopt(SOL_NETLINK, option, 1)
         if receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, receive_bytes)
         self.sequence = 0
@@ -96,17 +97,17 @@ class Client:
             offset += length + -length % 4
         return found
 
-    def replies(self, between: Callable[[], None] = lambda: None, size: int = 1 << 17) -> list[bytes]:
+    def replies(self, between: Callable[[], None] = lambda: None) -> list[bytes]:
         """Collect the answer to the last request; `between` is called once, after its first part.
 
-        A dump comes in messages that fit into `size` bytes.
+        The kernel makes the messages of a dump as large as the socket has ever received: these are to be many.
 
         Raises:
             Refused: it is an error.
         """
         found: list[bytes] = []
         while True:
-            for kind, flags, sequence, body in self.receive(size):
+            for kind, flags, sequence, body in self.receive(1 << 13):
                 if sequence != self.sequence:
                     continue
                 if kind in (NLMSG_ERROR, NLMSG_DONE):
@@ -139,8 +140,7 @@ class Client:
         attributes = SPEC.sets[operation.attributes]
         flags = REQUEST | ACK | (DUMP if "dump" in operation.kinds else 0)
         self.send(self.family["id"], operation.number, SPEC.version, attributes.encode(values), flags)
-        size = 1 << 13 if "dump" in operation.kinds else 1 << 17
-        return [attributes.decode(reply) for reply in self.replies(between, size)]
+        return [attributes.decode(reply) for reply in self.replies(between)]
 
     def join(self, number: int | None = None) -> None:
         """Join the group of the events, or that of a number."""

@@ -26,8 +26,13 @@ mutants: setup-test ## Every broken module, each caught by the contract tests
 matrix: setup-matrix ## The whole contract on every kernel; writes docs/kernels.md
 	@$(BIN)/kmodlab matrix --write
 
-bench: setup ## Measure the lab; writes docs/benchmarks.md
-	@$(BIN)/python tests/bench/lab.py
+bench: bench-lab bench-tracer ## Measure the lab and the tracers; writes docs/benchmarks.md
+
+bench-lab: setup ## Measure the lab
+	@PYTHONPATH=tests $(BIN)/python -m bench.lab
+
+bench-tracer: setup ## Measure the tracer beside others
+	@PYTHONPATH=tests $(BIN)/python -m bench.tracer
 
 lock: setup ## Renew the locked dependencies from pyproject.toml
 	@$(BIN)/pip install -q uv
@@ -48,4 +53,4 @@ setup-test:
 setup-matrix:
 	@.config/setup matrix
 
-.PHONY: help lab down check test mutants matrix bench lock clean setup setup-test setup-matrix
+.PHONY: help lab down check test mutants matrix bench bench-lab bench-tracer lock clean setup setup-test setup-matrix

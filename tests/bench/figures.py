@@ -69,8 +69,9 @@ class Row:
         command: what was run.
         version: the tool's.
         reads: whether the events reach a reader.
-        absent: why it was not measured; empty if it was.
-        sessions: one a repetition.
+        absent: why it cannot be measured; empty if it can.
+        failures: what went wrong in each session that failed.
+        sessions: one for each repetition that did not fail.
     """
 
     key: str
@@ -81,6 +82,7 @@ class Row:
     version: str = ""
     reads: bool = False
     absent: str = ""
+    failures: list[str] = field(default_factory=list)
     sessions: list[Session] = field(default_factory=list)
 
     def added(self, workload: str, threads: int) -> Spread | None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from bench.figures import DELIVERED, LOOPS, Row, Session, loop_key
 from bench.tracers import CALLS, Pace, Tracer
-from kmodlab.errors import CommandFailed, LabError
-from kmodlab.guest import Guest
+from kmodlab.errors import LabError
+from kmodlab.guest import Guest, Result
 from kmodlab.guest.buildroot import BuildRoot
 from kmodlab.paths import project_dir
 from kmodlab.process import say
@@ -21,8 +21,10 @@ from kmodlab.process import say
 #: where everything lies in the guest
 HOME = "/root/bench"
 HERE = Path(__file__).parent
-#: seconds that one session may take
-SESSION_SECONDS = 300
+#: seconds that one session may take, and how much longer the guest is waited for
+SESSION_SECONDS, GRACE = 300, 120
+#: a tracer that failed so often is left out
+TRIES = 2
 
 #: pace -> rounds in a chunk of each workload
 ROUNDS: dict[Pace, dict[str, int]] = {
@@ -171,22 +173,27 @@ class Laboratory:
         self.guest.succeed(
             "pkill -x auditd; systemctl -q stop cron.service systemd-timesyncd.service 2>/dev/null; true"
         )
-        self._bash(f"cd {HOME}; . ./lib.sh; silence_audit")
+        self._bash(". ./lib.sh; silence_audit")
 
-    def _bash(self, text: str, seconds: float = SESSION_SECONDS) -> str:
-        return self.guest.succeed("bash", stdin=text.encode(), seconds=seconds)
+    def _execute(self, text: str) -> Result:
+        # Ended in the guest, so that the script's trap takes everything back.
+        command = f"timeout {SESSION_SECONDS} bash"
+        return self.guest.execute(command, stdin=text.encode(), seconds=SESSION_SECONDS + GRACE)
+
+    def _bash(self, text: str) -> str:
+        return self._execute(f"cd {HOME} || exit\n{text}\n").stdout.strip()
 
     def row(self, tracer: Tracer) -> Row:
         """Return the row of a tracer, yet without sessions: its version, or why it cannot be measured."""
-        said = self._bash(f"cd {HOME}; {tracer.absent or ':'}").strip()
-        version = self._bash(f"cd {HOME}; {tracer.version}").strip() if not said else ""
+        said = self._bash(tracer.absent) if tracer.absent else ""
+        version = "" if said else self._bash(tracer.version)
         return Row(
             key=tracer.key,
             label=tracer.label,
             group=tracer.group,
             sees=tracer.sees,
             command=tracer.shown,
-            version=version.splitlines()[0] if version else "",
+            version=version.partition("\n")[0],
             reads=tracer.reads,
             absent=said,
         )
@@ -197,7 +204,12 @@ class Laboratory:
         Raises:
             LabError: it did not trace; the guest is as it was before.
         """
-        return parse(self._bash(script(tracer)))
+        result = self._execute(script(tracer))
+        try:
+            return parse(result.stdout)
+        except LabError as error:
+            error.output = result.stderr[-500:]
+            raise
 
 
 def measure(laboratory: Laboratory, tracers: Sequence[Tracer], repetitions: int) -> list[Row]:
@@ -215,19 +227,19 @@ def measure(laboratory: Laboratory, tracers: Sequence[Tracer], repetitions: int)
         start = repetition * len(tracers) // repetitions
         for tracer in [*tracers[start:], *tracers[:start]]:
             row = rows[tracer.key]
-            if not row.absent:
+            if not row.absent and len(row.failures) < TRIES:
                 _one(lambda tracer=tracer: laboratory.session(tracer), row)  # type: ignore[misc]
         say(f"repetition {repetition + 1} of {repetitions} is done")
     return list(rows.values())
 
 
 def _one(session: Callable[[], Session], row: Row) -> None:
-    """Add a session to a row; a tracer that fails is left out from then on, and the page says why."""
+    """Add a session to a row, or what went wrong; the page says it."""
     try:
         row.sessions.append(session())
-    except (LabError, CommandFailed) as error:
-        row.absent = f"{error.message}{': ' + error.output.strip() if error.output else ''}"
-        say(f"{row.label}: {row.absent}")
+    except LabError as error:
+        row.failures.append(f"{error.message}{': ' + error.output.strip() if error.output else ''}")
+        say(f"{row.label}: {row.failures[-1]}")
     else:
         added = row.added("getppid", 1)
         say(f"{row.label}: +{added.median:.0f} ns" if added else row.label)

@@ -173,5 +173,6 @@ def commands_table(run: Run) -> str:
 
 
 def _missing(run: Run) -> str:
-    absent = [f"- {row.label}: {' '.join(row.absent.split())}" for row in run.rows if row.absent]
-    return "\nNot measured, or not to the end:\n\n" + "\n".join(absent) + "\n" if absent else ""
+    reasons = [(row.label, reason) for row in run.rows for reason in (row.absent, *row.failures) if reason]
+    absent = [f"- {label}: {' '.join(reason.split())}" for label, reason in reasons]
+    return "\nNot measured, or not each time:\n\n" + "\n".join(absent) + "\n" if absent else ""

@@ -6,11 +6,8 @@ A guest of its own with all of them is brought up, and is gone at the end whatev
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 from dataclasses import asdict
 from datetime import date
-from pathlib import Path
 
 from bench import report
 from bench.figures import Run
@@ -18,7 +15,8 @@ from bench.harness import Laboratory, measure
 from bench.lab import host
 from bench.tracers import TRACERS
 from kmodlab.guest import Guest
-from kmodlab.process import interruptible, say
+from kmodlab.guest.guest import guests_dir
+from kmodlab.process import interruptible, locked, say
 
 IMAGE = "debian-12-peers"
 #: MiB
@@ -33,15 +31,17 @@ def run(keys: list[str], repetitions: int) -> Run:
         repetitions: how often each.
     """
     chosen = [tracer for tracer in TRACERS if not keys or tracer.key in keys]
-    guest = Guest("bench")
-    try:
-        guest.up(image=IMAGE, memory=MEMORY)
-        laboratory = Laboratory(guest)
-        laboratory.prepare()
-        rows = measure(laboratory, chosen, repetitions)
-        kernel, accelerator = guest.image.kernel_version, guest.settings["accelerator"]
-    finally:
+    with locked(guests_dir() / ".bench.lock", "another benchmark"):
+        guest = Guest("bench-tracers")
         guest.down()
+        try:
+            guest.up(image=IMAGE, memory=MEMORY)
+            laboratory = Laboratory(guest)
+            laboratory.prepare()
+            rows = measure(laboratory, chosen, repetitions)
+            kernel, accelerator = guest.image.kernel_version, guest.settings["accelerator"]
+        finally:
+            guest.down()
     about = host()
     qemu = f"{about['qemu']}, {accelerator}"
     return Run(date.today().isoformat(), about["processor"], qemu, kernel, repetitions, rows)
@@ -55,9 +55,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="2 repetitions, and nothing is written")
     parser.add_argument("keys", nargs="*", metavar="TRACER", help=f"some of: {' '.join(t.key for t in TRACERS)}")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="kmodlab-bench-") as temporary:
-        os.environ["KMODLAB_STATE_DIR"] = str(Path(temporary))
-        result = run(arguments.keys, 2 if arguments.quick else arguments.repetitions)
+    result = run(arguments.keys, 2 if arguments.quick else arguments.repetitions)
     print(report.tracers(result))
     if arguments.quick or arguments.keys:
         say("nothing was written: only a whole run is")

@@ -85,7 +85,7 @@ _TRACED = (
     "echo untrace open read write close unlink >/proc/syscall_tracer\n"
     f"echo trace {' '.join('=' + name for name in CALLS)} >/proc/syscall_tracer"
 )
-_FILTERS = "\n".join(f"echo ={name} block uid=65533 >/proc/syscall_tracer" for name in CALLS)
+_FILTERS = "\n".join(f"echo '={name}' block uid=65533 >/proc/syscall_tracer" for name in CALLS)
 _ISSUED = """awk '/^Issued:/ {print "event total", $2} /^(Dropped|Missed):/ {lost += $2} END {print "lost", lost}' \
 /proc/syscall_tracer"""
 
@@ -232,10 +232,11 @@ _AUDITD = Tracer(
     before="sed 's,^log_file = .*,log_file = /dev/shm/bench/audit.log,;"
     " s/^max_log_file_action = .*/max_log_file_action = ignore/' /etc/audit/auditd.conf"
     " >$OUT/auditd.conf\nauditctl --reset-lost >/dev/null",
-    command="auditd -f -c $OUT",
+    command="auditd -n -c $OUT",
     ready='auditctl -s | grep -qx "pid $pid"',
     then=f"auditctl -D >/dev/null\nauditctl -e 1 >/dev/null\nauditctl -a always,exit -F arch=b64 -S {_NAMES}",
-    settled="steady $OUT/audit.log",
+    # Else what waits for it would be logged, too.
+    settled="auditctl -D >/dev/null; steady $OUT/audit.log",
     signal="TERM",
     after="silence_audit",
     count=_by_name("type=SYSCALL.* SYSCALL=NAME ", "$OUT/audit.log") + "\nauditctl -s | awk '/^lost/ {print}'",
@@ -250,7 +251,7 @@ _SYSDIG = Tracer(
     group="peer",
     sees="entry, return",
     before="modprobe scap",
-    command=f"sysdig -v 'evt.dir = < and evt.type in ({_NAMES})'",
+    command=f"sysdig -v 'proc.name = load and evt.dir = < and evt.type in ({_NAMES})'",
     ready="ls -l /proc/$pid/fd | grep -q scap && sleep 1",
     after="rmmod scap",
     count=_by_name(" < NAME ", "$OUT/out") + "\nawk -F: '/^Driver Drops/ {print \"lost\", $2}' $OUT/out $OUT/err",

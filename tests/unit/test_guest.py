@@ -10,6 +10,8 @@ from kmodlab.guest import Guest
 from kmodlab.guest.image import Image
 from kmodlab.guest.machine import Boot
 
+from .conftest import FakeProgram
+
 
 @pytest.fixture
 def web(image: Image) -> Guest:
@@ -42,3 +44,13 @@ def test_a_guest_that_is_otherwise_says_so(
     said = capsys.readouterr().err
     assert "the guest web is up as debian-12, 1024 MiB, 2 cpus, direct boot, and stays so" in said
     assert "for {}, {} MiB, {} cpus, {} boot take it down first (`kmodlab guest down web`)".format(*wanted) in said
+
+
+def test_a_command_may_read_its_input_as_late_as_it_likes(
+    web: Guest, fake_program: FakeProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_program("ssh", "sleep 0.7; exec wc -c")  # longer than one look at the console
+    for name in ("ssh_config", "console.log"):
+        (web.directory / name).touch()
+    monkeypatch.setattr(Guest, "running", True)
+    assert web.execute("wc -c", stdin=b"x" * (1 << 20), seconds=10).stdout.strip() == str(1 << 20)

@@ -8,11 +8,13 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 from kmodlab import paths
 from kmodlab.errors import CommandFailed, DeadlineExpired, GuestCrashed, LabError, UsageError
@@ -374,9 +376,12 @@ class Guest:
         self.console.unseen()
         # Never the command that turns into the shared connection's master: `up` opened that one.
         argv = self.ssh_command(command, options=("-o", "ControlMaster=no"))
-        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with (
+            _file_of(stdin or b"") as feed,
+            subprocess.Popen(argv, stdin=feed, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
+        ):
             try:
-                out, err = self._watch(process, stdin, command, deadline)
+                out, err = self._watch(process, command, deadline)
             except BaseException:
                 process.kill()
                 raise
@@ -385,15 +390,10 @@ class Guest:
             self._explain_lost_connection(command, err.decode(errors="replace"))
         return Result(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
-    def _watch(
-        self, process: subprocess.Popen[bytes], stdin: bytes | None, command: str, deadline: Deadline
-    ) -> tuple[bytes, bytes]:
-        feed = stdin
+    def _watch(self, process: subprocess.Popen[bytes], command: str, deadline: Deadline) -> tuple[bytes, bytes]:
         while True:
-            try:
-                return process.communicate(feed, timeout=min(0.5, deadline.remaining + 0.01))
-            except subprocess.TimeoutExpired:
-                feed = None
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.communicate(timeout=min(0.5, deadline.remaining + 0.01))
             self.check(f"running `{command}`")
             if deadline.expired:
                 raise DeadlineExpired(
@@ -438,6 +438,18 @@ class Guest:
             self.succeed(f"mkdir -p {shlex.quote(remote)} && tar -C {shlex.quote(remote)} -x -o", stdin=packed)
         else:
             self.succeed(f"cat >{shlex.quote(remote)}", stdin=local.read_bytes())
+
+
+@contextlib.contextmanager
+def _file_of(content: bytes) -> Iterator[BinaryIO]:
+    """A file that holds some bytes, to be read from its start.
+
+    Popen.communicate() forgets its input at the first timeout: what is not written by then never is.
+    """
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.seek(0)
+        yield file
 
 
 @contextlib.contextmanager

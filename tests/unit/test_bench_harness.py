@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from bench import harness
 from bench.figures import LOOPS, Row, Session
+from bench.guest import listen
 from bench.tracers import CALLS, TRACERS, Tracer
 
 from kmodlab.errors import LabError
@@ -142,3 +144,44 @@ def test_a_program_that_ends_too_soon_is_not_waited_for(library: Callable[[str],
 def test_a_file_is_steady_once_it_no_longer_grows(library: Callable[[str], str]) -> None:
     grow = "(for i in 1 2 3; do echo $i; sleep 0.3; done) >$OUT/out & pid=$!"
     assert library(f"{grow}; until steady $OUT/out; do :; done; tail -n 1 $OUT/out") == "3\n"
+
+
+def _record(seq: int, call: int, data: bytes = b"") -> bytes:
+    """A struct sct_record as docs/abi.md has it."""
+    head = struct.pack(
+        "=QQQq6QQIIIIHHBBH16s", seq, 1, 0, 0, *range(6), 2, 3, 3, 1, 0, call, 0, 0, 0, len(data), b"load"
+    )
+    return head + data + b"\0" * (-len(data) % 8)
+
+
+def _batch(cpu: int, *records: bytes) -> bytes:
+    content = b"".join(records)
+    attributes = struct.pack("=HHI", 8, 1, cpu) + struct.pack("=HHI", 8, 2, 0)
+    attributes += struct.pack("=HH", 4 + len(content), 3) + content
+    return struct.pack("=IHHIIBBH", 20 + len(attributes), 30, 0, 0, 0, 9, 1, 0) + attributes
+
+
+def test_the_listener_counts_what_it_keeps_and_what_is_missing() -> None:
+    path = b"\1\0\3\0abc"
+    datagrams = [
+        _batch(0, _record(5, 1), _record(6, 1), _record(7, 2)),
+        _batch(1, _record(90, 3, path), _record(91, 1)),
+        _batch(0, _record(10, 1), _record(11, 1)),
+        _batch(1, _record(92, 3, path), _record(95, 3)),
+        _batch(1),
+    ]
+    calls, lost = listen.count(datagrams)
+    assert calls == {1: 5, 2: 1, 3: 3}
+    assert lost == 2 + 2
+
+
+def test_plain_records_are_not_walked_one_by_one() -> None:
+    assert listen.last_of_plain(_record(5, 1) + _record(6, 1)) == 6
+    assert listen.last_of_plain(_record(5, 1) + _record(7, 1)) is None
+    assert listen.last_of_plain(_record(5, 1, b"x" * 8) + _record(6, 1)) is None
+    assert listen.last_of_plain(_record(5, 1, b"x" * 128) + _record(6, 1)) is None
+
+
+def test_messages_of_an_answer_are_told_apart() -> None:
+    datagram = struct.pack("=IHHII", 19, 30, 0, 0, 0) + b"abc\0" + struct.pack("=IHHII", 16, 3, 0, 0, 0)
+    assert list(listen.messages(datagram)) == [(30, b"abc"), (3, b"")]

@@ -28,8 +28,8 @@ SOL_NETLINK, ADD_MEMBERSHIP, SO_RCVBUFFORCE = 270, 1, 33
 #: nlmsghdr and genlmsghdr
 HEAD = struct.Struct("=IHHIIBBH")
 ATTRIBUTE = struct.Struct("=HH")
-#: of struct sct_record: what is before the command name, and how long it is with that
-RECORD, RECORD_SIZE = struct.Struct("=QQQq6QQIIIIHHBBH"), 128
+#: struct sct_record: its number, call and size of data; and its call alone
+RECORD, CALL_ALONE = struct.Struct("=Q96xHxxxxH16x"), struct.Struct("=104xH22x")
 
 
 class Netlink:
@@ -125,14 +125,33 @@ def count(datagrams: list[bytes]) -> tuple[Counter[int], int]:
     for datagram in datagrams:
         batch = attributes(datagram[HEAD.size :])
         records, cpu = batch[BATCH_RECORDS], number(batch[BATCH_CPU])
+        if not records:
+            continue
+        first = RECORD.unpack_from(records)[0]
+        wanted = expected.get(cpu, first)
+        if (last := last_of_plain(records)) is not None:
+            lost += first - wanted
+            calls.update(call for (call,) in CALL_ALONE.iter_unpack(records))
+            expected[cpu] = last + 1
+            continue
         at = 0
         while at < len(records):
-            fields = RECORD.unpack_from(records, at)
-            lost += fields[0] - expected.get(cpu, fields[0])
-            expected[cpu] = fields[0] + 1
-            calls[fields[15]] += 1
-            at += RECORD_SIZE + (fields[19] + 7 & ~7)
+            seq, call, size = RECORD.unpack_from(records, at)
+            lost += seq - wanted
+            wanted = seq + 1
+            calls[call] += 1
+            at += RECORD.size + (size + 7 & ~7)
+        expected[cpu] = wanted
     return calls, lost
+
+
+def last_of_plain(records: bytes) -> int | None:
+    """Return the number of the last record if none has data and none is missing; walking them is slow."""
+    many, rest = divmod(len(records), RECORD.size)
+    if rest:
+        return None
+    first, last = RECORD.unpack_from(records)[0], RECORD.unpack_from(records, len(records) - RECORD.size)[0]
+    return int(last) if last - first == many - 1 else None
 
 
 def main() -> None:

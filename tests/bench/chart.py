@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 from bench.figures import Row, Run, Spread
 
-WIDTH, LEFT, RIGHT, TOP, STEP, BAR = 860, 290, 110, 64, 24, 15
+WIDTH, LEFT, RIGHT, TOP, STEP, BAR = 900, 320, 110, 64, 24, 15
 COLOURS = {"floor": "#8c959f", "module": "#1a7f37", "peer": "#57606a"}
 NAMES = {"floor": "empty handler", "module": "this module", "peer": "other tracers"}
 #: the axis begins here, in ns: less is drawn as this

@@ -105,7 +105,7 @@ def _module(key: str, label: str, parameters: str, *, sees: str = "entry", filte
 
 _NETLINK = Tracer(
     key="netlink",
-    label="syscall_tracer, netlink to a Python reader",
+    label="syscall_tracer, netlink to Python",
     group="module",
     sees="entry",
     before=f"insmod syscall_tracer.ko hook=auto\n{_TRACED}",
@@ -266,7 +266,7 @@ TRACERS: tuple[Tracer, ...] = (
     _floor("kprobe"),
     _module("ftrace", "hook=ftrace", "hook=ftrace"),
     _module("kprobe", "hook=kprobe", "hook=kprobe"),
-    _module("enforcing", "enforcing, filters that let pass", "hook=auto enforce=1", filters=_FILTERS),
+    _module("enforcing", "enforcing, calls pass", "hook=auto enforce=1", filters=_FILTERS),
     _module("returns", "with return values", "hook=auto returns=1", sees="entry, return"),
     _NETLINK,
     _SYSCALL_EVENTS,

@@ -8,8 +8,9 @@ from dataclasses import asdict
 
 import pytest
 from bench import aims, report
-from bench.chart import chart
+from bench.chart import LEFT, chart
 from bench.figures import LOOPS, Row, Run, Session, Spread, loop_key
+from bench.tracers import TRACERS
 
 from kmodlab.paths import project_dir
 
@@ -176,6 +177,11 @@ def test_a_bar_of_the_chart_is_as_long_as_its_cost(run: Run) -> None:
     assert labels[:2] == ["the floor-ftrace", "the ftrace"]
     assert len(labels) == len(bars) == 9
     assert bars == sorted(bars)
+
+
+def test_every_name_has_room_beside_its_bar() -> None:
+    # Nine pixels a letter, in bold type of that size.
+    assert [tracer.label for tracer in TRACERS if len(tracer.label) * 9 > LEFT - 16] == []
 
 
 def test_docs_benchmarks_md_is_made_from_benchmarks_json() -> None:

@@ -242,4 +242,4 @@ def _one(session: Callable[[], Session], row: Row) -> None:
         say(f"{row.label}: {row.failures[-1]}")
     else:
         added = row.added("getppid", 1)
-        say(f"{row.label}: +{added.median:.0f} ns" if added else row.label)
+        say(f"{row.label}: {added.median:+.0f} ns" if added else row.label)

@@ -180,8 +180,8 @@ def test_a_bar_of_the_chart_is_as_long_as_its_cost(run: Run) -> None:
 
 
 def test_every_name_has_room_beside_its_bar() -> None:
-    # Nine pixels a letter, in bold type of that size.
-    assert [tracer.label for tracer in TRACERS if len(tracer.label) * 9 > LEFT - 16] == []
+    # Eight pixels a letter, in bold type of that size.
+    assert [tracer.label for tracer in TRACERS if len(tracer.label) * 8 > LEFT - 16] == []
 
 
 def test_docs_benchmarks_md_is_made_from_benchmarks_json() -> None:

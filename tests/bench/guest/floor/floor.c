@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The least that a hook on the entry of a system call can cost: a handler that only counts, called by ftrace or by a
- * kprobe. The benchmark shows how far the tracer is from it.
+ * The least that a hook on the entry of a system call can cost: a handler that
+ * only counts, called by ftrace or by a kprobe. The benchmark shows how far the
+ * tracer is from it.
  */
 #include <linux/kprobes.h>
 #include <linux/module.h>

@@ -111,7 +111,8 @@ _NETLINK = Tracer(
     before=f"insmod syscall_tracer.ko hook=auto\n{_TRACED}",
     command="python3 listen.py $OUT/ready",
     ready="[ -e $OUT/ready ]",
-    settled="true",
+    # The last batch is sent within a tenth of a second.
+    settled="sleep 0.5",
     after="rmmod syscall_tracer",
     count="cat $OUT/out",
     version="modinfo -F srcversion syscall_tracer.ko",

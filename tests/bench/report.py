@@ -117,7 +117,8 @@ def tracers(run: Run) -> str:
             "\n### The aims\n\n",
             aims_table(run),
             "".join(f"\n{sentence}" for sentence in limits(run)),
-            "\n\n### What was run\n\n",
+            "\n\n### What was run\n\n"
+            "`$OUT` is a directory in memory; `entry` names the entry point of a call as ftrace knows it.\n\n",
             commands_table(run),
             _missing(run),
         ]

@@ -99,7 +99,7 @@ def _module(key: str, label: str, parameters: str, *, sees: str = "entry", filte
         before="\n".join(part for part in (f"insmod syscall_tracer.ko {parameters}", _TRACED, filters) if part),
         after="rmmod syscall_tracer",
         count=_ISSUED,
-        version="modinfo -F srcversion syscall_tracer.ko",
+        version="echo srcversion $(modinfo -F srcversion syscall_tracer.ko)",
     )
 
 
@@ -115,7 +115,7 @@ _NETLINK = Tracer(
     settled="sleep 0.5",
     after="rmmod syscall_tracer",
     count="cat $OUT/out",
-    version="modinfo -F srcversion syscall_tracer.ko",
+    version="echo srcversion $(modinfo -F srcversion syscall_tracer.ko)",
     absent="insmod syscall_tracer.ko\n"
     "python3 listen.py 2>/dev/null || echo the module has no netlink family\n"
     "rmmod syscall_tracer",

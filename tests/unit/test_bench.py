@@ -159,6 +159,18 @@ def test_the_distance_from_the_physical_limit_is_told(run: Run) -> None:
     ]
 
 
+def test_a_run_on_a_busy_machine_says_so(run: Run) -> None:
+    for row in run.rows[:4]:
+        for session in row.sessions:
+            session.plain["getppid:1"] = 900.0
+    assert aims.limits(run)[0].startswith("The machine was busy with something else: a plain getppid took 900 ±")
+
+
+def test_an_untraced_call_that_seems_cheaper_is_noise(run: Run) -> None:
+    _replace(run, Row("kprobe", "k", "module", "", "", sessions=[_session(370, untraced=-50)] * 3))
+    assert [found.holds for found in aims.findings(run) if "not traced" in found.aim] == [True, True]
+
+
 def test_the_page_says_what_was_measured_and_what_was_not(run: Run) -> None:
     run.rows[-2].failures.append("nothing was traced: openat")
     text = report.page({"tracers": asdict(run)})

@@ -4,6 +4,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+FUZZ_SECONDS ?= 600
+
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
@@ -17,11 +19,14 @@ check: setup-test ## What needs no VM: lint, types, unit tests
 	@$(BIN)/pytest -n 2 tests/unit
 
 test: setup-test ## Everything that proves the project, VMs included
-	@$(BIN)/pytest -n 2 tests/unit
-	@$(BIN)/pytest -n 2 --dist loadfile tests/guest tests/contract/mutants -m "core or not mutant"
+	@$(BIN)/pytest -n 2 tests/unit tests/fuzz
+	@$(BIN)/pytest -n 2 --dist loadfile --durations 20 tests/guest tests/contract/mutants -m "core or not mutant"
 
 mutants: setup-test ## Every broken module, each caught by the contract tests
 	@$(BIN)/pytest tests/contract/mutants
+
+fuzz: setup-test ## Look for inputs that break the tracer's parser and printer, FUZZ_SECONDS each
+	@$(MAKE) -s -C tests/fuzz run SECONDS=$(FUZZ_SECONDS)
 
 matrix: setup-matrix ## The whole contract on every kernel; writes docs/kernels.md
 	@$(BIN)/kmodlab matrix --write
@@ -55,4 +60,4 @@ setup-test:
 setup-matrix:
 	@.config/setup matrix
 
-.PHONY: help lab down check test mutants matrix bench bench-lab bench-tracer lock clean setup setup-test setup-matrix
+.PHONY: help lab down check test mutants fuzz matrix bench bench-lab bench-tracer lock clean setup setup-test setup-matrix

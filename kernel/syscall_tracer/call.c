@@ -367,18 +367,15 @@ void sct_calls_rollback(void)
  * Calls that are made meanwhile are not recorded.
  *
  * Context: Process context, sct_lock held, may sleep.
+ * Return: 0, or the first error of the hooks; then some may not be hooked.
  */
-void sct_calls_rehook(void)
+int sct_calls_rehook(void)
 {
 	struct sct_hook **hooks;
 	unsigned int n = collect_hooks(traced, true, &hooks);
-	int err;
 
 	sct_hooks_disarm(hooks, n);
-	err = sct_hooks_arm(hooks, n);
-	if (err)
-		pr_err(KBUILD_MODNAME ": some calls are not traced any more: error %d\n",
-		       err);
+	return sct_hooks_arm(hooks, n);
 }
 
 /**

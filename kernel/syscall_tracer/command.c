@@ -4,6 +4,7 @@
  */
 #include <linux/bitmap.h>
 #include <linux/capability.h>
+#include <linux/ctype.h>
 #include <linux/err.h>
 #include <linux/kernel.h>
 #include <linux/ratelimit.h>
@@ -143,10 +144,11 @@ static int unescape(struct sct_stage *stage, char *to, const char *from,
 	return n ?: refuse(stage, -EINVAL, "a value is missing");
 }
 
+/* The parsers of the kernel would take a sign as well. */
 static int parse_pid(struct sct_stage *stage, struct sct_filter *filter,
 		     const char *value)
 {
-	if (kstrtoint(value, 10, &filter->pid) || filter->pid < 0)
+	if (!isdigit(*value) || kstrtoint(value, 10, &filter->pid))
 		return refuse(stage, -EINVAL, "not a pid");
 	return 0;
 }
@@ -154,7 +156,7 @@ static int parse_pid(struct sct_stage *stage, struct sct_filter *filter,
 static int parse_uid(struct sct_stage *stage, struct sct_filter *filter,
 		     const char *value)
 {
-	if (kstrtouint(value, 10, &filter->uid))
+	if (!isdigit(*value) || kstrtouint(value, 10, &filter->uid))
 		return refuse(stage, -EINVAL, "not a uid");
 	return 0;
 }

@@ -13,6 +13,7 @@
 #include <linux/uaccess.h>
 #include <asm/syscall.h>
 
+#include "filter.h"
 #include "hook.h"
 #include "ring.h"
 
@@ -55,6 +56,19 @@ static ssize_t read_sockaddr(u8 *to, const void __user *from, int length,
 	return copy_from_user_nofault(to, from, n) ? -EFAULT : n;
 }
 
+/* Whether there is more of it than the @room bytes that were read. */
+static bool goes_on(const struct sct_record *rec, u8 arg, char kind,
+		    size_t room)
+{
+	const char __user *from = (const char __user *)(unsigned long)rec->args[arg];
+	char next;
+
+	if (kind == SCT_ARG_SOCKADDR)
+		return clamp((int)rec->args[arg + 1], 0, SOCKADDR_MAX) > room;
+	/* Of a path that just fits the terminator was not looked at. */
+	return copy_from_user_nofault(&next, from + room, 1) || next;
+}
+
 /* Appends one item, with at most @room bytes after its header. */
 static void capture(struct sct_record *rec, u8 arg, char kind, size_t room)
 {
@@ -71,7 +85,7 @@ static void capture(struct sct_record *rec, u8 arg, char kind, size_t room)
 		rec->flags |= SCT_UNREADABLE;
 		return;
 	}
-	if (n == room)
+	if (n == room && goes_on(rec, arg, kind, room))
 		rec->flags |= SCT_TRUNCATED;
 	head.size = n;
 	/* The second item may begin anywhere. */
@@ -151,12 +165,11 @@ static bool is_exempt(const struct sct_record *rec)
 static int judge(struct sct_record *rec)
 {
 	const struct sct_filters *filters;
-	int err = 0;
+	int err;
 
 	/* With preemption off this is a section of an RCU reader. */
 	filters = rcu_dereference_sched(sct_filters_active);
-	if (unlikely(test_bit(rec->call, filters->calls)))
-		err = sct_filters_first(filters, rec);
+	err = sct_filters_judge(filters, rec);
 	if (likely(!err) || is_exempt(rec)) {
 		rec->status = SCT_ALLOWED;
 		return 0;

@@ -2,6 +2,7 @@
 /*
  * The names of error numbers.
  */
+#include <linux/ctype.h>
 #include <linux/errno.h>
 #include <linux/kernel.h>
 #include <linux/string.h>
@@ -35,6 +36,16 @@ static const char * const names[SCT_ERRNO_MAX + 1] = {
 	"ENOTRECOVERABLE", "ERFKILL", "EHWPOISON",
 };
 
+/* Second names, which are never shown. */
+static const struct {
+	const char *name;
+	unsigned int number;
+} aliases[] = {
+	{ "EWOULDBLOCK", EAGAIN },
+	{ "EDEADLOCK", EDEADLK },
+	{ "ENOTSUP", EOPNOTSUPP },
+};
+
 /**
  * sct_errno_name() - the name of an error number
  * @number: positive
@@ -61,7 +72,11 @@ int sct_errno_number(const char *text)
 	for (i = 1; i < ARRAY_SIZE(names); i++)
 		if (names[i] && !strcmp(names[i], text))
 			return i;
-	if (kstrtouint(text, 10, &i) || !i || i > SCT_ERRNO_MAX)
+	for (i = 0; i < ARRAY_SIZE(aliases); i++)
+		if (!strcmp(aliases[i].name, text))
+			return aliases[i].number;
+	if (!isdigit(*text) || kstrtouint(text, 10, &i) || !i ||
+	    i > SCT_ERRNO_MAX)
 		return -EINVAL;
 	return i;
 }

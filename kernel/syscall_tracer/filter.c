@@ -3,13 +3,14 @@
  * Filters: which calls are blocked.
  */
 #include <linux/bitmap.h>
+#include <linux/build_bug.h>
 #include <linux/kprobes.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
-#include "tracer.h"
+#include "filter.h"
 
 struct sct_filters __rcu *sct_filters_active;
 
@@ -20,9 +21,18 @@ static bool item_begins(const struct sct_item *head, const u8 *data,
 	       !memcmp(data, filter->path, filter->path_len);
 }
 
-/* A path that could not be read is not among the items. */
-static bool any_path_begins(const struct sct_record *rec,
-			    const struct sct_filter *filter)
+/**
+ * sct_filter_path() - whether any path of a call begins as a filter wants
+ * @filter: has the predicate
+ * @rec: the call
+ *
+ * A path that could not be read is not among the items.
+ *
+ * Context: Any, NMI included.
+ * Return: True if so.
+ */
+bool sct_filter_path(const struct sct_filter *filter,
+		     const struct sct_record *rec)
 {
 	const char *signature = sct_call_signature(rec->call);
 	struct sct_item head;
@@ -38,51 +48,7 @@ static bool any_path_begins(const struct sct_record *rec,
 	return false;
 }
 
-static bool matches(const struct sct_filter *filter,
-		    const struct sct_record *rec)
-{
-	if (!test_bit(rec->call, filter->calls))
-		return false;
-	if (filter->fields & SCT_IF_PID && filter->pid != rec->pid)
-		return false;
-	if (filter->fields & SCT_IF_UID && filter->uid != rec->uid)
-		return false;
-	if (filter->fields & SCT_IF_COMM &&
-	    strncmp(filter->comm, rec->comm, SCT_COMM_LEN))
-		return false;
-	return !(filter->fields & SCT_IF_PATH) || any_path_begins(rec, filter);
-}
-
-NOKPROBE_SYMBOL(matches);
-
-/**
- * sct_filters_first() - judge a call that some filter is about
- * @filters: in force
- * @rec: the call, all but its status
- *
- * The first filter that matches decides.
- *
- * Context: Any, NMI included, with preemption off.
- * Return: 0 if the call is allowed; the errno, positive, if it is blocked.
- */
-int sct_filters_first(const struct sct_filters *filters,
-		      const struct sct_record *rec)
-{
-	unsigned int i;
-
-	for (i = 0; i < filters->count; i++) {
-		const struct sct_filter *filter = &filters->filter[i];
-
-		if (!matches(filter, rec))
-			continue;
-		if (filter->status == SCT_BLOCKED)
-			return filter->error ?: EPERM;
-		return 0;
-	}
-	return 0;
-}
-
-NOKPROBE_SYMBOL(sct_filters_first);
+NOKPROBE_SYMBOL(sct_filter_path);
 
 /**
  * sct_filters_get() - hold the filters that are in force
@@ -143,14 +109,16 @@ void sct_filters_publish(struct sct_filters *filters)
 					    lockdep_is_held(&sct_lock)));
 }
 
-static void sum_up(struct sct_filters *filters)
+/* Spares the probe the filters in front of the first that can match. */
+static void index_calls(struct sct_filters *filters)
 {
-	unsigned int i;
+	unsigned int i, id;
 
-	bitmap_zero(filters->calls, SCT_CALLS_MAX);
-	for (i = 0; i < filters->count; i++)
-		bitmap_or(filters->calls, filters->calls,
-			  filters->filter[i].calls, SCT_CALLS_MAX);
+	BUILD_BUG_ON(SCT_FILTERS_MAX > U8_MAX);
+	memset(filters->first, SCT_FILTERS_MAX, sizeof(filters->first));
+	for (i = filters->count; i--;)
+		for_each_set_bit(id, filters->filter[i].calls, SCT_CALLS_MAX)
+			filters->first[id] = i;
 }
 
 static bool same(const struct sct_filter *a, const struct sct_filter *b)
@@ -180,7 +148,7 @@ int sct_filters_add(struct sct_filters *filters,
 	if (filters->count == SCT_FILTERS_MAX)
 		return -ENOSPC;
 	filters->filter[filters->count++] = *filter;
-	sum_up(filters);
+	index_calls(filters);
 	return 0;
 }
 
@@ -202,7 +170,7 @@ int sct_filters_delete(struct sct_filters *filters, const char *name)
 	if (kept == filters->count)
 		return -ENOENT;
 	filters->count = kept;
-	sum_up(filters);
+	index_calls(filters);
 	return 0;
 }
 
@@ -215,7 +183,7 @@ int sct_filters_delete(struct sct_filters *filters, const char *name)
 void sct_filters_clear(struct sct_filters *filters)
 {
 	filters->count = 0;
-	sum_up(filters);
+	index_calls(filters);
 }
 
 /**
@@ -231,6 +199,7 @@ int sct_filters_init(void)
 	if (!filters)
 		return -ENOMEM;
 	refcount_set(&filters->users, 1);
+	index_calls(filters);
 	RCU_INIT_POINTER(sct_filters_active, filters);
 	return 0;
 }

@@ -210,6 +210,24 @@ void sct_returns_stats(struct sct_return_stats *stats)
 	stats->orphaned = orphaned;
 }
 
+/* Leaves all as it was if the calls cannot be hooked that way. */
+static int switch_returns(bool on)
+{
+	int err, worse;
+
+	lockdep_assert_held(&sct_lock);
+	returns = on;
+	err = sct_calls_rehook();
+	if (!err)
+		return 0;
+	returns = !on;
+	worse = sct_calls_rehook();
+	if (worse)
+		pr_err(KBUILD_MODNAME ": some calls are not traced any more: error %d\n",
+		       worse);
+	return err;
+}
+
 static int set_returns(const char *value, const struct kernel_param *kp)
 {
 	bool on;
@@ -221,12 +239,10 @@ static int set_returns(const char *value, const struct kernel_param *kp)
 	if (err)
 		return err;
 	mutex_lock(&sct_lock);
-	if (on != returns) {
-		returns = on;
-		sct_calls_rehook();
-	}
+	if (on != returns)
+		err = switch_returns(on);
 	mutex_unlock(&sct_lock);
-	return 0;
+	return err;
 }
 
 static const struct kernel_param_ops returns_ops = {

@@ -25,7 +25,7 @@ static const struct signature signatures[] = {
 	{ "alarm", "u" },
 	{ "arch_prctl", "i*" },
 	{ "bind", "fai" },
-	{ "bpf", "i*u*u" },
+	{ "bpf", "i*u" },
 	{ "brk", "*" },
 	{ "cachestat", "f**x" },
 	{ "capget", "**" },
@@ -39,7 +39,7 @@ static const struct signature signatures[] = {
 	{ "clock_gettime", "i*" },
 	{ "clock_nanosleep", "ix**" },
 	{ "clock_settime", "i*" },
-	{ "clone", "x*****" },
+	{ "clone", "x****" },
 	{ "clone3", "*z" },
 	{ "close", "f" },
 	{ "close_range", "uux" },
@@ -100,7 +100,7 @@ static const struct signature signatures[] = {
 	{ "fstatfs", "f*" },
 	{ "fstatfs64", "fz*" },
 	{ "fsync", "f" },
-	{ "ftruncate", "fz" },
+	{ "ftruncate", "fl" },
 	{ "ftruncate64", "fl" },
 	{ "futex", "*iu**u" },
 	{ "futex_requeue", "*xii" },
@@ -281,7 +281,7 @@ static const struct signature signatures[] = {
 	{ "request_key", "***u" },
 	{ "restart_syscall", "" },
 	{ "rmdir", "p" },
-	{ "rseq", "*ixi" },
+	{ "rseq", "*uix" },
 	{ "rseq_slice_yield", "" },
 	{ "rt_sigaction", "i**z" },
 	{ "rt_sigpending", "*z" },
@@ -347,7 +347,7 @@ static const struct signature signatures[] = {
 	{ "shutdown", "fi" },
 	{ "sigaltstack", "**" },
 	{ "signalfd", "f*z" },
-	{ "signalfd4", "f*xx" },
+	{ "signalfd4", "f*zx" },
 	{ "socket", "iii" },
 	{ "socketpair", "iii*" },
 	{ "splice", "f*f*zx" },
@@ -428,4 +428,21 @@ const char *sct_signature(const char *name)
 	found = bsearch(name, signatures, ARRAY_SIZE(signatures),
 			sizeof(*signatures), compare);
 	return found ? found->args : "******";
+}
+
+/**
+ * sct_signature_room() - how much is kept of what an argument points to
+ * @signature: of the call; several arguments share the room
+ *
+ * Context: Any.
+ * Return: Bytes of each path or socket address.
+ */
+size_t sct_signature_room(const char *signature)
+{
+	unsigned int items = 0;
+
+	for (; *signature; signature++)
+		items += *signature == SCT_ARG_PATH ||
+			 *signature == SCT_ARG_SOCKADDR;
+	return sct_data_bytes / clamp(items, 1U, 2U) - sizeof(struct sct_item);
 }

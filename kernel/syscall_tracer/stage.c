@@ -49,14 +49,32 @@ int sct_stage_begin(struct sct_stage *stage)
 	return 0;
 }
 
-static bool any_takes_path(const unsigned long *calls)
+/* What is kept of a path by each of the calls that take one; 0 if none does */
+static size_t path_room(const unsigned long *calls)
 {
+	size_t room = 0;
 	unsigned int id;
 
-	for_each_set_bit(id, calls, SCT_CALLS_MAX)
-		if (strchr(sct_call_signature(id), SCT_ARG_PATH))
-			return true;
-	return false;
+	for_each_set_bit(id, calls, SCT_CALLS_MAX) {
+		const char *signature = sct_call_signature(id);
+		size_t kept = sct_signature_room(signature);
+
+		if (strchr(signature, SCT_ARG_PATH) && (!room || kept < room))
+			room = kept;
+	}
+	return room;
+}
+
+static int check_path(struct sct_stage *stage, const struct sct_filter *filter)
+{
+	size_t room = path_room(filter->calls);
+
+	if (!room)
+		return refuse(stage, -EINVAL, "it takes no path");
+	if (filter->path_len > room)
+		return refuse(stage, -EINVAL,
+			      "path is longer than what data_bytes keeps");
+	return 0;
 }
 
 /**
@@ -76,8 +94,9 @@ int sct_stage_filter(struct sct_stage *stage, struct sct_filter *filter)
 	err = resolve(stage, filter->name, filter->calls);
 	if (err)
 		return err;
-	if (filter->fields & SCT_IF_PATH && !any_takes_path(filter->calls))
-		return refuse(stage, -EINVAL, "it takes no path");
+	err = filter->fields & SCT_IF_PATH ? check_path(stage, filter) : 0;
+	if (err)
+		return err;
 	err = sct_filters_add(stage->filters, filter);
 	if (err)
 		return refuse(stage, err, "too many filters");

@@ -42,11 +42,11 @@ put() {
 }
 
 filters() {
-	sed -n '/^Active Filters:/,$ { /: \(BLOCK\|ALLOW\)$/p; }' "$file"
+	sed -n '/^Active Filters:/,$ { /^[^ ]*: \(BLOCK\|ALLOW\)/p; }' "$file"
 }
 
 as_commands() {
-	sed 's/: BLOCK$/ block/; s/: ALLOW$/ allow/'
+	sed 's/: BLOCK/ block/; t; s/: ALLOW/ allow/'
 }
 
 restore() {

@@ -93,22 +93,14 @@ static const u8 *find_item(const struct sct_record *rec, unsigned int arg,
 	for (at = 0; at + sizeof(head) <= rec->size; at += head.size) {
 		memcpy(&head, rec->data + at, sizeof(head));
 		at += sizeof(head);
+		/* All is well in there, but on this the kernel's memory hangs. */
+		if (head.size > rec->size - at)
+			break;
 		*size = head.size;
 		if (head.arg == arg)
 			return rec->data + at;
 	}
 	return NULL;
-}
-
-/* How many bytes of it are kept: several arguments share the room. */
-static size_t item_room(const char *signature)
-{
-	unsigned int items = 0;
-
-	for (; *signature; signature++)
-		items += *signature == SCT_ARG_PATH ||
-			 *signature == SCT_ARG_SOCKADDR;
-	return sct_data_bytes / clamp(items, 1U, 2U) - sizeof(struct sct_item);
 }
 
 static void show_item(struct seq_file *m, const struct sct_record *rec,
@@ -124,7 +116,7 @@ static void show_item(struct seq_file *m, const struct sct_record *rec,
 	} else {
 		show_quoted(m, data, size);
 		if (rec->flags & SCT_TRUNCATED &&
-		    size >= item_room(sct_call_signature(rec->call)))
+		    size >= sct_signature_room(sct_call_signature(rec->call)))
 			seq_puts(m, "...");
 	}
 }

@@ -107,15 +107,16 @@ struct sct_filter {
  * struct sct_filters - all filters, in the order they are tried
  * @rcu: defers the freeing past the probes that still look
  * @users: the publication, and each reader that shows it
- * @calls: ids of the calls that any filter is about
  * @count: filters in use
+ * @first: for the id of each call, index of the first filter that is about it;
+ *	SCT_FILTERS_MAX if there is none
  * @filter: the filters
  */
 struct sct_filters {
 	struct rcu_head rcu;
 	refcount_t users;
-	DECLARE_BITMAP(calls, SCT_CALLS_MAX);
 	unsigned int count;
+	u8 first[SCT_CALLS_MAX];
 	struct sct_filter filter[SCT_FILTERS_MAX];
 };
 
@@ -198,7 +199,7 @@ void sct_calls_traced(unsigned long *calls);
 int sct_calls_arm(const unsigned long *calls);
 void sct_calls_commit(const unsigned long *calls);
 void sct_calls_rollback(void);
-void sct_calls_rehook(void);
+int sct_calls_rehook(void);
 unsigned long sct_calls_missed(void);
 unsigned int sct_calls_hooks(struct sct_hook ***hooks);
 
@@ -207,6 +208,7 @@ void sct_entry_control_file(const struct inode *inode);
 
 /* signature.c: what the arguments of a call are */
 const char *sct_signature(const char *name);
+size_t sct_signature_room(const char *signature);
 
 /* family.c: the names that users give to groups of calls */
 const char * const *sct_family_members(const char *name);
@@ -222,8 +224,6 @@ void sct_log_free(struct sct_log *log);
 extern struct sct_filters __rcu *sct_filters_active;
 int sct_filters_init(void);
 void sct_filters_exit(void);
-int sct_filters_first(const struct sct_filters *filters,
-		      const struct sct_record *rec);
 struct sct_filters *sct_filters_get(void);
 void sct_filters_put(struct sct_filters *filters);
 struct sct_filters *sct_filters_clone(void);

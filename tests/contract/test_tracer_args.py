@@ -57,6 +57,22 @@ def test_paths_are_escaped_and_cut_visibly(tracer: Machine) -> None:
     assert re.fullmatch(r'"/y{100,127}"\.\.\.', seen[1])
 
 
+def test_a_path_that_just_fits_is_whole(tracer: Machine) -> None:
+    """A path of as many bytes as are kept has no `...`, alone and as one of two; with one byte more it has."""
+    sizes = {"access": (123, 124, 125), "rename": (59, 60, 61)}
+    code = (
+        f"import os; [os.access(chr(47) + chr(121) * (n - 1), 0) for n in {sizes['access']}]"
+        f"\nfor n in {sizes['rename']}:\n try: os.rename(chr(47) + chr(121) * (n - 1), chr(47) + chr(122) * (n - 1))\n"
+        " except OSError: pass"
+    )
+    rows = of_python(tracer, code, "access", "rename")
+    shown = [argument for row in rows for argument in row.arguments if re.match(r'"/[yz]{20}', argument)]
+    assert shown == [
+        *(f'"/{"y" * 122}"', f'"/{"y" * 123}"', f'"/{"y" * 123}"...'),
+        *(f'"/{letter * (n - 1)}"' for n in (59, 60) for letter in "yz"), *(f'"/{letter * 59}"...' for letter in "yz"),
+    ]  # fmt: skip
+
+
 def test_what_cannot_be_read_is_shown_as_a_pointer(tracer: Machine) -> None:
     """A path at an address where nothing is, NULL or the kernel's included, is shown as that address."""
     call = "c.unlinkat(-100, ctypes.c_void_p(a), 0)"

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from .conftest import as_command
 from .machine import Machine
-from .script import TRACER, call, nonce, read, step, write
+from .modules import find_module, put_back, require
+from .script import TRACER, call, nonce, read, script, step, write
 from .tracer_page import Row, escape, parse_filters, parse_page
 
 pytestmark = pytest.mark.syscall_tracer
+
+LAST_ERRNO = 133
+NOT_IN_PYTHON = {133: "EHWPOISON"}
 
 
 def statuses(rows: list[Row]) -> list[str]:
@@ -79,7 +85,8 @@ def test_filters_are_shown_as_they_are_written(tracer: Machine) -> None:
         "open block errno=EACCES pid=7 uid=8 comm=a\\040b path=/etc/\\134",
         "unlink allow path=/tmp/",
         "=close block errno=41",
-        f"mkdir block path=/{'x' * 254}",
+        f"mkdir block path=/{'x' * 123}",
+        f"=renameat2 allow path=/{'x' * 59}",
     )
     mixed = ("open block path=/etc/\\134 comm=a\\040b uid=8 errno=13 pid=7", *commands[1:])
     answers = tracer.play(write("clear", *mixed), step("filters"), write("clear"))
@@ -89,3 +96,61 @@ def test_filters_are_shown_as_they_are_written(tracer: Machine) -> None:
         *(write(as_command(line)) for line in shown), *(write(line) for line in mixed), step("filters"), write("clear")
     )
     assert parse_filters(again[-2]["text"]) == shown
+
+
+def test_every_name_of_an_errno_is_known(tracer: Machine) -> None:
+    """Each errno goes by its names and its number; it is shown by one name, or by its number if it has none."""
+    names = {number: name for number, name in errno.errorcode.items() if number <= LAST_ERRNO}
+    second = {"EWOULDBLOCK": "EAGAIN", "EDEADLOCK": "EDEADLK", "ENOTSUP": "EOPNOTSUPP"}
+    names |= {getattr(errno, first): first for first in second.values()} | NOT_IN_PYTHON
+    numbers = range(1, LAST_ERRNO + 1)
+    wanted = [f"unlink: BLOCK errno={names.get(number, number)}" for number in numbers]
+    answers = []
+    for some in (numbers[:100], numbers[100:]):
+        spellings = [str(number) for number in some], [names.get(number, str(number)) for number in some]
+        for words in spellings:
+            answers += tracer.play(
+                write("clear"), write(*(f"unlink block errno={word}" for word in words)), step("filters")
+            )[1:]
+    *_, added, shown, _ = tracer.play(
+        write("clear"), write(*(f"unlink block errno={name}" for name in second)), step("filters"), write("clear")
+    )
+    assert {answer["errno"] for answer in (*answers[::2], added)} == {0}
+    pages = [list(parse_filters(answer["text"])) for answer in answers[1::2]]
+    assert pages == [wanted[:100], wanted[:100], wanted[100:], wanted[100:]]
+    assert parse_filters(shown["text"]) == tuple(f"unlink: BLOCK errno={first}" for first in second.values())
+
+
+@pytest.mark.parametrize(("name", "room"), [("unlink", 252), ("rename", 124)])
+def test_a_path_may_be_as_long_as_is_kept(name: str, room: int, machine: Machine) -> None:
+    """path=TEXT of `{name}` may be as long as what data_bytes keeps; a longer one is refused, with the reason."""
+    module = find_module(machine, "syscall_tracer")
+    fits, reason = f"{name} block path=/{'x' * (room - 1)}", '": path is longer than what data_bytes keeps'
+    until = step("until", 30000, f'refused "{name} block path=/x', script(write(fits + "x")))
+    try:
+        require(*machine.play(module.unload(), module.load("data_bytes=256")))
+        added, refused, shown = machine.play(write(fits), write(fits + "x"), step("filters"))
+        assert (added["errno"], refused["errno"]) == (0, errno.EINVAL)
+        assert list(map(as_command, parse_filters(shown["text"]))) == [fits]
+        (found,) = machine.play(until)
+        assert found["line"].endswith(reason)
+    finally:
+        put_back(machine, module)
+
+
+def test_the_longest_path_there_may_be(machine: Machine) -> None:
+    """Where data_bytes keeps it, a path of 255 bytes is accepted, blocks, and is shown as it was written."""
+    module = find_module(machine, "syscall_tracer")
+    path = "/".ljust(255, "x")
+    shell = f"for x in '' y; do rm -f {path}$x {path[:-1]}; done"
+    command = f"unlink block path={path}"
+    try:
+        require(*machine.play(module.unload(), module.load("data_bytes=264")))
+        added, _, page = machine.play(write(command), step("sh", shell), read(TRACER))
+        assert added["errno"] == 0
+        seen = parse_page(page["text"])
+        assert list(map(as_command, seen.filters)) == [command]
+        made = [row for row in seen.of("rm") if "/xxx" in row.args]
+        assert statuses(made) == ["BLOCKED", "ALLOWED"] * 2
+    finally:
+        put_back(machine, module)

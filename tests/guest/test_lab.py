@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -114,6 +115,22 @@ def test_check_mode_on_a_deployed_machine() -> None:
     done = play("deploy.yml", "--check")
     assert done.returncode == 0, done.stdout
     assert recap(done)["changed"] == 0
+
+
+def test_deploying_the_filters_alone(lab: Guest) -> None:
+    """With `--tags filters` the machines are found, the filters set and enforced, and the rest is left alone."""
+    wanted = {
+        "syscall_tracer_filters": ["unlink block path=/root/kept errno=13"],
+        "syscall_tracer_enforce": True,
+        "syscall_tracer_enforce_timeout": 3600,
+    }
+    first = play("deploy.yml", "--tags", "filters", "-e", json.dumps(wanted))
+    assert recap(first)["changed"] > 0, first.stdout
+    assert "Permission denied" in lab.execute("touch /root/kept && rm -f /root/kept").stderr
+    assert recap(play("deploy.yml", "--tags", "filters", "-e", json.dumps(wanted)))["changed"] == 0
+    # What is not asked for any more ends, from the command line's text too.
+    play("deploy.yml", "--tags", "filters", "-e", "syscall_tracer_enforce=false")
+    lab.succeed("rm /root/kept && grep -qx N /sys/module/syscall_tracer/parameters/enforce")
 
 
 @pytest.mark.usefixtures("lab")

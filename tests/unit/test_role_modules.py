@@ -368,6 +368,42 @@ def test_filters_are_written_only_when_they_differ(tmp_path: Path) -> None:
     assert page.read_text(encoding="utf-8").startswith("clear\nopen block\n")
 
 
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("unlink block", "unlink block"),
+        ("unlink  block errno=13", "unlink block errno=EACCES"),
+        ("unlink block path=/a comm=rm errno=EWOULDBLOCK uid=7", "unlink block errno=EAGAIN uid=7 comm=rm path=/a"),
+        ("unlink block errno=95", "unlink block errno=EOPNOTSUPP"),
+        ("unlink block errno=133", "unlink block errno=EHWPOISON"),
+        ("unlink block errno=EDEADLOCK", "unlink block errno=EDEADLK"),
+        ("unlink block errno=EWHAT nosuch=1", "unlink block errno=EWHAT nosuch=1"),
+    ],
+)
+def test_filters_are_compared_as_the_tracer_shows_them(command: str, shown: str) -> None:
+    """However it is written, a filter that is set already is no change; what the tracer will refuse reaches it."""
+    assert load(ROOT / "plugins/modules/syscall_tracer_filters.py").canonical(command) == shown
+
+
+def test_parameters_are_written_only_when_they_differ(tmp_path: Path) -> None:
+    """In the order given, after the filters; not in a check; one that is not there is named."""
+    module = ROOT / "plugins/modules/syscall_tracer_filters.py"
+    page = tmp_path / "syscall_tracer"
+    page.write_text(PAGE.format("unlink: BLOCK"), encoding="utf-8")
+    (tmp_path / "enforce").write_text("N\n", encoding="utf-8")
+    (tmp_path / "returns").write_text("Y\n", encoding="utf-8")
+    at = {"path": str(page), "parameters_path": str(tmp_path), "filters": ["unlink block"]}
+    wanted = {"enforce": "Y", "returns": "Y"}
+    foreseen = run(module, **at, parameters=wanted, _ansible_check_mode=True, _ansible_diff=True)
+    assert (foreseen["changed"], foreseen["parameters"]) == (True, {"enforce": "N"})
+    assert foreseen["diff"] == {"before": "unlink block\nenforce=N\n", "after": "unlink block\nenforce=Y\n"}
+    assert (tmp_path / "enforce").read_text(encoding="utf-8") == "N\n"
+    assert run(module, **at, parameters=wanted)["changed"] is True
+    assert (tmp_path / "enforce").read_text(encoding="utf-8") == "Y\n"
+    assert run(module, **at, parameters=wanted)["changed"] is False
+    assert "the tracer refused its parameters: No such file" in str(run(module, **at, parameters={"gone": "1"})["msg"])
+
+
 def test_workload_tells_what_it_did(tmp_path: Path) -> None:
     """The record names the process and its calls, and no file stays."""
     module = ROOT / "plugins/modules/syscall_workload.py"

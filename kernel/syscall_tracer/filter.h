@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * syscall_tracer: the verdict on a call.
+ *
+ * Inline, for it is part of what each traced call costs.
+ */
+#ifndef SYSCALL_TRACER_FILTER_H
+#define SYSCALL_TRACER_FILTER_H
+
+#include <linux/bitops.h>
+#include <linux/errno.h>
+#include <linux/string.h>
+
+#include "tracer.h"
+
+bool sct_filter_path(const struct sct_filter *filter,
+		     const struct sct_record *rec);
+
+static __always_inline bool sct_filter_matches(const struct sct_filter *filter,
+					       const struct sct_record *rec)
+{
+	if (!test_bit(rec->call, filter->calls))
+		return false;
+	if (filter->fields & SCT_IF_PID && filter->pid != rec->pid)
+		return false;
+	if (filter->fields & SCT_IF_UID && filter->uid != rec->uid)
+		return false;
+	if (filter->fields & SCT_IF_COMM &&
+	    strncmp(filter->comm, rec->comm, SCT_COMM_LEN))
+		return false;
+	return !(filter->fields & SCT_IF_PATH) || sct_filter_path(filter, rec);
+}
+
+/**
+ * sct_filters_judge() - judge a call
+ * @filters: in force
+ * @rec: the call, all but its status
+ *
+ * The first filter that matches decides.
+ *
+ * Context: Any, NMI included, with preemption off.
+ * Return: 0 if the call is allowed; the errno, positive, if it is blocked.
+ */
+static __always_inline int sct_filters_judge(const struct sct_filters *filters,
+					     const struct sct_record *rec)
+{
+	unsigned int i;
+
+	for (i = filters->first[rec->call]; i < filters->count; i++) {
+		const struct sct_filter *filter = &filters->filter[i];
+
+		if (!sct_filter_matches(filter, rec))
+			continue;
+		if (filter->status == SCT_BLOCKED)
+			return filter->error ?: EPERM;
+		return 0;
+	}
+	return 0;
+}
+
+#endif /* SYSCALL_TRACER_FILTER_H */

@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 FUZZ_SECONDS ?= 600
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 lab: setup ## A VM with both modules built, loaded, exercised and verified
 	@$(BIN)/kmodlab lab
@@ -31,8 +31,15 @@ fuzz: setup-test ## Look for inputs that break the tracer's parser and printer, 
 matrix: setup-matrix ## The whole contract on every kernel; writes docs/kernels.md
 	@$(BIN)/kmodlab matrix --write
 
-bench: setup ## Measure the lab; writes docs/benchmarks.md
-	@$(BIN)/python tests/bench/lab.py
+bench: ## Measure the lab and the tracers; writes docs/benchmarks.md
+	@$(MAKE) -s bench-lab
+	@$(MAKE) -s bench-tracer
+
+bench-lab: setup ## Measure the lab
+	@PYTHONPATH=tests $(BIN)/python -m bench.lab
+
+bench-tracer: setup ## Measure the tracer beside others
+	@PYTHONPATH=tests $(BIN)/python -m bench.tracer
 
 lock: setup ## Renew the locked dependencies from pyproject.toml
 	@$(BIN)/pip install -q uv
@@ -53,4 +60,4 @@ setup-test:
 setup-matrix:
 	@.config/setup matrix
 
-.PHONY: help lab down check test mutants fuzz matrix bench lock clean setup setup-test setup-matrix
+.PHONY: help lab down check test mutants fuzz matrix bench bench-lab bench-tracer lock clean setup setup-test setup-matrix

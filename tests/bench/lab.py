@@ -1,4 +1,4 @@
-"""`make bench`: how long each step of the lab takes here; writes docs/benchmarks.json and docs/benchmarks.md.
+"""`make bench-lab`: how long each step of the lab takes here; writes docs/benchmarks.json and docs/benchmarks.md.
 
 Steps that make a fresh start use a cache and a state directory of their own, so that a user's guests stay as they are.
 """
@@ -6,7 +6,6 @@ Steps that make a fresh start use a cache and a state directory of their own, so
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -17,12 +16,12 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
+from bench import report
 from kmodlab.guest.accelerator import qemu_version
 from kmodlab.paths import project_dir
 from kmodlab.process import say
 
 BIN = Path(sys.executable).parent
-DOCS = project_dir() / "docs"
 
 
 @dataclass(frozen=True)
@@ -111,16 +110,6 @@ def fresh(bench: Bench) -> Measure:
     return Measure("fresh `kmodlab lab`: image build and all", 240, (round(sum(parts), 2),))
 
 
-def table(measures: list[Measure]) -> str:
-    """Return the measures as a Markdown table."""
-    rows = ["| step | median | spread | runs | aim |", "|---|---:|---:|---:|---:|"]
-    for measure in measures:
-        spread = f"{min(measure.seconds):.1f} to {max(measure.seconds):.1f} s" if len(measure.seconds) > 1 else ""
-        aim = f"{measure.aim:g} s" if measure.aim else ""
-        rows.append(f"| {measure.step} | {measure.median:.1f} s | {spread} | {len(measure.seconds)} | {aim} |")
-    return "\n".join(rows)
-
-
 def host() -> dict[str, str]:
     """Return what the figures depend on."""
     model = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
@@ -129,21 +118,6 @@ def host() -> dict[str, str]:
         "processor": f"{os.cpu_count()} x {model.partition(': ')[2]}",
         "qemu": qemu_version(),
     }
-
-
-def write(measures: list[Measure]) -> None:
-    """Write both files."""
-    about = host()
-    document = {"host": about, "measures": [{**asdict(measure), "median": measure.median} for measure in measures]}
-    (DOCS / "benchmarks.json").write_text(json.dumps(document, indent=2) + "\n")
-    text = (
-        "# Benchmarks\n\n"
-        "<!-- Written by tests/bench/lab.py; `make bench` writes it again. -->\n\n"
-        f"Measured on {about['date']}: {about['processor']}, {about['qemu']}, on the accelerator that works there.\n"
-        "Wall-clock times of whole commands, interpreter start included. The aims are for two cores without hardware\n"
-        "virtualization and with downloads at hand.\n\n"
-    )
-    (DOCS / "benchmarks.md").write_text(text + table(measures) + "\n")
 
 
 def main() -> None:
@@ -158,8 +132,9 @@ def main() -> None:
         finally:
             bench.run("kmodlab guest down lab; kmodlab guest down probe")
     measures = [fresh(bench), *bench.measures]
-    write(measures)
-    print(table(measures))
+    found = [{**asdict(measure), "median": measure.median} for measure in measures]
+    report.write("lab", {"host": host(), "measures": found})
+    print(report.lab_table(found))
 
 
 if __name__ == "__main__":

@@ -130,7 +130,9 @@ def _checkpatch(*files: Path, ignore: str = "") -> str:
 
 def test_checkpatch_is_silent() -> None:
     """`checkpatch.pl --strict` has nothing to say about any source file."""
-    files = sorted(path for path in (project_dir() / "kernel").rglob("*") if re.search(r"\.[ch]$|Kbuild$", path.name))
+    folders = [project_dir() / "kernel", project_dir() / "tests" / "bench" / "guest" / "floor"]
+    found = [path for folder in folders for path in folder.rglob("*")]
+    files = sorted(path for path in found if re.search(r"\.[ch]$|Kbuild$", path.name))
     files = [path for path in files if not path.name.endswith(".mod.c")]
     assert len(files) > 10
     compat = [path for path in files if path.parent.name == "compat"]

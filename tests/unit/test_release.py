@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kmodlab.errors import LabError, UsageError
-from kmodlab.guest.release import RELEASES, find_release, host_architecture
+from kmodlab.guest.release import PEERS, RELEASES, find_release, host_architecture
 
 from .conftest import on_amd64
 
@@ -81,8 +81,9 @@ def test_ubuntu_has_its_own_kernel_packages(name: str, codename: str, flavour: s
     assert (release.architecture, release.pinned) == (host_architecture(), None)
 
 
-def test_jammy_alone_needs_more_than_the_others() -> None:
+def test_few_need_more_than_the_others() -> None:
     assert {name: release.extras for name, release in RELEASES.items() if release.extras} == {
+        "debian-12-peers": PEERS,
         "ubuntu-22.04": ("usrmerge",),
         "ubuntu-22.04-generic": ("usrmerge",),
         "ubuntu-22.04-hwe": ("usrmerge", "gcc-12"),

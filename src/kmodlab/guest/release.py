@@ -12,6 +12,9 @@ from kmodlab.guest.archive import host_release
 #: Debian's name of an architecture -> what `uname -m` says there
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
+#: what a release named `...-peers` has beside the others: the tracers that `make bench` measures ours against
+PEERS = ("auditd", "bpftrace", "linux-perf", "strace", "trace-cmd", "sysdig", "falcosecurity-scap-dkms")
+
 
 def host_architecture() -> str:
     """Return Debian's name of the architecture this machine has, `amd64` for instance."""
@@ -54,6 +57,8 @@ class Release:
     @property
     def extras(self) -> tuple[str, ...]:
         """The packages that this release alone needs to be what its name says."""
+        if self.name.endswith("-peers"):
+            return PEERS
         if self.suites[0] != "jammy":
             return ()
         # Its /usr is merged by its installers, not by its packages; its newer kernels are not built by its own gcc.
@@ -87,6 +92,7 @@ RELEASES: dict[str, Release] = {
         _debian("debian-11", "bullseye"),
         _debian("debian-12", "bookworm", "updates", "security"),
         _debian("debian-12-generic", "bookworm", "updates", "security", flavour=""),
+        _debian("debian-12-peers", "bookworm", "updates", "security"),
         _debian("debian-12-rt", "bookworm", "updates", "security", flavour="rt-"),
         _debian("debian-13", "trixie", "updates", "security"),
         _debian("debian-13-backports", "trixie", "updates", "security", "backports", pinned="trixie-backports"),

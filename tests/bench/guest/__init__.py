@@ -1,0 +1,1 @@
+"""What the benchmark runs in the guest."""

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from kmodlab.grading.result import Result, Verdict, key_of
-from tests.unit.grading_results import one_result, one_test
+
+from .grading_results import one_result, one_test
 
 
 def test_round_trip_is_exact() -> None:

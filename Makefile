@@ -32,7 +32,7 @@ bench: setup ## Measure the lab; writes docs/benchmarks.md
 lock: setup ## Renew the locked dependencies from pyproject.toml
 	@$(BIN)/pip install -q uv
 	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
-	  --custom-compile-command "make lock" --python-version 3.11 --extra dev pyproject.toml -o .config/requirements.lock
+	  --custom-compile-command "make lock" --python-version 3.11 --extra dev --extra similarity pyproject.toml -o .config/requirements.lock
 
 clean: ## Remove what the checkout's own builds left behind
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .ansible src/*.egg-info kmodlab-lab-*.tar.gz

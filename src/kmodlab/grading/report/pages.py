@@ -50,14 +50,19 @@ _ENV.filters |= {"fit": text.fit, "points": text.number, "plain": _plain, "fence
 _ENV.globals |= {"meaning": text.MEANING, "advice": text.ADVICE, "colours": COLOURS, "outcomes": text.OUTCOMES}
 
 
+def render(template: str, **about: object) -> str:
+    """Return a template's text."""
+    return _ENV.get_template(template).render(about)
+
+
 def student_html(result: Result, *, over: bool = False) -> str:
     """Return a student's page; `over`: the lab is over, and tests that are to be seen afterwards are shown."""
-    return _ENV.get_template("student.html.j2").render(_about(result, over=over))
+    return render("student.html.j2", **_about(result, over=over))
 
 
 def student_markdown(result: Result, *, over: bool = False) -> str:
     """Return a student's feedback as Markdown."""
-    return _ENV.get_template("student.md.j2").render(_about(result, over=over))
+    return render("student.md.j2", **_about(result, over=over))
 
 
 def _about(result: Result, *, over: bool) -> dict[str, object]:
@@ -96,7 +101,8 @@ def class_html(results: Sequence[Result], links: Sequence[str]) -> str:
         ("Tests passed", _tests(results)),
         ("Slowest", _slowest(results)),
     ]
-    return _ENV.get_template("class.html.j2").render(
+    return render(
+        "class.html.j2",
         lab=results[0].lab if results else "", figures=figures, plots=plots,
         rows=list(zip(results, links, strict=True)), phases=list(zip(_phase_names(results), _PHASES, strict=False)),
         ungraded=[result for result in results if result.score is None],

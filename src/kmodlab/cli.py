@@ -18,6 +18,7 @@ from rich.table import Table
 
 from kmodlab import __version__, doctor, matrix, matrix_page
 from kmodlab.errors import KmodlabError, LabError, UsageError
+from kmodlab.grading import template
 from kmodlab.guest import Guest, accelerator, box, buildroot, list_guests, snapshot
 from kmodlab.guest.buildroot import BuildRoot
 from kmodlab.guest.image import build_image, is_current, list_images
@@ -202,7 +203,7 @@ def image_prune(
         else:
             image.remove()
             print(f"removed {image.id}")
-    for path in (*snapshot.prune(kept), *buildroot.prune(kept), *box.prune(kept)):
+    for path in (*snapshot.prune(kept), *buildroot.prune(kept), *box.prune(kept), *template.prune(kept)):
         print(f"removed {path.name}")
 
 

@@ -18,10 +18,13 @@ check: setup-test ## What needs no VM: lint, types, unit tests
 
 test: setup-test ## Everything that proves the project, VMs included
 	@$(BIN)/pytest -n 2 tests/unit
-	@$(BIN)/pytest -n 2 --dist loadfile tests/guest tests/contract/mutants -m "core or not mutant"
+	@$(BIN)/pytest -n 2 --dist loadfile tests/guest tests/contract/mutants -m "(core or not mutant) and not grading"
 
 mutants: setup-test ## Every broken module, each caught by the contract tests
 	@$(BIN)/pytest tests/contract/mutants
+
+grading: setup-test ## Every fixture of the grader, each to its expected verdict
+	@$(BIN)/pytest tests/guest/test_grading.py
 
 matrix: setup-matrix ## The whole contract on every kernel; writes docs/kernels.md
 	@$(BIN)/kmodlab matrix --write
@@ -48,4 +51,4 @@ setup-test:
 setup-matrix:
 	@.config/setup matrix
 
-.PHONY: help lab down check test mutants matrix bench lock clean setup setup-test setup-matrix
+.PHONY: help lab down check test mutants grading matrix bench lock clean setup setup-test setup-matrix

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from kmodlab import __version__, doctor, matrix, matrix_page
 from kmodlab.errors import KmodlabError, LabError, UsageError
+from kmodlab.grading import template
 from kmodlab.grading.commands import check_command, grade_command, new_command
 from kmodlab.guest import Guest, accelerator, box, buildroot, list_guests, snapshot
 from kmodlab.guest.buildroot import BuildRoot
@@ -205,7 +206,7 @@ def image_prune(
         else:
             image.remove()
             print(f"removed {image.id}")
-    for path in (*snapshot.prune(kept), *buildroot.prune(kept), *box.prune(kept)):
+    for path in (*snapshot.prune(kept), *buildroot.prune(kept), *box.prune(kept), *template.prune(kept)):
         print(f"removed {path.name}")
 
 

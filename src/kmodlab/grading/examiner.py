@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from pathlib import Path
-from typing import Any
 
-from kmodlab.errors import LabError
 from kmodlab.grading.grade import Examine
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
@@ -26,24 +23,16 @@ def examiner(lab: Lab, jobs: int, *, keep: bool = False) -> tuple[Examine, str]:
         LabError: there is no image, and none can be built.
     """
     # Not at the top: the command line starts without pytest and what else tests need.
-    slot, examination = _load("slot"), _load("examine")
+    from kmodlab.grading import examine as examination  # noqa: PLC0415
+    from kmodlab.grading.slot import Pool  # noqa: PLC0415
+
     limits = lab.limits
-    pool = slot.Pool(
-        lab.images[0], jobs, memory=limits.memory, cpus=limits.processors, disk=limits.disk, log=limits.log
-    )
+    pool = Pool(lab.images[0], jobs, memory=limits.memory, cpus=limits.processors, disk=limits.disk, log=limits.log)
 
     def examine(submission: Submission) -> Result:
-        result: Result = examination.examine(submission, lab, pool, kept=keep)
-        return result
+        return examination.examine(submission, lab, pool, kept=keep)
 
     return examine, " ".join([pool.image.id, *(lab.images[1:] if lab.older_images else ())])
-
-
-def _load(name: str) -> Any:  # noqa: ANN401
-    try:
-        return importlib.import_module(f"kmodlab.grading.{name}")
-    except ModuleNotFoundError as error:
-        raise LabError(f"this installation cannot examine: {error}", hint="install kmodlab anew") from error
 
 
 def parallel(lab: Lab) -> int:

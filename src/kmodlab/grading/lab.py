@@ -150,7 +150,7 @@ class Solution(_Part):
 
     Attributes:
         folder: relative to the lab, or to the project where it begins with `kernel/`.
-        beside: folders that lie beside it when it is built.
+        beside: names of folders beside it that it needs; they come to lie inside.
     """
 
     folder: str = "solution"
@@ -172,12 +172,12 @@ class Lab(_Part):
         limits: see there.
         fresh_vm_after_crash: whether the tests after a crash run, in a fresh machine.
         tests: in the order they run.
-        due: when it has to be handed in; it decides for files that bear a date, a marked name decides anyway.
+        due: when it has to be handed in; for people. What is late is read from the names of a download.
         late: see there.
         duplicates: which of several submissions of one student counts.
         solution: see there.
         starter_at_most: the part of the points that the starter may earn, for `lab check`.
-        mutants: folders of patches, as `solution.folder` is meant.
+        mutants: patterns of patches, relative as `solution.folder` is.
     """
 
     folder: Path
@@ -243,8 +243,8 @@ class Lab(_Part):
         return (paths.project_dir() if file.startswith("tests/contract/") else self.folder / "tests") / file
 
     def place(self, folder: str) -> Path:
-        """Return a folder that lab.yml names: of the project where it begins with `kernel/` or `tests/`."""
-        own = not folder.startswith(("kernel/", "tests/"))
+        """Return a folder that lab.yml names: of the project where it begins with `kernel/` or `tests/contract/`."""
+        own = not folder.startswith(("kernel/", "tests/contract/"))
         return (self.folder if own else paths.project_dir()) / folder
 
     def nothing_ran(self) -> tuple[TestResult, ...]:

@@ -79,14 +79,15 @@ def _own(name: str, files: Path) -> Submission:
 
 def _tree(lab: Lab, place: Path, patch: Path | None) -> Path:
     """Copy the solution, patched, as it lies from its root on; what lies beside it comes to lie inside."""
-    for folder in (lab.solution.folder, *lab.solution.beside):
+    beside = [str(Path(lab.solution.folder).parent / name) for name in lab.solution.beside]
+    for folder in (lab.solution.folder, *beside):
         take_folder(lab.place(folder), Tray(place / folder, megabytes=_LIMITS["megabytes"], files=_LIMITS["files"]))
     if patch:
         hint = "a patch is relative to the lab's folder, or to the project's where the solution is in kernel/"
         words = ["patch", "--quiet", "--strip=1", f"--directory={place}", f"--input={patch.resolve()}"]
         run(words, what=f"the mutant {patch.name} does not apply to the solution", hint=hint)
     target = place / lab.solution.folder
-    for folder in lab.solution.beside:
+    for folder in beside:
         (place / folder).rename(target / Path(folder).name)
     return target
 

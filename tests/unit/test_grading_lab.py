@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from kmodlab.errors import UsageError
 from kmodlab.grading.lab import Lab, check_name, find, labs_dir
+from kmodlab.grading.prove import mutants
 
 from .grading_labs import TEXT, load_lab, make_lab
 
@@ -77,7 +79,7 @@ def test_a_test_file_that_is_not_there(tmp_path: Path) -> None:
 def test_no_such_lab(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no lab") as caught:
         find(tmp_path / "nothing")
-    assert "the project's own are" in (caught.value.hint or "")
+    assert "task_lister" in (caught.value.hint or "")
 
 
 def test_the_digest_is_of_what_decides(tmp_path: Path) -> None:
@@ -101,3 +103,25 @@ def test_the_projects_own_labs_are_good(folder: Path) -> None:
 def test_a_name_that_is_none(name: str) -> None:
     with pytest.raises(UsageError, match="no name for a lab"):
         check_name(name)
+
+
+@pytest.mark.parametrize("name", ["task_lister", "syscall_tracer"])
+def test_every_mutant_of_our_own_modules_is_caught_by_a_test_of_the_lab(name: str) -> None:
+    """As the contract's own mutants name the tests that catch them."""
+    lab = Lab.load(name)
+    assert lab.max_score == 100
+    nodes = {node for test in lab.tests for node in test.nodes}
+    found = mutants(lab)
+    assert len(found) >= 30
+    for patch in found:
+        caught_by = set(re.findall(r"^Caught-by(?:-guard-of)?: (\S+)", patch.read_text(), re.MULTILINE))
+        assert caught_by & nodes, f"{patch.name} is caught by {caught_by}, which is not in {name}"
+
+
+@pytest.mark.parametrize("name", ["task_lister", "syscall_tracer"])
+def test_every_node_of_our_own_labs_is_there(name: str) -> None:
+    lab = Lab.load(name)
+    for test in lab.tests:
+        for node in test.nodes:
+            functions = re.findall(r"^def (test_\w+)", lab.node_file(node).read_text(), re.MULTILINE)
+            assert node.partition("::")[2] in functions, node

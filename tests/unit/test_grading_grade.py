@@ -28,6 +28,13 @@ from .grading_labs import load_lab
 from .grading_results import one_result
 
 
+def python(code: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own, which finds these tests."""
+    argv = [sys.executable, "-c", textwrap.dedent(code), *map(str, words)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(project_dir() / "src"), str(project_dir())])}
+    return subprocess.run(argv, capture_output=True, text=True, check=False, env=env, timeout=60)
+
+
 class Examiner:
     """Gives every submission all points, and counts."""
 
@@ -242,6 +249,33 @@ def test_an_interruption_waits_for_nothing(lab: Lab, store: Store) -> None:
     assert store.get(Order(lab, "i").key(CLASS[0]))
 
 
+def test_ctrl_c_ends_the_process_though_an_examination_goes_on(lab: Lab, tmp_path: Path) -> None:
+    code = """
+        import signal, sys, threading, pathlib
+        from tests.unit.test_grading_grade import CLASS
+        from kmodlab.grading.grade import Order, grade, store_of
+        from kmodlab.grading.lab import Lab
+        from kmodlab.process import interruptible
+        def examine(one):
+            signal.raise_signal(signal.SIGINT)  # the main thread takes it
+            threading.Event().wait()
+        interruptible()
+        grade(CLASS, Order(Lab.load(sys.argv[1]), "i"), examine, store_of(pathlib.Path(sys.argv[2])))
+        """
+    assert python(code, lab.folder, tmp_path).returncode == 130
+
+
+def test_a_store_that_cannot_be_written_ends_the_grading(
+    lab: Lab, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Store, result: Result) -> None:
+        raise OSError(f"no room in {self.folder} for {result.key}")
+
+    monkeypatch.setattr(Store, "put", full)
+    with pytest.raises(OSError, match="no room"):
+        grade(CLASS, Order(lab, "i"), Examiner(lab), store)
+
+
 # The store
 
 
@@ -299,16 +333,9 @@ def test_killed_midway_and_resumed(lab: Lab, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
 
-    def run(victim: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-c", textwrap.dedent(GRADER), str(lab.folder), str(out), victim]
-        path = os.pathsep.join([str(project_dir() / "src"), str(project_dir())])
-        return subprocess.run(
-            argv, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path}, cwd=project_dir()
-        )
-
-    killed = run("bob")
+    killed = python(GRADER, lab.folder, out, "bob")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert len(list(store_of(out).folder.iterdir())) == 1
-    done = run("nobody")
+    done = python(GRADER, lab.folder, out, "nobody")
     assert done.stdout.splitlines() == ["ada 10.0", "bob 10.0", "eve 10.0"], done.stderr
     assert (out / "seen").read_text().split() == ["ada", "bob", "bob", "eve"]

@@ -7,11 +7,12 @@ breaks breaks one result, and that one is no zero: it is not graded (`infra-erro
 from __future__ import annotations
 
 import fnmatch
+import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from kmodlab.errors import KmodlabError
@@ -188,24 +189,43 @@ def _examine_all(
     for submission in submissions:
         if order.chosen(submission) and not submission.problems:
             same.setdefault(order.key(submission), []).append(submission)
-    waiting = list(work.items())
-    running: dict[Future[Result], str] = {}
-    # No `with`: it would wait for what runs, also when interrupted, and what runs ends with the pool of machines.
-    executor = ThreadPoolExecutor(order.jobs, thread_name_prefix="grade")
+    waiting, running = list(work.items()), 0
+    ended: SimpleQueue[tuple[str, Result | BaseException]] = SimpleQueue()
+    while waiting or running:
+        while waiting and running < order.jobs:
+            key, submission = waiting.pop(0)
+            watcher.starts(submission)
+            # Daemons, and no pool: nothing is waited for when interrupted. A machine ends with the thread that took it.
+            threading.Thread(target=_work, args=(examined, key, submission, ended), daemon=True).start()
+            running += 1
+        key, result = _next(ended)
+        running -= 1
+        if isinstance(result, BaseException):
+            raise result
+        found[key] = result
+        for submission in same[key]:
+            watcher.ends(_labelled(result, submission, order.lab), known=False)
+
+
+def _next(ended: SimpleQueue[tuple[str, Result | BaseException]]) -> tuple[str, Result | BaseException]:
+    # A signal that another thread took wakes nobody here: look up once a second.
+    while True:
+        try:
+            return ended.get(timeout=1)
+        except Empty:
+            continue
+
+
+def _work(
+    examined: Callable[[str, Submission], Result],
+    key: str,
+    submission: Submission,
+    ended: SimpleQueue[tuple[str, Result | BaseException]],
+) -> None:
     try:
-        while waiting or running:
-            while waiting and len(running) < order.jobs:
-                key, submission = waiting.pop(0)
-                watcher.starts(submission)
-                running[executor.submit(examined, key, submission)] = key
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=lambda future: running[future]):
-                key = running.pop(future)
-                found[key] = future.result()
-                for submission in same[key]:
-                    watcher.ends(_labelled(found[key], submission, order.lab), known=False)
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        ended.put((key, examined(key, submission)))
+    except BaseException as error:  # raised again in the main thread: the store's disk is full, say
+        ended.put((key, error))
 
 
 def store_of(out: Path) -> Store:

@@ -219,12 +219,28 @@ def test_canvas(arrived: Class) -> None:
     (arrived.place / "zhangwei_125_458_jiffies-1.c").write_bytes(C)
     (arrived.place / "zhangwei_125_459_Makefile").write_bytes(b"all:\n")
     (arrived.place / "anon_Xy9z_460_jiffies.c").write_bytes(C)
-    (arrived.place / "typed_126_text.html").write_text("<p>hello")
+    (arrived.place / "zhangwei_125_text.html").write_text("<p>hello")
     found = arrived.collect()
     assert [(s.student, s.late) for s in found] == [
         ("anon_Xy9z", False), ("doejane", False), ("roerichard", True), ("zhangwei", False),
     ]  # fmt: skip
     assert files(found[3]) == {"Makefile": b"all:\n", "jiffies.c": C}
+
+
+def test_who_only_typed_a_text_is_told(arrived: Class) -> None:
+    text = arrived.place / "Ada Lovelace_101_assignsubmission_onlinetext_"
+    text.mkdir()
+    (text / "onlinetext.html").write_text("<p>int main")
+    (arrived.place / "typed_126_text.html").write_text("<p>int main")
+    found = arrived.collect()
+    assert [s.student for s in found] == ["Ada Lovelace", "typed"]
+    assert all("Hand in your source files" in s.problems[0] for s in found)
+
+
+def test_a_download_that_cannot_be_unpacked_is_no_submission(arrived: Class, tmp_path: Path) -> None:
+    whole = make_zip(tmp_path / "all.zip", {"Ada_101_assignsubmission_file_/x.c": C, "../evil.c": C})
+    with pytest.raises(UsageError, match=r"the download cannot be unpacked: '\.\./evil\.c' leads out"):
+        arrived.collect(whole)
 
 
 def test_classroom_clones(arrived: Class) -> None:
@@ -428,7 +444,7 @@ def test_many_links_are_summed_up(arrived: Class) -> None:
         ("C:\\evil.c", "absolute path"),
         ("\\\\server\\evil.c", "absolute path"),
         ("d/" * 20 + "evil.c", "deeper than 16 folders"),
-        ("x" * 201 + ".c", "longer than 200 bytes"),
+        ("x" * 256 + ".c", "longer than 255 bytes"),
     ],
 )
 def test_paths_that_lead_elsewhere(arrived: Class, name: str, why: str) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -113,13 +114,25 @@ def _opened(source: Path, place: Path) -> Path:
     tray = Tray(place, megabytes=_CLASS_LIMITS[0], files=_CLASS_LIMITS[1])
     try:
         take_archive(source, tray)
-    except Refused:
+    except Refused as refusal:
+        if _is_download(source):
+            hint = "unpack it yourself, and name the folder"
+            raise UsageError(f"the download cannot be unpacked: {refusal}", hint=hint) from refusal
         return source
     entries = list(place.iterdir())
     if len(entries) == 1 and entries[0].is_dir() and not origin_of(entries[0].name, folder=True).form:
         entries = list(entries[0].iterdir())
     known = [entry for entry in entries if origin_of(entry.name, folder=entry.is_dir()).form]
     return entries[0].parent if entries and len(known) * 2 > len(entries) else source
+
+
+def _is_download(archive: Path) -> bool:
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            tops = {name.partition("/")[0] for name in packed.namelist()}
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
+    return any(origin_of(name, folder=True).form for name in tops)
 
 
 def _find(source: Path, lab: Lab) -> list[_Arrival]:
@@ -158,7 +171,7 @@ def _arrival(path: Path, name: str) -> _Arrival:
     return _Arrival(origin, names.clean(name), (path,), order=names.natural(origin.file or name))
 
 
-def _together(arrivals: Iterable[_Arrival], lab: Lab) -> list[_Arrival]:
+def _together(arrivals: Sequence[_Arrival], lab: Lab) -> list[_Arrival]:
     """Put the loose files of one student together, as Canvas and Moodle without folders spread them."""
     alone: list[_Arrival] = []
     loose: dict[str, list[_Arrival]] = {}
@@ -168,12 +181,14 @@ def _together(arrivals: Iterable[_Arrival], lab: Lab) -> list[_Arrival]:
             loose.setdefault(arrival.origin.key, []).append(arrival)
         elif not arrival.origin.text:
             alone.append(arrival)
+    typed = [arrival for arrival in arrivals if arrival.origin.text]
     packed = {arrival.origin.key for arrival in alone}
     for key, parts in loose.items():
         # Beside an archive, a report or a picture is no second submission; sources are.
         if key not in packed or any(is_source(Path(part.origin.file)) for part in parts):
             alone.append(_joined(parts, lab))
-    return alone
+    handed = {arrival.origin.key for arrival in alone}
+    return alone + [arrival for arrival in typed if arrival.origin.key not in handed]
 
 
 def _joined(parts: list[_Arrival], lab: Lab) -> _Arrival:
@@ -231,6 +246,8 @@ def _take(arrival: _Arrival, lab: Lab, place: Path) -> Submission:
         problems.append("It is late, and this lab takes no late submissions.")
     files, notes = place, list(arrival.notes)
     try:
+        if origin.text:
+            raise Refused("A text was typed in, and no file handed in. Hand in your source files.")
         for path in arrival.paths:
             _fill(path, tray, lab)
         files = _unwrapped(place)

@@ -31,7 +31,7 @@ class _Readable(Protocol):
 
 CHUNK = 1 << 16
 DEPTH = 16
-NAME_BYTES = 200
+NAME_BYTES = 255
 #: what a byte of an archive may become; source code is packed 10 to 1 at the best
 RATIO = 100
 #: below this nobody asks for the ratio

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from kmodlab.grading.examine import examine
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.result import Result
+from kmodlab.grading.sandbox import BuildLimits, build
 from kmodlab.grading.slot import Pool, sweep
 from kmodlab.paths import project_dir
 from kmodlab.process import Deadline
@@ -83,6 +85,61 @@ def test_another_fixture_comes_to_its_verdict(name: str, lab: Lab, pool: Pool, t
     compare(examine(submission(name, tmp_path), lab, pool))
 
 
+def test_what_a_machine_that_is_killed_was_doing_is_done_again(
+    lab: Lab, pool: Pool, runtime: Path, tmp_path: Path
+) -> None:
+    killed: list[int] = []
+
+    def kill() -> None:
+        deadline = Deadline(60)
+        while not deadline.expired and not (found := [*runtime.glob("slot-*/ssh_config")]):
+            time.sleep(0.05)
+        killed.append(int(found[0].with_name("pid").read_text()))
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    result = examine(submission("good", tmp_path), lab, pool)
+    killer.join()
+    assert killed
+    compare(result)
+    assert result.attempts == 2
+
+
+def makefile(work: Path, *lines: str) -> Path:
+    """A submission whose Makefile runs these lines."""
+    recipe = "".join(f"\t{line}\n" for line in lines)
+    (work / "Makefile").write_text(f"SHELL := /bin/bash\nall:\n{recipe}")
+    return work
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("sleep 60", "more than 3 s"),
+        ("yes it is", "more than 3 s"),
+        ("head -c 300M /dev/zero >fill", "No space left"),
+        ("head -c 900M /dev/zero | tail -c 900M >/dev/null", ""),
+        ("for i in {1..200}; do sleep 60 & done; wait", ""),
+        ("ln -s /etc/passwd a.ko", "there is no module"),
+        ("mkfifo a.ko", "there is no module"),
+        ("mount -t tmpfs none /tmp", "must be superuser"),
+        ("cat /proc/kmsg", ""),
+        ("mknod disk b 254 0", "Operation not permitted"),
+        ("test $$(id -u) = 0", ""),
+    ],
+)
+def test_a_build_is_kept_within_its_limits(line: str, reason: str, pool: Pool, tmp_path: Path) -> None:
+    limits = BuildLimits(seconds=3, memory=512, processes=64, disk=128, log=16)
+    (sources := tmp_path / "sources").mkdir()
+    (output := tmp_path / "output").mkdir()
+    built = build(makefile(sources, line), pool.image, output, limits=limits)
+    assert not built.ok
+    assert reason in built.reason + built.log
+    assert len(built.log) < (16 << 10) + 100
+    assert not list(output.iterdir())
+
+
 def test_a_slot_is_fresh_has_no_network_and_leaves_nothing(pool: Pool, runtime: Path) -> None:
     with pool.slot() as slot:
         slot.succeed("echo changed >/etc/motd; echo changed >/dev/shm/changed", 30)
@@ -113,15 +170,15 @@ def test_a_machine_that_ends_and_one_that_hangs_are_told_apart(pool: Pool) -> No
 def test_the_slots_of_a_killed_grader_are_gone(runtime: Path, pool: Pool) -> None:
     assert pool.template
     words = "import sys, time, pathlib; from kmodlab.grading.slot import Pool;"
-    words += (
-        "slot = Pool('auto', directory=pathlib.Path(sys.argv[1])).slot().__enter__(); print(slot.name, flush=True);"
-    )
-    words += "time.sleep(600)"
+    words += "held = Pool('auto', directory=pathlib.Path(sys.argv[1])).slot(); slot = held.__enter__();"
+    words += "print(slot.name, flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", words, runtime], stdout=subprocess.PIPE, text=True) as grader:
         assert grader.stdout
-        name = grader.stdout.readline().strip()
-        number = int((runtime / name / "pid").read_text())
-        grader.kill()
+        try:
+            name = grader.stdout.readline().strip()
+            number = int((runtime / name / "pid").read_text())
+        finally:
+            grader.kill()
     deadline = Deadline(10)
     while Path(f"/proc/{number}").exists() and "Z" not in Path(f"/proc/{number}/stat").read_text().split(")")[1][:3]:
         assert not deadline.expired, "its machine still runs"

@@ -17,7 +17,8 @@ if [ "$how" = makefile ] && [ -n "$place" ]; then
 	make KDIR="$kernel"
 	status=$?
 	# A first target that builds something else, a test program say: modules is what the field calls this one.
-	[ $status -ne 0 ] || built || make KDIR="$kernel" modules || status=$?
+	[ $status -ne 0 ] || built || ! grep -q '^modules *:' [Mm]akefile ||
+		make KDIR="$kernel" modules || status=$?
 else
 	place=$(find . -name '*.c' -type f ! -name '*.mod.c' | awk '{ print gsub("/", "/"), $0 }' | sort -n |
 		sed -n '1s/^[0-9]* //p')

@@ -124,13 +124,14 @@ def source_line(image: Image, module: Path, symbol: str, offset: int) -> str:
     find = 'addr=$(nm /src/m.ko | awk -v s="$1" \'$3 == s && $2 ~ /[tT]/ {print $1; exit}\') && [ -n "$addr" ] && '
     # Relocatable: the offset counts from the function's section.
     find += "for part in $(objdump -t /src/m.ko | awk -v s=\"$1\" '$NF == s {print $(NF-2); exit}'); do "
-    find += 'addr2line -e /src/m.ko -j "$part" "$(printf %#x $((0x$addr + $2)))"; done'
+    find += 'addr2line -i -e /src/m.ko -j "$part" "$(printf %#x $((0x$addr + $2)))"; done'
     limits = BuildLimits(seconds=10, log=4)
     with _readable(module) as staged:
         words = ["/bin/sh", "-c", find, "sh", symbol, str(offset)]
         run = _run(_command(BuildRoot.of_image(image), staged, limits, words), limits)
-    found = re.match(r"(?:/build/|.*/)?([^/\s]+\.[ch]:\d+)", run.output.decode(errors="replace"))
-    return found.group(1) if found else ""
+    # From the innermost inlined function out; what is inlined is more often the kernel's than the module's own.
+    found = re.findall(r"([^/\s]+\.c:\d+)", run.output.decode(errors="replace"))
+    return str(found[-1]) if found else ""
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from kmodlab.guest import Result
 from kmodlab.process import Deadline, tail
 
 #: a machine that answers does so in this time, however busy the host is
-_ANSWER_SECONDS = 20
+_ANSWER_SECONDS = 10
 #: whether a machine in which something hangs answers is asked for so long: it changes a sentence, and no verdict
 _PROBE_SECONDS = 5
 #: how long the kernel takes to report a task that hangs, as the template tells it to
@@ -86,14 +86,15 @@ class Session:
         folder = f"/lib/modules/{self.slot.image.kernel_version}/updates"
         loads = [f"insmod {folder}/{module.name} {self._parameters(module)} && " for module in self._modules]
         look = f"tar -C {folder} -x -o && {{ {_LOOK}; }}; echo '{_MARK}'"
-        words = f"{look}; {''.join(loads)}true; echo $?; dmesg | tail -n 4"
+        clock = f"date -s @{time.time():.3f} >/dev/null"
+        words = f"{clock}; {look}; {''.join(loads)}true; echo $?; {_TAINT}; dmesg | tail -n 4"
         done = self._run(words, self.lab.limits.load, "loading the module (insmod)", stdin=_packed(self._modules))
         if done is None:
             return False
         before, _, after = done.stdout.partition(f"{_MARK}\n")
         self._before = set(before.splitlines())
-        status, _, log = after.partition("\n")
-        if self.trouble():
+        status, taint, log = (*after.split("\n", 2), "", "")[:3]
+        if self.trouble(taint=_marks(taint)):
             return False
         if status.strip() != "0":
             words = " ".join((done.stderr.strip() or "insmod failed").split())
@@ -127,17 +128,18 @@ class Session:
         self.doing = "the module was unloaded"
         names = " ".join(reversed(self.names))
         # What a timer or a thread of the module does without its code is seen a moment later.
-        words = f"for name in {names}; do rmmod $name || exit 1; done; sleep 0.3; {_LOOK}"
+        words = f"for name in {names}; do rmmod $name || exit 1; done; sleep 0.3; {_TAINT}; {_LOOK}"
         done = self._run(words, self.lab.limits.unload, "unloading the module (rmmod)")
-        if done is None or self.trouble():
+        if done is None:
+            return
+        taint, _, after = done.stdout.partition("\n")
+        if self.trouble(taint=_marks(taint)):
             return
         if done.status:
             said = " ".join(done.stderr.split())
             self.finding = Finding(Verdict.LEAK, f"the module cannot be unloaded: {said}")
-        elif left := sorted(set(done.stdout.splitlines()) - self._before - {""}):
-            left = [name for name in left if not name.strip().isdigit()]
-            if left:
-                self.finding = Finding(Verdict.LEAK, f"after unloading there is still: {', '.join(left[:5])}")
+        elif left := sorted(name for name in set(after.splitlines()) - self._before if not name.strip().isdigit()):
+            self.finding = Finding(Verdict.LEAK, f"after unloading there is still: {', '.join(left[:5])}")
 
     def log_tail(self) -> str:
         """Return the last of what pytest printed."""
@@ -166,17 +168,18 @@ class Session:
         except (DeadlineExpired, GuestCrashed, LabError):
             return False
 
-    def _taint(self) -> int | None:
+    def _taint(self, seconds: float = _ANSWER_SECONDS) -> int | None:
         try:
-            return int(self.slot.execute(_TAINT, _ANSWER_SECONDS).stdout) & MARKS
-        except (DeadlineExpired, GuestCrashed, LabError, ValueError):
+            return _marks(self.slot.execute(_TAINT, seconds).stdout)
+        except (DeadlineExpired, GuestCrashed, LabError):
             return None
 
-    def trouble(self, *, sure: bool = True) -> bool:
+    def trouble(self, *, sure: bool = True, taint: int | None = None) -> bool:
         """Whether the machine is of no more use; `finding` says why.
 
         Args:
             sure: ask the kernel itself, too, where its console is silent.
+            taint: what it has just said of itself.
 
         Raises:
             LabError: QEMU was killed from outside.
@@ -184,15 +187,17 @@ class Session:
         time.sleep(_CONSOLE_SECONDS)
         if self.slot.alive and not sure and not self.slot.tape.troubled.is_set():
             return False
+        seconds = _PROBE_SECONDS if self.slot.tape.troubled.is_set() else _ANSWER_SECONDS
         self.slot.tape.troubled.clear()
-        taint = self._taint() if self.slot.alive else None
+        if taint is None and self.slot.alive:
+            taint = self._taint(seconds)
         ended = not self.slot.alive
         if ended:
             self.slot.tape.wait(5)
         if self.slot.killed:
             raise LabError(f"QEMU was killed while {self.doing}", log=self.slot.directory / "qemu.log")
         if taint is None and not ended:
-            self.timed_out(f"the machine stopped answering while {self.doing}")
+            self.timed_out(f"the machine stopped answering while {self.doing}", seconds, silent=True)
             return True
         return self._judge(Evidence(self.doing, self._reports(), taint, ended))
 
@@ -205,17 +210,18 @@ class Session:
             self.finding = finding.at(self._place(finding))
         return bool(finding and finding.crashed)
 
-    def timed_out(self, what: str, waited: float = 0) -> None:
+    def timed_out(self, what: str, waited: float = 0, *, silent: bool = False) -> None:
         """Judge a machine in which something did not end in time, after its kernel had time to say why.
 
         Args:
             what: one sentence.
             waited: seconds for which its kernel has had time already.
+            silent: it was found not to answer.
 
         Raises:
             LabError: QEMU was killed from outside.
         """
-        answers = self._answers()
+        answers = not silent and self._answers()
         self._await_report(max(1, _REPORT_SECONDS - waited))
         if self.slot.killed:
             raise LabError(f"QEMU was killed while {self.doing}", log=self.slot.directory / "qemu.log")
@@ -359,6 +365,11 @@ class _Watch:
         self._session.doing = "the tests ran"
         self._session.trouble()
         return True
+
+
+def _marks(taint: str) -> int | None:
+    """Return what /proc/sys/kernel/tainted says of trouble, or None where that was not read."""
+    return int(taint) & MARKS if taint.strip().isdigit() else None
 
 
 def _packed(modules: Sequence[Path]) -> bytes:

@@ -19,7 +19,7 @@ from rich.table import Table
 from kmodlab import __version__, doctor, matrix, matrix_page
 from kmodlab.errors import KmodlabError, LabError, UsageError
 from kmodlab.grading import template
-from kmodlab.grading.commands import check_command, grade_command, new_command
+from kmodlab.grading.commands import check_command, grade_command, new_command, worker_command
 from kmodlab.guest import Guest, accelerator, box, buildroot, list_guests, snapshot
 from kmodlab.guest.buildroot import BuildRoot
 from kmodlab.guest.image import build_image, is_current, list_images
@@ -217,6 +217,7 @@ def accelerator_command() -> None:
 
 
 app.command("grade")(grade_command)
+app.command("worker")(worker_command)
 lab_app.command("new")(new_command)
 lab_app.command("check")(check_command)
 

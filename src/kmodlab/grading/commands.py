@@ -11,8 +11,9 @@ import typer
 
 from kmodlab.errors import LabError, UsageError
 from kmodlab.grading import report, similarity, skeleton
+from kmodlab.grading.cluster import Cluster, serve
 from kmodlab.grading.examiner import examiner, parallel
-from kmodlab.grading.grade import Order, grade, store_of
+from kmodlab.grading.grade import Examine, Order, grade, store_of
 from kmodlab.grading.intake import collect
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.progress import Display
@@ -40,6 +41,9 @@ def grade_command(
     alike: Annotated[
         bool, typer.Option("--similarity", help="Also report which submissions are alike (needs copydetect).")
     ] = False,
+    scheduler: Annotated[
+        str, typer.Option(help="Grade on the workers of a dask scheduler, tcp://HOST:8786, instead of here.")
+    ] = "",
     after_due: Annotated[
         bool, typer.Option("--after-due", help="The lab is over: show students the tests that are for afterwards.")
     ] = False,
@@ -53,10 +57,18 @@ def grade_command(
         chosen = [submission for submission in found if order.chosen(submission)]
         if not chosen:
             raise UsageError("no submission has such a name", hint="--only takes patterns: --only 'ada*'")
+        if keep and scheduler:
+            raise UsageError("--keep leaves a machine up here, and --scheduler has none here")
         if keep and len(chosen) != 1:
             raise UsageError(f"--keep is for one submission, and here are {len(chosen)}", hint="name it with --only")
-        examine, image = examiner(what, 1 if keep else order.jobs, keep=keep)
-        order = Order(what, image, 1 if keep else order.jobs, order.only, order.regrade)
+        machines = 1 if keep else order.jobs
+        examine: Examine
+        if scheduler:
+            cluster = Cluster(scheduler, what)
+            examine, image, machines = cluster.examine, cluster.images(), jobs or cluster.slots
+        else:
+            examine, image = examiner(what, machines, keep=keep)
+        order = Order(what, image, machines, order.only, order.regrade)
         with Display() as display:
             results = grade(found, order, examine, store_of(out), display)
         written = report.write(results, out, over=after_due)
@@ -79,6 +91,14 @@ def _require_all_graded(results: list[Result]) -> None:
             hint="the same command tries them again; their pages say what broke",
             output=ungraded[0].reason,
         )
+
+
+def worker_command(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The dask scheduler's, tcp://HOST:8786.")],
+    slots: Annotated[int, typer.Option(help="Machines at a time on this host.", min=1)] = 1,
+) -> None:
+    """Grade for a dask scheduler, until it ends: what `kmodlab grade --scheduler` hands out."""
+    serve(address, slots)
 
 
 def new_command(

@@ -32,6 +32,9 @@ matrix: setup-matrix ## The whole contract on every kernel; writes docs/kernels.
 bench: setup ## Measure the lab; writes docs/benchmarks.md
 	@$(BIN)/python tests/bench/lab.py
 
+bench-grade: setup ## Measure the grader; writes docs/benchmarks-grading.md
+	@$(BIN)/python tests/bench/grading.py
+
 lock: setup ## Renew the locked dependencies from pyproject.toml
 	@$(BIN)/pip install -q uv
 	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
@@ -51,4 +54,4 @@ setup-test:
 setup-matrix:
 	@.config/setup matrix
 
-.PHONY: help lab down check test mutants grading matrix bench lock clean setup setup-test setup-matrix
+.PHONY: help lab down check test mutants grading matrix bench bench-grade lock clean setup setup-test setup-matrix

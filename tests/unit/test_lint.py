@@ -72,11 +72,11 @@ def ansible_lint(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[st
 
 
 def test_ruff_check() -> None:
-    _silent("ruff", "check", "--output-format=concise", "src", "tests", "plugins")
+    _silent("ruff", "check", "--output-format=concise", "src", "tests", "plugins", "labs")
 
 
 def test_ruff_format() -> None:
-    _silent("ruff", "format", "--check", "--diff", "src", "tests", "plugins")
+    _silent("ruff", "format", "--check", "--diff", "src", "tests", "plugins", "labs")
 
 
 def test_mypy() -> None:

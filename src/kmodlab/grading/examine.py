@@ -18,6 +18,7 @@ from kmodlab.grading.sandbox import Build, BuildLimits
 from kmodlab.grading.session import Progress, Session
 from kmodlab.grading.slot import Pool, Slot
 from kmodlab.grading.verdict import Finding, worst
+from kmodlab.process import say
 
 #: machines for one submission where the lab itself breaks
 ATTEMPTS = 3
@@ -141,6 +142,8 @@ def _machine(
             again = _phases(session, left, record)
         finally:
             record.heard(slot, lab.limits.log)
+        if kept and slot.alive:
+            say(f"the machine is left up: ssh -F {slot.ssh_config} {slot.name}; {slot.how_to_end}")
         if session.finding:
             record.progress.findings.append(session.finding)
         return again

@@ -155,6 +155,11 @@ class Vm:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def how_to_end(self) -> str:
+        """What a user types to end a machine that was left up."""
+        return f"to end it: kill {self._process.pid}" if self._process else ""
+
+    @property
     def killed(self) -> bool:
         """Whether QEMU was ended from outside, or broke: no submission can do that, and none is to blame."""
         return self._process is not None and self._process.poll() not in (None, 0)

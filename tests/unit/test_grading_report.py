@@ -111,6 +111,14 @@ def test_hidden_tests_stay_hidden() -> None:
     assert "Any buffer size" in pages.student_markdown(failed, over=True)
 
 
+def test_a_crash_does_not_name_the_hidden_test() -> None:
+    tests = (one_test("open"), one_test("secret", visibility="hidden", outcome="crashed", earned=0.0))
+    crashed = one_result(verdict=Verdict.OOPS, tests=tests, reason="It oopsed while the test secret ran.")
+    assert text.reason(crashed) == "It oopsed while a test that is not shown ran."
+    assert "secret" not in pages.student_html(crashed)
+    assert text.reason(replace(crashed, reason="while the test open ran")) == "while the test open ran"
+
+
 def test_an_ungraded_one_shows_no_points() -> None:
     (broken,) = [result for result in CLASS if result.verdict is Verdict.INFRA_ERROR]
     page = Page(pages.student_html(broken)).text

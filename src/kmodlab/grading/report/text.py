@@ -76,7 +76,11 @@ def reason(result: Result) -> str:
     if result.verdict is Verdict.FAIL:
         bad = sum(test.outcome != "passed" for test in result.tests)
         return f"{bad} of {len(result.tests)} tests did not pass."
-    return fit(result.reason)
+    words = result.reason
+    for test in result.tests:
+        if test.visibility != "visible":
+            words = re.sub(rf"\bthe test {re.escape(test.id)}\b", "a test that is not shown", words)
+    return fit(words)
 
 
 def page_names(results: list[Result]) -> list[str]:

@@ -95,8 +95,8 @@ def test_what_a_stranger_wrote_is_shown_as_it_is() -> None:
 
 
 def test_hidden_tests_stay_hidden() -> None:
-    failed = CLASS[1]
-    assert failed.verdict is Verdict.FAIL
+    failed = replace(CLASS[1], reason="3 of 6 tests failed: t1, t3, t5")
+    assert text.reason(failed) == "5 of 6 tests did not pass."
     for over in (False, True):
         everything = [
             pages.student_html(failed, over=over), pages.student_markdown(failed, over=over),
@@ -109,6 +109,14 @@ def test_hidden_tests_stay_hidden() -> None:
     assert "Any buffer size" not in pages.student_html(failed)
     assert "Any buffer size" in pages.student_html(failed, over=True)
     assert "Any buffer size" in pages.student_markdown(failed, over=True)
+
+
+def test_a_crash_does_not_name_the_hidden_test() -> None:
+    tests = (one_test("open"), one_test("secret", visibility="hidden", outcome="crashed", earned=0.0))
+    crashed = one_result(verdict=Verdict.OOPS, tests=tests, reason="It oopsed while the test secret ran.")
+    assert text.reason(crashed) == "It oopsed while a test that is not shown ran."
+    assert "secret" not in pages.student_html(crashed)
+    assert text.reason(replace(crashed, reason="while the test open ran")) == "while the test open ran"
 
 
 def test_an_ungraded_one_shows_no_points() -> None:

@@ -72,11 +72,18 @@ def shown_tests(result: Result, *, over: bool) -> list[TestResult]:
 
 
 def reason(result: Result) -> str:
-    """Return why, for the student: hidden tests are counted, and not named."""
-    if result.verdict is Verdict.FAIL:
+    """Return why, for the student: tests that are not shown are counted, and not named."""
+    words = result.reason
+    for test in result.tests:
+        if test.visibility != "visible":
+            words = re.sub(rf"\bthe test {re.escape(test.id)}\b", "a test that is not shown", words)
+    named = re.compile(
+        rf"\b(?:{'|'.join(re.escape(t.id) for t in result.tests if t.visibility != 'visible') or '(?!)'})\b"
+    )
+    if result.verdict is Verdict.FAIL and named.search(words):
         bad = sum(test.outcome != "passed" for test in result.tests)
         return f"{bad} of {len(result.tests)} tests did not pass."
-    return fit(result.reason)
+    return fit(words)
 
 
 def page_names(results: list[Result]) -> list[str]:

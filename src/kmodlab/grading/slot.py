@@ -163,9 +163,11 @@ def _resume(name: str, template: Template) -> list[str]:
 def _own_directory(runtime: Path, *, kept: bool) -> Iterator[Path]:
     """Yield a directory that is locked while its owner lives, and gone afterwards."""
     directory = runtime / f"slot-{secrets.token_hex(4)}"
-    directory.mkdir(mode=0o700)
+    # Under a name that no sweep looks at until it is locked.
+    (new := runtime / f".{directory.name}").mkdir(mode=0o700)
     try:
-        with _lock(directory):
+        with _lock(new):
+            new.rename(directory)
             if kept:
                 (directory / "kept").touch()
             yield directory

@@ -27,6 +27,9 @@ from kmodlab.process import run, say
 
 _FILES = ("ram", "state", "disk.qcow2")
 _BOOT_SECONDS = 300
+_SHARED = Path("/dev/shm")  # noqa: S108  # a private directory in it, and its owner is checked
+#: bytes that there have to be for templates to be made, and slots to write
+_ROOM = 2 << 30
 
 #: Run in the machine before it becomes a template. Warnings and what has no level reach the console; what hangs is
 #: reported soon; an NMI, which the grader sends to a machine that hangs, makes the kernel say where.
@@ -76,8 +79,9 @@ def runtime_dir(wish: Path | None = None) -> Path:
     Raises:
         LabError: it belongs to someone else.
     """
-    parent = Path("/dev/shm")  # noqa: S108  # 0700, and checked
-    parent = parent if os.access(parent, os.W_OK) else paths.state_dir()
+    # In a container /dev/shm is often a few MiB, and a machine whose memory finds no room there ends with SIGBUS.
+    roomy = os.access(_SHARED, os.W_OK) and shutil.disk_usage(_SHARED).free >= _ROOM
+    parent = _SHARED if roomy else paths.state_dir()
     directory = wish.absolute() if wish else parent / f"kmodlab-{os.getuid()}"
     directory.mkdir(parents=True, mode=0o700, exist_ok=True)
     if directory.stat().st_uid != os.getuid():

@@ -80,6 +80,8 @@ def _build(submission: Submission, lab: Lab, pool: Pool, work: Path, record: _Re
     newest = Build(False, "")
     for number, name in enumerate(lab.images if lab.older_images else lab.images[:1]):
         here = pool.on(name) if number else pool
+        if number and here.image == pool.image:
+            continue
         (output := work / f"modules-{number}").mkdir()
         build = sandbox.build(submission.files, here.image, output, how=lab.build, limits=limits)
         if build.ok or not number:

@@ -32,6 +32,10 @@ class Logged:
         """Return the numbers of each line that might be PIDs."""
         return [{int(word) for word in re.findall(r"(?<![\w.])\d{1,7}(?![\w.])", line)} for line in self.lines]
 
+    def ours(self) -> list[int]:
+        """Return the PIDs of the processes made for this, in the order of the log."""
+        return [pid for pid in self.order() if pid in self.pids.values()]
+
     def order(self) -> list[int]:
         """Return the PIDs in the order of the log: of each line the number that stands where PIDs stand in most."""
         return best_column(self.lines, set(self.parents))
@@ -106,11 +110,20 @@ def test_a_new_process_is_shown_with_pid_and_name(logged: Logged) -> None:
         assert shown, f"no line has {name} and {pid}"
 
 
+def appears(wanted: list[int], logged: Logged) -> bool:
+    """Whether our processes appear in this order somewhere in the log, others between them or not."""
+    ours = logged.ours()
+    return any(ours[at : at + len(wanted)] == wanted for at in range(len(ours)))
+
+
+def test_the_list_is_in_the_order_of_starting(logged: Logged) -> None:
+    """As the kernel's list of tasks is."""
+    wanted = list(logged.pids.values())
+    assert appears(wanted, logged), f"{wanted}, started in this order, appear as {logged.ours()}"
+
+
 def test_the_tree_is_depth_first(logged: Logged) -> None:
     """Somewhere in the log, the two chains appear one after the other, each from its first to its last."""
-    order = logged.order()
     first, second = list(logged.pids.values())[::2], list(logged.pids.values())[1::2]
-    ours = [pid for pid in order if pid in {*first, *second}]
-    wanted = ("".join(f",{pid}" for pid in chain) for chain in (first + second, second + first))
-    shown = "".join(f",{pid}" for pid in ours)
-    assert any(chain in shown for chain in wanted), f"the chains {first} and {second} appear as {ours}"
+    found = appears(first + second, logged) or appears(second + first, logged)
+    assert found, f"the chains {first} and {second} appear as {logged.ours()}"

@@ -26,8 +26,10 @@ _MEMORY = 3 << 30
 _TEXT = 4000
 #: imported once; the main program among them, which each process would import for itself otherwise
 _PRELOADED = ["__main__", "kmodlab.grading.runner", "testinfra.plugin", "testinfra.backend.ssh"]
-#: exceptions that say that the machine could not be worked with, by name: the contract tests' own, and testinfra's
-_MACHINE_ERRORS = ("HelperError", "RuntimeError")
+#: the exception that says that the machine could not be reached: testinfra's, where ssh itself failed
+_UNREACHABLE = "RuntimeError"
+#: exceptions whose words need no name before them; HelperError is the contract tests' own, for what a module broke, too
+_PLAIN = ("AssertionError", "Failed", "HelperError", _UNREACHABLE)
 
 
 @dataclass(frozen=True)
@@ -200,8 +202,8 @@ class Plugin:
             kind, seen = "skipped", str(call.excinfo.value) if call.excinfo else ""
         elif call.excinfo is not None:
             name, seen = call.excinfo.typename, str(call.excinfo.value)
-            kind = "broken" if name in _MACHINE_ERRORS else "failed"
-            if name not in ("AssertionError", "Failed", *_MACHINE_ERRORS):
+            kind = "broken" if name == _UNREACHABLE else "failed"
+            if name not in _PLAIN:
                 seen = f"{name}: {seen}"
         expected = about.get("expected") or about.get("sentence", "")
         self._seen[item.nodeid] = (kind, expected[:_TEXT], about.get("seen") or seen[:_TEXT])

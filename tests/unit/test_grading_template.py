@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from kmodlab import paths
-from kmodlab.errors import LabError
+from kmodlab.errors import GuestCrashed, LabError
 from kmodlab.grading import template
-from kmodlab.grading.slot import sweep
+from kmodlab.grading.slot import Slot, sweep
+from kmodlab.guest.image import Image
 
 
 def test_machines_write_in_memory_where_there_is_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -48,6 +49,19 @@ def test_templates_of_images_that_are_gone_are_removed(monkeypatch: pytest.Monke
         (template.templates_dir() / name).mkdir(parents=True)
     assert [path.name for path in template.prune({"debian-12-bb"})] == ["debian-12-aa-11"]
     assert [path.name for path in template.templates_dir().iterdir()] == ["debian-12-bb-22"]
+
+
+def test_a_machine_that_ends_before_it_answers_is_the_labs_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def ended(_slot: Slot, _seconds: float) -> None:
+        raise GuestCrashed("the machine ended while it was to answer")
+
+    monkeypatch.setattr(Slot, "start", lambda _: None)
+    monkeypatch.setattr(Slot, "resume", lambda *_: None)
+    monkeypatch.setattr(Slot, "wait_for_login", ended)
+    with pytest.raises(LabError, match="the machine ended"):
+        Slot(tmp_path, [], Image(tmp_path)).begin(tmp_path / "state")
 
 
 def test_only_what_a_dead_grader_left_is_swept_away(tmp_path: Path) -> None:

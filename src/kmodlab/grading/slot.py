@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TypedDict
 
-from kmodlab.errors import LabError
+from kmodlab.errors import GuestCrashed, LabError
 from kmodlab.grading.template import Template, make_template, runtime_dir
 from kmodlab.grading.vm import Limits, Vm, clear_away, command
 from kmodlab.guest.image import Image, build_image
@@ -23,6 +23,22 @@ _LOGIN_SECONDS = 60
 
 class Slot(Vm):
     """A machine of a pool: a `Vm` that was resumed, and answers."""
+
+    def begin(self, state: Path) -> None:
+        """Start it, load the state of a template, and wait until it answers.
+
+        Args:
+            state: the template's file.
+
+        Raises:
+            LabError: it did not come so far. Nothing of a submission's has run in it yet: the lab is to blame.
+        """
+        try:
+            self.start()
+            self.resume(state)
+            self.wait_for_login(_LOGIN_SECONDS)
+        except GuestCrashed as error:
+            raise LabError(error.message, log=self.directory / "qemu.log", output=error.output) from error
 
     def resume(self, state: Path) -> None:
         """Load the state of a template, and let the machine run.
@@ -142,9 +158,7 @@ class Pool:
             run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", disk, directory / "disk.qcow2"])
             slot = Slot(directory, _resume(directory.name, template), self.image, self._limits, kept=kept)
             try:
-                slot.start()
-                slot.resume(template.directory / "state")
-                slot.wait_for_login(_LOGIN_SECONDS)
+                slot.begin(template.directory / "state")
                 yield slot
             finally:
                 if not kept:

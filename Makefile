@@ -20,13 +20,16 @@ check: setup-test ## What needs no VM: lint, types, unit tests
 
 test: setup-test ## Everything that proves the project, VMs included
 	@$(BIN)/pytest -n 2 tests/unit tests/fuzz
-	@$(BIN)/pytest -n 2 --dist loadfile --durations 20 tests/guest tests/contract/mutants -m "core or not mutant"
+	@$(BIN)/pytest -n 2 --dist loadfile --durations 20 tests/guest tests/contract/mutants -m "(core or not mutant) and not grading"
 
 mutants: setup-test ## Every broken module, each caught by the contract tests
 	@$(BIN)/pytest tests/contract/mutants
 
 fuzz: setup-test ## Look for inputs that break the tracer's parser and printer, FUZZ_SECONDS each
 	@$(MAKE) -s -C tests/fuzz run SECONDS=$(FUZZ_SECONDS)
+
+grading: setup-test ## Every fixture of the grader, each to its expected verdict
+	@$(BIN)/pytest tests/guest/test_grading.py
 
 matrix: setup-matrix ## The whole contract on every kernel; writes docs/kernels.md
 	@$(BIN)/kmodlab matrix --write
@@ -41,10 +44,13 @@ bench-lab: setup ## Measure the lab
 bench-tracer: setup ## Measure the tracer beside others
 	@PYTHONPATH=tests $(BIN)/python -m bench.tracer
 
+bench-grade: setup ## Measure the grader; writes docs/benchmarks-grading.md
+	@$(BIN)/python tests/bench/grading.py
+
 lock: setup ## Renew the locked dependencies from pyproject.toml
 	@$(BIN)/pip install -q uv
 	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
-	  --custom-compile-command "make lock" --python-version 3.11 --extra dev pyproject.toml -o .config/requirements.lock
+	  --custom-compile-command "make lock" --python-version 3.11 --extra dev --extra similarity pyproject.toml -o .config/requirements.lock
 
 clean: ## Remove what the checkout's own builds left behind
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .ansible src/*.egg-info kmodlab-lab-*.tar.gz
@@ -60,4 +66,4 @@ setup-test:
 setup-matrix:
 	@.config/setup matrix
 
-.PHONY: help lab down check test mutants fuzz matrix bench bench-lab bench-tracer lock clean setup setup-test setup-matrix
+.PHONY: help lab down check test mutants fuzz grading matrix bench bench-lab bench-tracer bench-grade lock clean setup setup-test setup-matrix

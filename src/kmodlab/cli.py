@@ -18,6 +18,8 @@ from rich.table import Table
 
 from kmodlab import __version__, doctor, matrix, matrix_page
 from kmodlab.errors import KmodlabError, LabError, UsageError
+from kmodlab.grading import template
+from kmodlab.grading.commands import check_command, grade_command, new_command, worker_command
 from kmodlab.guest import Guest, accelerator, box, buildroot, list_guests, snapshot
 from kmodlab.guest.buildroot import BuildRoot
 from kmodlab.guest.image import build_image, is_current, list_images
@@ -29,6 +31,8 @@ from kmodlab.process import interruptible, run
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A kernel-module lab: real VMs, Ansible, and tests.")
 guest_app = typer.Typer(no_args_is_help=True, help="Guests: real virtual machines under QEMU.")
 image_app = typer.Typer(no_args_is_help=True, help="Images that guests start from.")
+lab_app = typer.Typer(help="The lab: one guest with both modules, or the labs that classes are graded by.")
+app.add_typer(lab_app, name="lab")
 app.add_typer(guest_app, name="guest")
 app.add_typer(image_app, name="image")
 
@@ -202,7 +206,7 @@ def image_prune(
         else:
             image.remove()
             print(f"removed {image.id}")
-    for path in (*snapshot.prune(kept), *buildroot.prune(kept), *box.prune(kept)):
+    for path in (*snapshot.prune(kept), *buildroot.prune(kept), *box.prune(kept), *template.prune(kept)):
         print(f"removed {path.name}")
 
 
@@ -224,14 +228,23 @@ def accelerator_command() -> None:
     print(accelerator.choose_for_others())
 
 
-@app.command("lab")
+app.command("grade")(grade_command)
+app.command("worker")(worker_command)
+lab_app.command("new")(new_command)
+lab_app.command("check")(check_command)
+
+
+@lab_app.callback(invoke_without_command=True)
 def lab_command(
+    context: typer.Context,
     image: ImageOption = "auto",
     memory: Memory = 1024,
     cpus: Cpus = 2,
     select: Annotated[str, typer.Option(help="Which contract tests to run, as for pytest's -m.")] = "quick",
 ) -> None:
     """Bring up the lab: a guest with both modules built, loaded, exercised and verified; exit 1 if a check failed."""
+    if context.invoked_subcommand:
+        return
     if not run_lab(image=image, memory=memory, cpus=cpus, selection=select):
         raise typer.Exit(1)
 

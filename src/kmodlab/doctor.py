@@ -25,6 +25,9 @@ PROGRAMS = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "unshare": "util-linux",
+    "setpriv": "util-linux",
+    "prlimit": "util-linux",
+    "bwrap": "bubblewrap",
     "mount": "mount",
     "ansible-playbook": "",
 }

@@ -70,15 +70,44 @@ CHAIN = 12
 
 @dataclass(frozen=True)
 class Picture:
-    """The task files, read one after the other, between two looks at /proc."""
+    """The task files, read one after the other, between two looks at /proc; each is parsed when a test looks at it."""
 
-    before: dict[int, Process]
-    stats_before: Stats
-    listed: TaskList
-    stats_after: Stats
-    detail: dict[int, dict[str, str]]
-    tree: list[Node]
-    after: dict[int, Process]
+    answers: list[Answer]
+
+    @cached_property
+    def before(self) -> dict[int, Process]:
+        """What /proc showed before."""
+        return parse_procs(self.answers[0]["procs"])
+
+    @cached_property
+    def stats_before(self) -> Stats:
+        """The statistics, before the list was read."""
+        return parse_stats(self.answers[1]["text"])
+
+    @cached_property
+    def listed(self) -> TaskList:
+        """The list."""
+        return parse_list(self.answers[2]["text"])
+
+    @cached_property
+    def stats_after(self) -> Stats:
+        """The statistics, after the list was read."""
+        return parse_stats(self.answers[3]["text"])
+
+    @cached_property
+    def detail(self) -> dict[int, dict[str, str]]:
+        """The blocks of task_detail."""
+        return parse_detail(self.answers[4]["text"])
+
+    @cached_property
+    def tree(self) -> list[Node]:
+        """The lines of task_tree."""
+        return parse_tree(self.answers[5]["text"])
+
+    @cached_property
+    def after(self) -> dict[int, Process]:
+        """What /proc showed afterwards."""
+        return parse_procs(self.answers[6]["procs"])
 
     def steady(self) -> dict[int, Process]:
         """Return the processes that /proc shows the same, before and after, as to state, name, parent and ids."""
@@ -103,8 +132,8 @@ class Zoo:
 
     @cached_property
     def pictures(self) -> list[Picture]:
-        """What was read, parsed when a test looks at it: a malformed file is that test's failure."""
-        return [_picture(view) for view in self.views]
+        """What was read. A file that is malformed, or not there, is the failure of the tests that look at it."""
+        return [Picture(view) for view in self.views]
 
     def rows(self, what: str) -> list[Task]:
         """Return what each picture's list shows of one animal; it is in each exactly once, or this fails."""
@@ -128,16 +157,3 @@ def _visit(machine: Machine) -> Zoo:
     views = answers[len(ZOO) + 1 :]
     cuts = range(0, len(views) - 1, len(look))
     return Zoo(pids, [links["pid"], *links["links"]], [views[i : i + len(look) + 1] for i in cuts])
-
-
-def _picture(answers: list[Answer]) -> Picture:
-    before, stats, listed, stats_after, detail, tree, after = answers
-    return Picture(
-        before=parse_procs(before["procs"]),
-        stats_before=parse_stats(stats["text"]),
-        listed=parse_list(listed["text"]),
-        stats_after=parse_stats(stats_after["text"]),
-        detail=parse_detail(detail["text"]),
-        tree=parse_tree(tree["text"]),
-        after=parse_procs(after["procs"]),
-    )

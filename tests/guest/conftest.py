@@ -10,6 +10,11 @@ import pytest
 from kmodlab.guest import Guest, list_guests
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker of what `make grading` runs."""
+    config.addinivalue_line("markers", "grading: a fixture of the grader's that takes its time to come to its verdict")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A state directory of the session's own, free of guests at the end whatever happened; the cache is the user's."""

@@ -72,7 +72,7 @@ def ansible_lint(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[st
 
 
 def test_ruff_check() -> None:
-    _silent("ruff", "check", "--output-format=concise", "src", "tests", "plugins")
+    _silent("ruff", "check", "--output-format=concise", "src", "tests", "plugins", "labs")
 
 
 def test_ruff_on_what_runs_on_python_3_9() -> None:
@@ -89,7 +89,7 @@ def test_ruff_on_what_runs_on_python_3_9() -> None:
 
 
 def test_ruff_format() -> None:
-    _silent("ruff", "format", "--check", "--diff", "src", "tests", "plugins")
+    _silent("ruff", "format", "--check", "--diff", "src", "tests", "plugins", "labs")
 
 
 def test_mypy() -> None:

@@ -39,7 +39,11 @@ def _control_dir() -> Path:
     return runtime if owner.st_uid == os.getuid() and not owner.st_mode & 0o077 else paths.state_dir()
 
 
-def write_config(directory: Path, name: str, port: int, host_key: str) -> Path:
+#: cheap to compute under emulation, on which the first connection waits
+_QUICK = "  KexAlgorithms curve25519-sha256\n  Ciphers chacha20-poly1305@openssh.com\n"
+
+
+def write_config(directory: Path, name: str, port: int, host_key: str, *, quick: bool = False) -> Path:
     """Write what `ssh -F` needs to reach a guest, and return its path.
 
     The host key came with the image, so the very first connection is already verified.
@@ -49,7 +53,9 @@ def write_config(directory: Path, name: str, port: int, host_key: str) -> Path:
         name: the guest's name, the `Host` of the file.
         port: on the loopback address, forwarded to the guest's ssh.
         host_key: the guest's public host key, type and base64.
+        quick: connect with what costs the guest least, and keep the shared connection's socket in `directory`.
     """
+    control = directory / "ssh" if quick else f"{_control_dir()}/kmodlab-%C"
     (directory / "known_hosts").write_text(f"kmodlab-{name} {host_key}\n")
     config = directory / "ssh_config"
     config.write_text(
@@ -68,8 +74,8 @@ def write_config(directory: Path, name: str, port: int, host_key: str) -> Path:
         "  ServerAliveInterval 15\n"
         "  ServerAliveCountMax 8\n"
         "  ControlMaster auto\n"
-        f'  ControlPath "{_control_dir()}/kmodlab-%C"\n'
-        "  ControlPersist 3600\n"
+        f'  ControlPath "{control}"\n'
+        f"  ControlPersist 3600\n{_QUICK if quick else ''}"
     )
     return config
 

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The kernel's tick counter in /proc/jiffies */
+#include <linux/module.h>
+#include <linux/proc_fs.h>
+#include <linux/seq_file.h>
+#include <linux/jiffies.h>
+
+static int show(struct seq_file *m, void *v)
+{
+	seq_printf(m, "%lu\n", jiffies);
+	return 0;
+}
+
+static int __init begin(void)
+{
+	return proc_create_single("jiffies", 0444, NULL, show) ? 0 : -ENOMEM;
+}
+
+static void __exit end(void)
+{
+	remove_proc_entry("jiffies", NULL);
+}
+
+module_init(begin);
+module_exit(end);
+MODULE_DESCRIPTION("The kernel's tick counter in /proc/jiffies");
+MODULE_LICENSE("GPL");

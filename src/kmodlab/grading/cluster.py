@@ -1,0 +1,200 @@
+"""Grading past one machine: submissions go to workers of dask.distributed, each with as many machines as it declares.
+
+A worker has a checkout of the project of its own; the lab and the submission's files are sent to it. A worker that dies
+takes no result along: the scheduler gives what it was doing to another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tarfile
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kmodlab.errors import LabError
+from kmodlab.grading.intake import Submission
+from kmodlab.grading.lab import Lab
+from kmodlab.grading.result import Result
+
+#: does the work on a worker: what `here` returns, or a stand-in of a test's
+Work = Callable[["Parcel"], str]
+_CONNECT_SECONDS = 30
+_WORKER_HINT = "start one: `kmodlab worker ADDRESS --slots 2`, on each machine that is to take part"
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What a worker needs to examine a submission.
+
+    Attributes:
+        lab: the lab's folder, packed.
+        name: the lab's.
+        digest: the lab's: a worker whose checkout makes another lab of it refuses the work.
+        submission: without its files.
+        files: the submission's, packed.
+    """
+
+    lab: bytes
+    name: str
+    digest: str
+    submission: Submission
+    files: bytes
+
+
+class Cluster:
+    """The workers of a scheduler.
+
+    Args:
+        address: of the scheduler, `tcp://host:8786`.
+        lab: that is graded.
+        work: what they do.
+
+    Raises:
+        LabError: there is no such scheduler, or it has no workers.
+    """
+
+    def __init__(self, address: str, lab: Lab, work: Work | None = None) -> None:
+        from distributed import Client  # noqa: PLC0415  # it takes a second, and only who uses it needs it
+
+        self._lab = lab
+        self._packed = pack(lab.folder)
+        self._work = work or examine_here
+        try:
+            self._client: Any = Client(address, timeout=_CONNECT_SECONDS)  # type: ignore[no-untyped-call]
+            self._client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise LabError(f"no workers at the scheduler {address}: {error}", hint=_WORKER_HINT) from error
+
+    @property
+    def slots(self) -> int:
+        """Machines of all workers together."""
+        return sum(self._client.nthreads().values())
+
+    def images(self) -> str:
+        """Return the image that the workers grade on, for the results' keys.
+
+        Raises:
+            LabError: they do not have the same one.
+        """
+        found = set(self._client.run(_image, self._lab.images[0]).values())
+        if len(found) != 1:
+            raise LabError(
+                f"the workers have different images: {', '.join(sorted(found))}",
+                hint="results would differ: build the image on one of them, and copy the cache directory's `images`",
+            )
+        return " ".join([*found, *(self._lab.images[1:] if self._lab.older_images else ())])
+
+    def examine(self, submission: Submission) -> Result:
+        """Return what a submission came to, on whatever worker.
+
+        Raises:
+            LabError: each worker that tried it has died.
+        """
+        from distributed import KilledWorker  # noqa: PLC0415
+
+        parcel = Parcel(
+            self._packed, self._lab.name, self._lab.digest, replace(submission, files=Path()), pack(submission.files)
+        )
+        future = self._client.submit(self._work, parcel, pure=False)
+        try:
+            return Result.from_json(future.result())
+        except KilledWorker as error:
+            raise LabError(f"the workers that graded it have died: {error}") from error
+
+    def close(self) -> None:
+        """Leave the scheduler; what it still does for this client ends."""
+        self._client.close()
+
+
+def pack(folder: Path) -> bytes:
+    """Return a folder's files as a tar archive."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.add(folder, ".", filter=_plain)
+    return buffer.getvalue()
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if "__pycache__" in member.name or not (member.isfile() or member.isdir()) else member
+
+
+def unpack(packed: bytes, folder: Path) -> Path:
+    """Write the files of an archive that `pack` made."""
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+# -- on a worker -----------------------------------------------------------------------------------------------
+
+_machines = threading.Lock()
+_pools: dict[str, object] = {}
+
+
+def examine_here(parcel: Parcel) -> str:
+    """Examine a submission on this worker, and return its result as JSON.
+
+    Raises:
+        LabError: this worker's checkout makes another lab of it.
+    """
+    from kmodlab.grading.examine import examine  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="kmodlab-work-") as temporary:
+        work = Path(temporary)
+        lab = Lab.load(unpack(parcel.lab, work / parcel.name))
+        if lab.digest != parcel.digest:
+            raise LabError("a worker's checkout is not the controller's", hint="use the same commit on all machines")
+        submission = replace(parcel.submission, files=unpack(parcel.files, work / "submission"))
+        return examine(submission, lab, _pool(lab)).to_json()
+
+
+def _pool(lab: Lab) -> Any:  # noqa: ANN401  # a Pool, which is imported where there are machines
+    from distributed import get_worker  # noqa: PLC0415
+
+    from kmodlab.grading.slot import Pool  # noqa: PLC0415
+
+    limits = lab.limits
+    key = f"{lab.images[0]} {limits.memory} {limits.processors} {limits.disk} {limits.log}"
+    with _machines:
+        if key not in _pools:
+            slots = get_worker().state.nthreads
+            _pools[key] = Pool(
+                lab.images[0], slots, memory=limits.memory, cpus=limits.processors, disk=limits.disk, log=limits.log
+            )
+        return _pools[key]
+
+
+def _image(name: str) -> str:
+    from kmodlab.guest.image import build_image  # noqa: PLC0415
+
+    return build_image(name).id
+
+
+def serve(address: str, slots: int) -> None:
+    """Work for a scheduler until it ends, or this process does.
+
+    Args:
+        address: the scheduler's.
+        slots: machines at a time.
+
+    Raises:
+        LabError: there is no such scheduler.
+    """
+    # Without dask's own nanny: a process of multiprocessing's may not have children, and the tests run in some.
+    asyncio.run(_serve(address, slots))
+
+
+async def _serve(address: str, slots: int) -> None:
+    from distributed import Worker  # noqa: PLC0415
+
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            worker = await Worker(address, nthreads=slots, dashboard=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise LabError(f"no scheduler at {address}: {error}", hint="start one: `dask scheduler`") from error
+    await worker.finished()

@@ -1,0 +1,197 @@
+"""Examining one submission: build it in the sandbox, load and test it in throw-away machines, say what it came to."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kmodlab.errors import KmodlabError, LabError
+from kmodlab.grading import sandbox
+from kmodlab.grading.intake import Submission
+from kmodlab.grading.lab import Lab, Test
+from kmodlab.grading.result import Result, TestResult, Verdict, key_of
+from kmodlab.grading.sandbox import Build, BuildLimits
+from kmodlab.grading.session import Progress, Session
+from kmodlab.grading.slot import Pool, Slot
+from kmodlab.grading.verdict import Finding, worst
+from kmodlab.process import say
+
+#: machines for one submission where the lab itself breaks
+ATTEMPTS = 3
+#: machines that one submission may break; then the tests that are left count as not run
+_CRASHES = 4
+
+
+@dataclass
+class _Record:
+    """What is gathered while a submission is examined."""
+
+    image: str = ""
+    build_log: str = ""
+    console: str = ""
+    phases: dict[str, float] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time that a block takes to a phase."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases[name] = round(self.phases.get(name, 0) + time.monotonic() - begun, 3)
+
+    def heard(self, slot: Slot, log: int) -> None:
+        """Keep the last of a machine's console."""
+        self.console = slot.tape.text[-(log << 10) :]
+
+
+def examine(submission: Submission, lab: Lab, pool: Pool, *, kept: bool = False) -> Result:
+    """Return what a submission came to; no submission makes this raise.
+
+    Args:
+        submission: one that can be graded; one with problems comes to a build error.
+        lab: whose tests it has to pass.
+        pool: of the lab's newest image; `pool.on` gives those of the others.
+        kept: leave the last machine running, for someone to look at.
+    """
+    record = _Record()
+    try:
+        if submission.problems:
+            return _result(submission, lab, record, Finding(Verdict.BUILD_ERROR, submission.problems[0]))
+        with tempfile.TemporaryDirectory(prefix="kmodlab-grade-") as temporary:
+            work = Path(temporary)
+            with record.phase("build"):
+                build, pool = _build(submission, lab, pool, work, record)
+            if not build.ok:
+                return _result(submission, lab, record, Finding(Verdict.BUILD_ERROR, build.reason))
+            return _try(submission, lab, pool, work, _chosen(build.modules, lab), record, kept)
+    except KmodlabError as error:
+        return _result(submission, lab, record, Finding(Verdict.INFRA_ERROR, str(error)))
+
+
+def _build(submission: Submission, lab: Lab, pool: Pool, work: Path, record: _Record) -> tuple[Build, Pool]:
+    """Build on the newest image, or on the first older one on which it builds, where the lab allows that."""
+    limits = BuildLimits(seconds=lab.limits.build, disk=lab.limits.disk, log=lab.limits.log)
+    newest = Build(False, "")
+    for number, name in enumerate(lab.images if lab.older_images else lab.images[:1]):
+        here = pool.on(name) if number else pool
+        if number and here.image == pool.image:
+            continue
+        (output := work / f"modules-{number}").mkdir()
+        build = sandbox.build(submission.files, here.image, output, how=lab.build, limits=limits)
+        if build.ok or not number:
+            record.build_log, record.image = build.log, here.image.id
+            newest = build
+        if build.ok:
+            return build, here
+    return newest, pool
+
+
+def _chosen(modules: tuple[Path, ...], lab: Lab) -> list[Path]:
+    """Return the modules to load, in the lab's order: by their names, or all of them where none has such a name."""
+    stems = {module.stem.replace("-", "_"): module for module in modules}
+    named = [stems[item.name.replace("-", "_")] for item in lab.modules if item.name.replace("-", "_") in stems]
+    return named or list(modules)
+
+
+def _try(
+    submission: Submission, lab: Lab, pool: Pool, work: Path, modules: list[Path], record: _Record, kept: bool
+) -> Result:
+    """Load and test, on fresh machines again where the lab itself broke."""
+    for attempt in range(1, ATTEMPTS + 1):
+        record.progress = Progress()
+        try:
+            _machines(lab, pool, work, modules, record, kept)
+        except LabError as error:
+            if attempt == ATTEMPTS:
+                finding = Finding(Verdict.INFRA_ERROR, f"not graded, the lab itself broke: {error.message}")
+                record.console = record.console or str(error)
+                return _result(submission, lab, record, finding, attempts=attempt)
+            continue
+        # The tests could not work with the machine: the lab's fault, unless it happens again on a fresh one.
+        if record.progress.broken and attempt == 1 and not record.progress.findings:
+            continue
+        return _result(submission, lab, record, worst(record.progress.findings), attempts=attempt)
+    raise AssertionError("the last attempt returns")
+
+
+def _machines(lab: Lab, pool: Pool, work: Path, modules: list[Path], record: _Record, kept: bool) -> None:
+    """Run the tests in one machine, and those after a crash in the next, where the lab says so."""
+    progress = record.progress
+    for _ in range(_CRASHES):
+        left = [test for test in lab.tests if test.id not in progress.results]
+        if progress.findings and not left:
+            return
+        crashed = _machine(lab, pool, work, modules, left, record, kept)
+        if not crashed or not lab.fresh_vm_after_crash:
+            return
+
+
+def _machine(
+    lab: Lab, pool: Pool, work: Path, modules: list[Path], left: list[Test], record: _Record, kept: bool
+) -> bool:
+    """Examine in one machine; whether it crashed with tests of another one's to do."""
+    begun = time.monotonic()
+    with pool.slot(kept=kept) as slot:
+        record.phases["slot"] = round(record.phases.get("slot", 0) + time.monotonic() - begun, 3)
+        session = Session(slot, lab, modules, work / "pytest.log")
+        try:
+            again = _phases(session, left, record)
+        finally:
+            record.heard(slot, lab.limits.log)
+        if kept and slot.alive:
+            say(f"the machine is left up: ssh -F {slot.ssh_config} {slot.name}; {slot.how_to_end}")
+        if session.finding:
+            record.progress.findings.append(session.finding)
+        return again
+
+
+def _phases(session: Session, left: list[Test], record: _Record) -> bool:
+    with record.phase("load"):
+        if not session.load():
+            return False
+    with record.phase("tests"):
+        session.test(left, record.progress)
+    if session.finding and session.finding.crashed:
+        return True
+    with record.phase("unload"):
+        session.unload()
+    return False
+
+
+def _result(submission: Submission, lab: Lab, record: _Record, finding: Finding | None, *, attempts: int = 1) -> Result:
+    tests = tuple(record.progress.results.get(test.id) or test.result("not-run") for test in lab.tests)
+    verdict, reason = _verdict(tests, finding)
+    return Result(
+        key=key_of(submission.digest, lab.digest, record.image),
+        student=submission.student,
+        submission=submission.name,
+        lab=lab.name,
+        image=record.image,
+        verdict=verdict,
+        reason=reason,
+        tests=tests,
+        build_log=record.build_log,
+        console=record.console,
+        oops=finding.trouble.text if finding and finding.trouble else "",
+        phases=record.phases,
+        attempts=attempts,
+        graded_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        late=submission.late,
+        penalty=lab.late.penalty if submission.late else 0.0,
+        notes=submission.notes,
+    )
+
+
+def _verdict(tests: tuple[TestResult, ...], finding: Finding | None) -> tuple[Verdict, str]:
+    if finding:
+        return finding.verdict, finding.reason
+    bad = [test for test in tests if test.outcome != "passed"]
+    if bad:
+        return Verdict.FAIL, f"{len(bad)} of {len(tests)} tests failed: {', '.join(test.id for test in bad[:4])}"
+    return Verdict.PASS, f"all {len(tests)} tests passed"

@@ -1,0 +1,108 @@
+"""Proving a lab: its solution scores full marks, its starter little, and every mutant of the solution loses a point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmodlab import paths
+from kmodlab.errors import UsageError
+from kmodlab.grading.grade import Examine, Order, Watcher, grade
+from kmodlab.grading.intake import Submission, digest_of
+from kmodlab.grading.lab import Lab
+from kmodlab.grading.report.text import number
+from kmodlab.grading.result import Result, Verdict
+from kmodlab.grading.store import Store
+from kmodlab.grading.unpack import Tray, take_folder
+from kmodlab.process import run
+
+_LIMITS = {"megabytes": 256, "files": 5000}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one of the lab's own submissions came to.
+
+    Attributes:
+        name: `solution`, `starter`, or the mutant's.
+        good: it came to what it has to.
+        sentence: what it came to.
+    """
+
+    name: str
+    good: bool
+    sentence: str
+
+
+def prove(lab: Lab, order: Order, examine: Examine, work: Path, watcher: Watcher | None = None) -> list[Finding]:
+    """Grade the lab's own submissions, and judge what they come to.
+
+    Args:
+        lab: to be proved.
+        order: what to grade of it, and how.
+        examine: the examiner.
+        work: an empty folder.
+        watcher: is told how it goes on.
+
+    Raises:
+        UsageError: there is no solution, or a mutant's patch does not apply.
+    """
+    submissions = list(_submissions(lab, work))
+    results = grade(submissions, order, examine, Store(work / "results"), watcher)
+    return [_judged(result, lab) for result in results]
+
+
+def _submissions(lab: Lab, work: Path) -> Iterator[Submission]:
+    if not lab.place(lab.solution.folder).is_dir():
+        raise UsageError(f"{lab.name} has no solution: no folder {lab.place(lab.solution.folder)}")
+    yield _own("solution", _tree(lab, work / "solution", None))
+    if (starter := lab.folder / "starter").is_dir():
+        take_folder(starter, Tray(work / "starter", megabytes=_LIMITS["megabytes"], files=_LIMITS["files"]))
+        yield _own("starter", work / "starter")
+    for patch in mutants(lab):
+        yield _own(patch.stem, _tree(lab, work / "mutants" / patch.stem, patch))
+
+
+def mutants(lab: Lab) -> list[Path]:
+    """Return the patches that the lab names."""
+    return sorted(patch for pattern in lab.mutants for patch in _root(lab, pattern).glob(pattern))
+
+
+def _root(lab: Lab, folder: str) -> Path:
+    return paths.project_dir() if lab.place(folder) == paths.project_dir() / folder else lab.folder
+
+
+def _own(name: str, files: Path) -> Submission:
+    return Submission(student=name, name=name, files=files, digest=f"{name} {digest_of(files)}")
+
+
+def _tree(lab: Lab, place: Path, patch: Path | None) -> Path:
+    """Copy the solution, patched, as it lies from its root on; what lies beside it comes to lie inside."""
+    beside = [str(Path(lab.solution.folder).parent / name) for name in lab.solution.beside]
+    for folder in (lab.solution.folder, *beside):
+        take_folder(lab.place(folder), Tray(place / folder, megabytes=_LIMITS["megabytes"], files=_LIMITS["files"]))
+    if patch:
+        hint = "a patch is relative to the lab's folder, or to the project's where the solution is in kernel/"
+        words = ["patch", "--quiet", "--strip=1", f"--directory={place}", f"--input={patch.resolve()}"]
+        run(words, what=f"the mutant {patch.name} does not apply to the solution", hint=hint)
+    target = place / lab.solution.folder
+    for folder in beside:
+        (place / folder).rename(target / Path(folder).name)
+    return target
+
+
+def _judged(result: Result, lab: Lab) -> Finding:
+    if result.score is None:
+        return Finding(result.student, False, f"could not be graded: {result.reason}")
+    points = f"{number(result.score)} of {number(result.max_score)} points, {result.verdict}"
+    if result.student == "solution":
+        good = result.score == result.max_score and result.verdict is Verdict.PASS
+        lost = ", ".join(test.id for test in result.tests if test.outcome != "passed")
+        return Finding("solution", good, points if good else f"{points}; it has to have all. {result.reason} {lost}")
+    if result.student == "starter":
+        most = lab.starter_at_most * lab.max_score
+        good = result.score <= most
+        return Finding("starter", good, points if good else f"{points}; no more than {number(most)} are allowed")
+    good = result.score < result.max_score
+    return Finding(result.student, good, points if good else f"{points}: no test notices what is broken in it")

@@ -1,0 +1,99 @@
+"""Text for reports: what machines and strangers wrote, made fit to show, and our own words for what a result means."""
+
+from __future__ import annotations
+
+import re
+
+from kmodlab.grading.names import origin_of, slug
+from kmodlab.grading.result import Result, TestResult, Verdict
+
+_ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
+#: what XML 1.0 does not allow, and what turns the direction of text around
+_UNFIT = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+
+MEANING = {
+    Verdict.PASS: "Every test passed.",
+    Verdict.FAIL: "The module builds, loads and unloads; some tests did not pass.",
+    Verdict.BUILD_ERROR: "There is no module to test: it did not build, or what was handed in could not be taken.",
+    Verdict.LOAD_ERROR: "The module builds, but the kernel does not load it.",
+    Verdict.OOPS: "The kernel reported an error of its own while the module was at work.",
+    Verdict.PANIC: "The module brought the whole machine down.",
+    Verdict.HANG: "The machine stopped answering, or something did not end in its time.",
+    Verdict.LEAK: "The module leaves something behind: it does not unload, or its files stay.",
+    Verdict.INFRA_ERROR: "Not graded: the lab itself broke. This is no zero, and nothing that you have to mend.",
+}
+
+ADVICE = {
+    Verdict.BUILD_ERROR: "Begin with the first error of the build log; later ones often follow from it.",
+    Verdict.LOAD_ERROR: "The console says why: a symbol that modules may not use, a missing MODULE_LICENSE(), an init "
+    "function that returns an error.",
+    Verdict.OOPS: "Read the report below from its first line; the first function of yours in the call trace is where "
+    "to look.",
+    Verdict.PANIC: "Read the last lines of the console; what is there before the panic says what led to it.",
+    Verdict.HANG: "Look for a lock that is taken twice or never released, a loop that does not end, and a read "
+    "function that never returns 0.",
+    Verdict.LEAK: "The exit function has to undo what the init function did, in the opposite order.",
+}
+
+OUTCOMES = {"passed": "passed", "failed": "failed", "crashed": "the machine broke", "not-run": "not run"}
+
+
+def fit(text: str) -> str:
+    """Return text without what a terminal, XML or a browser would take for more than text."""
+    return _UNFIT.sub("�", _ANSI.sub("", text).replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def tail(text: str, size: int) -> str:
+    """Return the end of a text, saying so where something is left out."""
+    return text if len(text) <= size else f"[{len(text) - size} characters left out]\n{text[-size:]}"
+
+
+def head(text: str, size: int) -> str:
+    """Return the beginning of a text, saying so where something is left out."""
+    return text if len(text) <= size else f"{text[:size]}\n[{len(text) - size} characters left out]"
+
+
+def number(value: float | None) -> str:
+    """Return a number of points as people write it; nothing for none."""
+    return "" if value is None else f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def shown_tests(result: Result, *, over: bool) -> list[TestResult]:
+    """Return the tests that a student may see.
+
+    Args:
+        result: the student's.
+        over: the lab is over: those that are to be seen afterwards are shown, too.
+    """
+    may = ("visible", "after-due") if over else ("visible",)
+    return [test for test in result.tests if test.visibility in may]
+
+
+def reason(result: Result) -> str:
+    """Return why, for the student: tests that are not shown are counted, and not named."""
+    words = result.reason
+    for test in result.tests:
+        if test.visibility != "visible":
+            words = re.sub(rf"\bthe test {re.escape(test.id)}\b", "a test that is not shown", words)
+    named = re.compile(
+        rf"\b(?:{'|'.join(re.escape(t.id) for t in result.tests if t.visibility != 'visible') or '(?!)'})\b"
+    )
+    if result.verdict is Verdict.FAIL and named.search(words):
+        bad = sum(test.outcome != "passed" for test in result.tests)
+        return f"{bad} of {len(result.tests)} tests did not pass."
+    return fit(words)
+
+
+def page_names(results: list[Result]) -> list[str]:
+    """Return a name for each result's folder: always the same for the same results, fit for any file system."""
+    taken: dict[str, int] = {}
+    names = []
+    for result in results:
+        origin = origin_of(result.submission)
+        ids = slug(origin.participant or origin.user)[:20] if origin.participant or origin.user else ""
+        name = "-".join(word for word in (slug(result.student)[:40].strip("-"), ids) if word).lower()
+        taken[name] = taken.get(name, 0) + 1
+        names.append(name if taken[name] == 1 else f"{name}--{taken[name]}")
+    return names

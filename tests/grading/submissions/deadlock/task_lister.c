@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// A read takes a lock twice, and sleeps for ever.
+#include <linux/module.h>
+#include <linux/proc_fs.h>
+#include <linux/seq_file.h>
+#include <linux/mutex.h>
+
+static DEFINE_MUTEX(lock);
+
+static int list_show(struct seq_file *m, void *v)
+{
+	mutex_lock(&lock);
+	mutex_lock(&lock);
+	seq_puts(m, "never\n");
+	mutex_unlock(&lock);
+	return 0;
+}
+
+static int __init lister_init(void)
+{
+	return proc_create_single("task_lister", 0444, NULL, list_show) ? 0 : -ENOMEM;
+}
+
+static void __exit lister_exit(void)
+{
+	remove_proc_entry("task_lister", NULL);
+}
+
+module_init(lister_init);
+module_exit(lister_exit);
+MODULE_DESCRIPTION("fixture of the grader's tests");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,187 @@
+"""The grader's machines and verdicts, for real: the fixtures of tests/grading come to what expected.yml says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kmodlab.errors import DeadlineExpired, GuestCrashed
+from kmodlab.grading.examine import examine
+from kmodlab.grading.intake import Submission
+from kmodlab.grading.lab import Lab
+from kmodlab.grading.result import Result
+from kmodlab.grading.sandbox import BuildLimits, build
+from kmodlab.grading.slot import Pool, sweep
+from kmodlab.paths import project_dir
+from kmodlab.process import Deadline
+
+GRADING = project_dir() / "tests" / "grading"
+EXPECTED: dict[str, dict[str, Any]] = yaml.safe_load((GRADING / "expected.yml").read_text())
+#: one for each way to end that is not the compiler's; the others run with `make grading`
+QUICK = ("good", "panic-at-load", "oops-in-read", "forged-oops", "proc-entry-left", "touches-host")
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the slots of these tests are, and no others."""
+    return tmp_path_factory.mktemp("slots")
+
+
+@pytest.fixture(scope="module")
+def pool(runtime: Path) -> Pool:
+    """Machines of the host's own release."""
+    return Pool("auto", 1, directory=runtime)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Lab:
+    """The small lab."""
+    return Lab.load(GRADING / "lab")
+
+
+def submission(name: str, work: Path) -> Submission:
+    """One of the fixtures, as intake gives it."""
+    files = GRADING / "submissions" / name
+    if name == "good":
+        files = work / name
+        subprocess.run([sys.executable, GRADING / "good.py", files], check=True)
+    return Submission(name, name, files, digest=name)
+
+
+def compare(result: Result) -> None:
+    """A result is what the table says."""
+    wanted = EXPECTED[result.student]
+    shown = f"{result.verdict} {result.score}: {result.reason}\n{result.build_log[-1500:]}\n{result.console[-3000:]}"
+    assert result.verdict == wanted["verdict"], shown
+    assert result.score == wanted["score"], shown
+    assert wanted.get("reason", "") in result.reason, shown
+    assert wanted.get("place", "") in result.reason, shown
+
+
+def test_every_fixture_has_an_expected_verdict() -> None:
+    folders = {folder.name for folder in (GRADING / "submissions").iterdir()} - {"good"}
+    assert folders == set(EXPECTED) - {"good"}
+    assert set(QUICK) <= set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_fixture_comes_to_its_verdict(name: str, lab: Lab, pool: Pool, tmp_path: Path) -> None:
+    compare(examine(submission(name, tmp_path), lab, pool))
+    assert not Path("/etc/kmodlab-was-here").exists()
+
+
+@pytest.mark.grading
+@pytest.mark.parametrize("name", [name for name in EXPECTED if name not in QUICK])
+def test_another_fixture_comes_to_its_verdict(name: str, lab: Lab, pool: Pool, tmp_path: Path) -> None:
+    compare(examine(submission(name, tmp_path), lab, pool))
+
+
+def test_what_a_machine_that_is_killed_was_doing_is_done_again(
+    lab: Lab, pool: Pool, runtime: Path, tmp_path: Path
+) -> None:
+    killed: list[int] = []
+
+    def kill() -> None:
+        deadline = Deadline(60)
+        while not deadline.expired and not (found := [*runtime.glob("slot-*/ssh_config")]):
+            time.sleep(0.05)
+        killed.append(int(found[0].with_name("pid").read_text()))
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    result = examine(submission("good", tmp_path), lab, pool)
+    killer.join()
+    assert killed
+    compare(result)
+    assert result.attempts == 2
+
+
+def makefile(work: Path, *lines: str) -> Path:
+    """A submission whose Makefile runs these lines."""
+    recipe = "".join(f"\t{line}\n" for line in lines)
+    (work / "Makefile").write_text(f"SHELL := /bin/bash\nall:\n{recipe}")
+    return work
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("sleep 60", "more than 3 s"),
+        ("yes it is", "more than 3 s"),
+        ("head -c 300M /dev/zero >fill", "No space left"),
+        ("head -c 900M /dev/zero | tail -c 900M >/dev/null", ""),
+        ("for i in {1..200}; do sleep 60 & done; wait", ""),
+        ("ln -s /etc/passwd a.ko", "there is no module"),
+        ("mkfifo a.ko", "there is no module"),
+        ("mount -t tmpfs none /tmp", "must be superuser"),
+        ("cat /proc/kmsg", ""),
+        ("mknod disk b 254 0", "Operation not permitted"),
+        ("test $$(id -u) = 0", ""),
+    ],
+)
+def test_a_build_is_kept_within_its_limits(line: str, reason: str, pool: Pool, tmp_path: Path) -> None:
+    limits = BuildLimits(seconds=3, memory=512, processes=64, disk=128, log=16)
+    (sources := tmp_path / "sources").mkdir()
+    (output := tmp_path / "output").mkdir()
+    built = build(makefile(sources, line), pool.image, output, limits=limits)
+    assert not built.ok
+    assert reason in built.reason + built.log
+    assert len(built.log) < (16 << 10) + 100
+    assert not list(output.iterdir())
+
+
+def test_a_slot_is_fresh_has_no_network_and_leaves_nothing(pool: Pool, runtime: Path) -> None:
+    with pool.slot() as slot:
+        slot.succeed("echo changed >/etc/motd; echo changed >/dev/shm/changed", 30)
+        reached = slot.execute(
+            "timeout 3 python3 -c 'import socket; socket.create_connection((\"10.0.2.2\", 22), 2)'", 60
+        )
+        assert reached.status != 0
+        assert [path.name for path in runtime.glob("slot-*")] == [slot.name]
+    with pool.slot() as slot:
+        assert "changed" not in slot.succeed("cat /etc/motd; ls /dev/shm", 30)
+    assert not list(runtime.glob("slot-*"))
+
+
+def test_a_machine_that_ends_and_one_that_hangs_are_told_apart(pool: Pool) -> None:
+    with pool.slot() as slot:
+        with pytest.raises(DeadlineExpired, match="did not answer within 1 s"):
+            slot.execute("sleep 60", 1)
+        with pytest.raises(GuestCrashed, match="the machine ended"):
+            slot.execute("echo b >/proc/sysrq-trigger; sleep 60", 30)
+        assert not slot.killed
+    with pool.slot() as slot:
+        os.kill(int((slot.directory / "pid").read_text()), signal.SIGKILL)
+        with pytest.raises(GuestCrashed):
+            slot.execute("true", 10)
+        assert slot.killed
+
+
+def test_the_slots_of_a_killed_grader_are_gone(runtime: Path, pool: Pool) -> None:
+    assert pool.template
+    words = "import sys, time, pathlib; from kmodlab.grading.slot import Pool;"
+    words += "held = Pool('auto', directory=pathlib.Path(sys.argv[1])).slot(); slot = held.__enter__();"
+    words += "print(slot.name, flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", words, runtime], stdout=subprocess.PIPE, text=True) as grader:
+        assert grader.stdout
+        try:
+            name = grader.stdout.readline().strip()
+            number = int((runtime / name / "pid").read_text())
+        finally:
+            grader.kill()
+    deadline = Deadline(10)
+    while Path(f"/proc/{number}").exists() and "Z" not in Path(f"/proc/{number}/stat").read_text().split(")")[1][:3]:
+        assert not deadline.expired, "its machine still runs"
+        time.sleep(0.05)
+    assert sweep(runtime) == [runtime / name]
+    assert not (runtime / name).exists()

@@ -1,0 +1,124 @@
+"""Workers of dask.distributed, as real processes: one that is killed loses nothing, and nothing is graded twice."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kmodlab.errors import LabError
+from kmodlab.grading.cluster import Cluster, pack, unpack
+from kmodlab.grading.grade import Order, grade
+from kmodlab.grading.intake import Submission
+from kmodlab.grading.lab import Lab
+from kmodlab.grading.result import Verdict
+from kmodlab.grading.store import Store
+from kmodlab.paths import project_dir
+from kmodlab.process import Deadline
+
+from .grading_work import slow_work
+
+LAB = project_dir() / "tests" / "grading" / "lab"
+Running = tuple[str, list[subprocess.Popen[bytes]]]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Running]:
+    """The address of a scheduler, and its two workers."""
+    file = tmp_path / "scheduler.json"
+    scheduler: list[str | Path] = [Path(sys.executable).with_name("dask"), "scheduler"]
+    scheduler += ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file]
+    worker = [sys.executable, "-c", "import sys; from kmodlab.grading.cluster import serve; serve(sys.argv[1], 1)"]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with contextlib.ExitStack() as stack:
+
+        def start(*words: str | Path) -> subprocess.Popen[bytes]:
+            process = subprocess.Popen(words, env=env, stderr=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process
+
+        start(*scheduler)
+        deadline = Deadline(60)
+        while not file.exists() or not file.read_text().rstrip().endswith("}"):
+            assert not deadline.expired, "the scheduler does not start"
+            time.sleep(0.05)
+        address = str(json.loads(file.read_text())["address"])
+        yield address, [start(*worker, address) for _ in range(2)]
+
+
+def lines_of(file: Path) -> list[str]:
+    """Return the lines of a file that may not be there."""
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def class_of(size: int, diary: Path) -> list[Submission]:
+    """So many submissions; the name says where the work is noted."""
+    (files := diary / "files").mkdir()
+    (files / "a.c").write_text("int a;\n")
+    return [Submission(f"s{number}", str(diary), files, digest=f"{number}") for number in range(size)]
+
+
+def test_a_worker_that_is_killed_loses_nothing(cluster: Running, tmp_path: Path) -> None:
+    address, workers = cluster
+    lab = Lab.load(LAB)
+    ours = Cluster(address, lab, slow_work)
+    (diary := tmp_path / "diary").mkdir()
+    deadline = Deadline(60)
+    while ours.slots < 2:
+        assert not deadline.expired, "the workers do not come"
+        time.sleep(0.05)
+    found, store = class_of(6, diary), Store(tmp_path / "results")
+
+    def kill() -> None:
+        while not deadline.expired and len(lines_of(diary / "begun")) < 2:
+            time.sleep(0.02)
+        workers[0].kill()
+        workers[0].wait()
+        (diary / "go").touch()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    results = grade(found, Order(lab, "image", 6), ours.examine, store)
+    killer.join()
+    ours.close()
+    assert [result.student for result in results] == [submission.student for submission in found]
+    assert [result.verdict for result in results] == [Verdict.FAIL] * 6, results[0].reason
+    ended = Counter(lines_of(diary / "ended"))
+    assert ended == Counter(submission.student for submission in found), "graded twice, or lost"
+    begun = [line.split() for line in lines_of(diary / "begun")]
+    assert {int(number) for number, _ in begun} == {worker.pid for worker in workers}
+    assert len(begun) == 7, "what the killed one had begun was begun again"
+
+
+def test_a_folder_arrives_whole_and_nothing_else(tmp_path: Path) -> None:
+    (source := tmp_path / "source").mkdir()
+    (source / "a b.c").write_text("int a;\n")
+    (source / "deep").mkdir()
+    (source / "deep" / "ü.h").write_text("int b;\n")
+    (source / "link").symlink_to("/etc/passwd")
+    arrived = unpack(pack(source), tmp_path / "arrived")
+    assert sorted(str(path.relative_to(arrived)) for path in arrived.rglob("*")) == ["a b.c", "deep", "deep/ü.h"]
+
+
+def test_a_lab_that_was_sent_is_the_same_lab(tmp_path: Path) -> None:
+    lab = Lab.load(LAB)
+    assert Lab.load(unpack(pack(lab.folder), tmp_path / lab.name)).digest == lab.digest
+
+
+def test_no_scheduler_is_an_error_with_a_hint() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kmodlab.grading.cluster._CONNECT_SECONDS", 0.5)
+        with pytest.raises(LabError, match="no workers at the scheduler") as error:
+            Cluster("tcp://127.0.0.1:1", Lab.load(LAB))
+    assert error.value.hint
+    assert "kmodlab worker" in error.value.hint

@@ -1,0 +1,234 @@
+"""`kmodlab grade` and `kmodlab lab` as an instructor meets them, with an examiner that needs no machine."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from kmodlab.errors import LabError, UsageError
+from kmodlab.grading import commands, prove
+from kmodlab.grading.grade import Examine, Order
+from kmodlab.grading.intake import Submission
+from kmodlab.grading.lab import Lab
+from kmodlab.grading.progress import Display
+from kmodlab.grading.result import Result, Verdict
+from kmodlab.grading.skeleton import new_lab
+from kmodlab.process import run
+
+from .grading_labs import make_lab
+from .grading_results import one_result
+from .test_cli import Kmodlab, kmodlab
+
+__all__ = ["kmodlab"]  # a fixture
+
+
+def by_code(lab: Lab) -> Examine:
+    """An examiner that goes by the submission's code: `good`, `broken` raises, else one point is lost."""
+
+    def examine(submission: Submission) -> Result:
+        code = "".join(path.read_text() for path in sorted(submission.files.rglob("*.c")))
+        if "broken" in code:
+            raise LabError("no machine")
+        good = "good" in code
+        tests = [test.result("passed" if good or place else "failed") for place, test in enumerate(lab.tests)]
+        earned = [
+            test.result(result.outcome, test.points if result.outcome == "passed" else 0)
+            for test, result in zip(lab.tests, tests, strict=True)
+        ]
+        return one_result(verdict=Verdict.PASS if good else Verdict.FAIL, tests=tuple(earned), reason="As it is.")
+
+    return examine
+
+
+@pytest.fixture
+def examined(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
+    """What the examiner was asked for: machines, and whether to keep one."""
+    asked: list[tuple[int, bool]] = []
+
+    def examiner(lab: Lab, jobs: int, *, keep: bool = False) -> tuple[Examine, str]:
+        asked.append((jobs, keep))
+        return by_code(lab), "debian-12-abc"
+
+    monkeypatch.setattr(commands, "examiner", examiner)
+    return asked
+
+
+@pytest.fixture
+def download(tmp_path: Path) -> Path:
+    """A download of Moodle's with a good one, a bad one, and a bomb."""
+    folder = tmp_path / "download"
+    folder.mkdir()
+    for number, (name, code) in enumerate((("Ada", "good"), ("Bob", "bad"), ("Eve", "../evil.c"))):
+        place = folder / f"{name}_{number}_assignsubmission_file_"
+        place.mkdir()
+        with zipfile.ZipFile(place / "lab.zip", "w") as archive:
+            archive.writestr(code if code.startswith("..") else "jiffies.c", code)
+    return folder
+
+
+def grades(out: Path) -> list[tuple[str, str]]:
+    rows = csv.DictReader(io.StringIO((out / "gradebook.csv").read_text()))
+    return [(row["Identifier"], row["Grade"]) for row in rows]
+
+
+def test_a_class_is_graded(kmodlab: Kmodlab, examined: list[tuple[int, bool]], download: Path, tmp_path: Path) -> None:
+    lab, out = make_lab(tmp_path / "jiffies"), tmp_path / "out"
+    done = kmodlab("grade", str(lab), str(download), "--out", str(out), "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert grades(out) == [("Participant 0", "10"), ("Participant 1", "8"), ("Participant 2", "0")]
+    assert done.stdout.splitlines()[-5:] == [
+        str(out / name) for name in ("index.html", "gradebook.csv", "scores.csv", "junit.xml", "moodle-feedback.zip")
+    ]
+    assert "3/3" in done.stdout
+    assert "leads out of its folder" in (out / "students" / "eve-2" / "feedback.md").read_text()
+    assert not (out / ".kmodlab" / "work").exists()
+    assert examined == [(2, False)]
+    again = kmodlab("grade", str(lab), str(download), "--out", str(out), "--similarity")
+    assert again.stdout.count("(known)") == 3
+    assert str(out / "similarity.html") in again.stdout
+
+
+def test_what_is_left_ungraded_is_no_zero_and_exit_3(
+    kmodlab: Kmodlab, examined: list[tuple[int, bool]], download: Path, tmp_path: Path
+) -> None:
+    del examined
+    (download / "Ada_0_assignsubmission_file_" / "jiffies.c").write_text("broken")
+    done = kmodlab("grade", str(make_lab(tmp_path / "jiffies")), str(download), "--out", str(tmp_path / "out"))
+    assert done.returncode == 3
+    assert "1 of 3 are not graded: Ada" in done.stderr
+    assert grades(tmp_path / "out")[0] == ("Participant 0", "")
+
+
+def test_one_is_kept(kmodlab: Kmodlab, examined: list[tuple[int, bool]], download: Path, tmp_path: Path) -> None:
+    words = ["grade", str(make_lab(tmp_path / "jiffies")), str(download), "--out", str(tmp_path / "out"), "--keep"]
+    done = kmodlab(*words)
+    assert done.returncode == 2
+    assert "--keep is for one submission, and here are 3" in done.stderr
+    assert kmodlab(*words, "--only", "ad*").returncode == 0
+    assert examined == [(1, True)]
+
+
+def test_nobody_of_that_name(kmodlab: Kmodlab, download: Path, tmp_path: Path) -> None:
+    words = ["grade", str(make_lab(tmp_path / "jiffies")), str(download), "--out", str(tmp_path / "out")]
+    done = kmodlab(*words, "--only", "nobody")
+    assert done.returncode == 2
+    assert "no submission has such a name" in done.stderr
+
+
+# Labs: new and check
+
+
+def test_a_new_lab_is_a_good_one(kmodlab: Kmodlab, tmp_path: Path) -> None:
+    done = kmodlab("lab", "new", str(tmp_path / "my-lab"))
+    assert done.returncode == 0, done.stderr
+    lab = Lab.load(tmp_path / "my-lab")
+    assert (lab.name, lab.modules[0].name, lab.max_score) == ("my-lab", "my_lab", 10)
+    tests = ast.parse((lab.folder / "tests" / "test_my_lab.py").read_text())
+    named = {node.partition("::")[2] for test in lab.tests for node in test.nodes}
+    assert named == {node.name for node in tests.body if isinstance(node, ast.FunctionDef)}
+    assert not [path for path in lab.folder.rglob("*") if "NAME" in path.name or path.suffix == ".in"]
+    again = kmodlab("lab", "new", str(tmp_path / "my-lab"))
+    assert (again.returncode, "there already" in again.stderr) == (2, True)
+
+
+def test_the_mutants_of_a_new_lab_apply(tmp_path: Path) -> None:
+    lab = new_lab(tmp_path / "one")
+    for patch in prove.mutants(lab):
+        said = run(["patch", "--dry-run", "--strip=1", f"--directory={lab.folder}", f"--input={patch}"])
+        assert b"offset" not in said
+        assert b"fuzz" not in said
+
+
+def proved(tmp_path: Path, examine: Callable[[Lab], Examine], **code: str) -> dict[str, tuple[bool, str]]:
+    folder = make_lab(tmp_path / "jiffies")
+    for name in ("solution", "starter"):
+        (folder / name).mkdir()
+        (folder / name / "jiffies.c").write_text(code[name])
+    (folder / "mutants").mkdir()
+    patch = "--- a/solution/jiffies.c\n+++ b/solution/jiffies.c\n@@ -1 +1 @@\n-{}\n+{}\n"
+    (folder / "mutants" / "m.patch").write_text(patch.format(code["solution"].rstrip(), code["mutant"]))
+    lab = Lab.load(folder)
+    findings = prove.prove(lab, Order(lab, "i"), examine(lab), tmp_path / "work")
+    return {finding.name: (finding.good, finding.sentence) for finding in findings}
+
+
+def test_a_good_lab_is_proved(tmp_path: Path) -> None:
+    def strict(lab: Lab) -> Examine:
+        inner = by_code(lab)
+
+        def examine(submission: Submission) -> Result:
+            result = inner(submission)
+            zero = tuple(test.result("failed") for test in lab.tests)
+            return result if submission.student != "starter" else one_result(tests=zero)
+
+        return examine
+
+    found = proved(tmp_path, strict, solution="good\n", starter="bad\n", mutant="bad")
+    assert found == {
+        "solution": (True, "10 of 10 points, pass"), "starter": (True, "0 of 10 points, fail"),
+        "m": (True, "8 of 10 points, fail"),
+    }  # fmt: skip
+
+
+def test_a_bad_lab_is_told(tmp_path: Path) -> None:
+    found = proved(tmp_path, by_code, solution="bad\n", starter="good\n", mutant="good")
+    assert {name: good for name, (good, _) in found.items()} == {"solution": False, "starter": False, "m": False}
+    assert "it has to have all. As it is. there" in found["solution"][1]
+    assert "no more than 5 are allowed" in found["starter"][1]
+    assert "no test notices" in found["m"][1]
+
+
+def test_a_lab_that_could_not_be_graded_is_not_proved(tmp_path: Path) -> None:
+    found = proved(tmp_path, by_code, solution="broken\n", starter="broken\n", mutant="broken")
+    assert not any(good for good, _ in found.values())
+    assert "could not be graded" in found["m"][1]
+
+
+def test_a_mutant_that_does_not_apply(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"the mutant m\.patch does not apply"):
+        proved(tmp_path, by_code, solution="two\nlines\n", starter="x\n", mutant="y")
+
+
+def test_a_lab_without_a_solution(tmp_path: Path) -> None:
+    lab = Lab.load(make_lab(tmp_path / "jiffies"))
+    with pytest.raises(UsageError, match="has no solution"):
+        prove.prove(lab, Order(lab, "i"), by_code(lab), tmp_path / "work")
+
+
+def test_check_exits_with_1(kmodlab: Kmodlab, examined: list[tuple[int, bool]], tmp_path: Path) -> None:
+    del examined
+    new_lab(tmp_path / "one")
+    done = kmodlab("lab", "check", str(tmp_path / "one"), "--only", "sol*", "--jobs", "1")
+    assert done.returncode == 1
+    assert "BAD   solution: 8 of 10 points, fail" in done.stdout
+
+
+# The display
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_display(terminal: bool) -> None:
+    file = io.StringIO()
+    with Display(Console(file=file, force_terminal=terminal, width=100, color_system=None)) as display:
+        display.begins(2)
+        display.starts(Submission("[bold]ada", "ada", Path()))
+        display.ends(one_result(student="[bold]ada", verdict=Verdict.PANIC), known=False)
+        display.ends(one_result(student="bob", verdict=Verdict.INFRA_ERROR), known=True)
+        assert display.running == []
+    shown = file.getvalue()
+    assert "1/2  panic       2.5 of 5      [bold]ada" in shown
+    assert "2/2  infra-error not graded    bob  (known)" in shown
+    assert ("left" in shown) is terminal
+
+
+def test_a_plain_python_starts_without_the_tests_libraries() -> None:
+    code = "import sys, kmodlab.cli; sys.exit(any(m in sys.modules for m in ('pytest', 'copydetect', 'testinfra')))"
+    run([sys.executable, "-c", code])

@@ -1,0 +1,133 @@
+"""What an examination makes of machines that break, for whatever reason: no VM here, the machines are stand-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kmodlab.errors import LabError
+from kmodlab.grading import examine as examination
+from kmodlab.grading.intake import Submission
+from kmodlab.grading.lab import Lab, Test
+from kmodlab.grading.result import Result, Verdict
+from kmodlab.grading.sandbox import Build
+from kmodlab.grading.verdict import Finding
+from kmodlab.paths import project_dir
+
+LAB = Lab.load(project_dir() / "tests" / "grading" / "lab")
+#: what stands in for one machine: gets the tests that are left and the record; returns whether it crashed
+Machine = Callable[[list[Test], Any], bool]
+
+
+class _Image:
+    id = "image-1"
+
+
+class _Pool:
+    image = _Image()
+
+
+def passes(left: list[Test], record: Any) -> bool:
+    """Every test passes."""
+    for test in left:
+        record.progress.results[test.id] = test.result("passed", test.points)
+    return False
+
+
+def breaks(_left: list[Test], _record: Any) -> bool:
+    """The lab itself breaks."""
+    raise LabError("QEMU was killed")
+
+
+def crashes(left: list[Test], record: Any) -> bool:
+    """The first test passes, the second one panics."""
+    passes(left[:1], record)
+    record.progress.results[left[1].id] = left[1].result("crashed")
+    record.progress.findings.append(Finding(Verdict.PANIC, "it panicked"))
+    return True
+
+
+def is_lost(left: list[Test], record: Any) -> bool:
+    """The machine could not be worked with, and shows no trouble."""
+    for test in left:
+        record.progress.results[test.id] = test.result("failed")
+    record.progress.broken = "ssh said no"
+    return False
+
+
+@pytest.fixture
+def examine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
+    """Examine a submission in these machines, one after the other."""
+
+    def run(*machines: Machine, build: Build | None = None, lab: Lab = LAB, problems: tuple[str, ...] = ()) -> Result:
+        waiting = list(machines)
+
+        def machine(
+            _lab: Lab, _pool: Any, _work: Path, _modules: Any, left: list[Test], record: Any, _kept: bool
+        ) -> bool:
+            return waiting.pop(0)(left, record)
+
+        built = build or Build(True, "CC", (tmp_path / "task_lister.ko",))
+        monkeypatch.setattr("kmodlab.grading.sandbox.build", lambda *_, **__: built)
+        monkeypatch.setattr(examination, "_machine", machine)
+        result = examination.examine(Submission("ada", "ada.zip", tmp_path, problems=problems), lab, _Pool())  # type: ignore[arg-type]
+        assert not waiting, "fewer machines were used"
+        return result
+
+    return run
+
+
+def test_all_passed_is_a_pass(examine: Callable[..., Result]) -> None:
+    result = examine(passes)
+    assert (result.verdict, result.score, result.attempts) == (Verdict.PASS, 100, 1)
+    assert result.image == "image-1"
+
+
+def test_a_fault_of_the_lab_is_tried_again_and_forgotten(examine: Callable[..., Result]) -> None:
+    result = examine(breaks, breaks, passes)
+    assert (result.verdict, result.score, result.attempts) == (Verdict.PASS, 100, 3)
+
+
+def test_a_fault_that_persists_is_no_zero(examine: Callable[..., Result]) -> None:
+    result = examine(breaks, breaks, breaks)
+    assert result.verdict is Verdict.INFRA_ERROR
+    assert result.score is None
+    assert "QEMU was killed" in result.reason
+
+
+def test_points_are_kept_up_to_a_crash_and_the_rest_has_a_fresh_machine(examine: Callable[..., Result]) -> None:
+    result = examine(crashes, passes)
+    assert [test.outcome for test in result.tests] == ["passed", "crashed", "passed", "passed"]
+    assert (result.verdict, result.score) == (Verdict.PANIC, 80)
+
+
+def test_without_a_fresh_machine_the_rest_is_not_run(examine: Callable[..., Result]) -> None:
+    result = examine(crashes, lab=LAB.model_copy(update={"fresh_vm_after_crash": False}))
+    assert [test.outcome for test in result.tests] == ["passed", "crashed", "not-run", "not-run"]
+    assert (result.verdict, result.score) == (Verdict.PANIC, 10)
+
+
+def test_a_panic_is_never_a_pass_whatever_the_tests_say(examine: Callable[..., Result]) -> None:
+    def passes_and_panics(left: list[Test], record: Any) -> bool:
+        passes(left, record)
+        record.progress.findings.append(Finding(Verdict.PANIC, "it panicked"))
+        return False
+
+    assert examine(passes_and_panics).verdict is Verdict.PANIC
+
+
+def test_a_machine_that_cannot_be_worked_with_is_tried_once_more(examine: Callable[..., Result]) -> None:
+    assert examine(is_lost, passes).verdict is Verdict.PASS
+    again = examine(is_lost, is_lost)
+    assert (again.verdict, again.attempts) == (Verdict.FAIL, 2)
+
+
+def test_what_does_not_build_needs_no_machine(examine: Callable[..., Result]) -> None:
+    result = examine(build=Build(False, "a.c:1: error", reason="it does not compile"))
+    assert (result.verdict, result.score, result.reason) == (Verdict.BUILD_ERROR, 0, "it does not compile")
+    assert result.build_log == "a.c:1: error"
+    refused = examine(problems=("a.zip has a path that leads out of it",))
+    assert (refused.verdict, refused.reason) == (Verdict.BUILD_ERROR, "a.zip has a path that leads out of it")

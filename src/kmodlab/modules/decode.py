@@ -165,9 +165,8 @@ class Signature:
 
     def arguments(self, row: Row) -> list[str]:
         """Return the text of each argument of a record."""
-        values = row[ARGS : ARGS + ARGUMENTS]
-        if self.compat:
-            values = self._narrow(values)
+        registers = row[ARGS : ARGS + ARGUMENTS]
+        values = self._narrow(registers) if self.compat else registers
         shown = [show(value) for show, value in zip(self._show, values)]  # noqa: B905
         if row[SIZE]:
             seen = set()

@@ -32,8 +32,9 @@ UNIMPLEMENTED = {
 
 
 def signatures() -> dict[str, str]:
-    """Return the table of signature.c."""
-    return dict(re.findall(r'\{ "(\w+)", "([^"]*)" \},', TABLE.read_text()))
+    """Return the table of signature.c of the native calls, which stands before that of 32-bit programs."""
+    native, _ = TABLE.read_text().split("compat_signatures[] = {")
+    return dict(re.findall(r'\{ "(\w+)", "([^"]*)" \},', native))
 
 
 def headers(release: str) -> Path:

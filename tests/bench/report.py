@@ -10,6 +10,7 @@ from typing import Any
 from bench.aims import findings, limits
 from bench.chart import chart
 from bench.figures import DELIVERED, LOOPS, Row, Run, Spread
+from bench.tracers import BUFFER
 from kmodlab.paths import project_dir
 
 DOCS = project_dir() / "docs"
@@ -112,7 +113,7 @@ def tracers(run: Run) -> str:
             _TRACERS.format(**about),
             _ADDED.format(plain=_alone(run)),
             added_table(run),
-            _DELIVERY,
+            _DELIVERY.format(buffer=BUFFER),
             delivery_table(run),
             "\n### The aims\n\n",
             aims_table(run),

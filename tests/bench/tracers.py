@@ -11,6 +11,8 @@ from typing import Literal
 
 CALLS = ("getppid", "openat", "close", "unlinkat")
 _NAMES = ",".join(CALLS)
+#: KiB for each processor that a tracer with a reader may fill before it is read; this project's socket has so many more
+BUFFER = 4096
 
 Group = Literal["floor", "module", "peer"]
 #: how much the workload does: as its tracer can take
@@ -108,8 +110,9 @@ _NETLINK = Tracer(
     label="syscall_tracer, netlink to Python",
     group="module",
     sees="entry",
-    before=f"insmod syscall_tracer.ko hook=auto\n{_TRACED}",
-    command="python3 listen.py $OUT/ready",
+    # 256 bytes an entry.
+    before=f"insmod syscall_tracer.ko hook=auto log_entries={BUFFER * 4}\n{_TRACED}",
+    command=f"python3 listen.py {BUFFER} $OUT/ready",
     ready="[ -e $OUT/ready ]",
     # The last batch is sent within a tenth of a second.
     settled="sleep 0.5",
@@ -150,7 +153,7 @@ _PERF = Tracer(
     label="perf trace",
     group="peer",
     sees="entry, return",
-    command=f"perf trace -e {_NAMES} -o $OUT/out",
+    command=f"perf trace -m {BUFFER}K -e {_NAMES} -o $OUT/out",
     wraps=True,
     count=_by_name(" NAME[(]", "$OUT/out") + "\nawk '/^LOST/ {n += $2} END {print \"lost\", n + 0}' $OUT/out",
     version="perf --version",
@@ -164,7 +167,7 @@ _TRACE_CMD = Tracer(
     label="trace-cmd record, syscall events",
     group="peer",
     sees="entry",
-    command=f"trace-cmd record -q {_EVENTS} -o $OUT/trace.dat",
+    command=f"trace-cmd record -q -b {BUFFER} {_EVENTS} -o $OUT/trace.dat",
     wraps=True,
     count="trace-cmd report -q -i $OUT/trace.dat >$OUT/text 2>/dev/null\n"
     + _by_name("sys_enter_NAME:", "$OUT/text")
@@ -216,7 +219,7 @@ def _bpftrace(kind: str, *, printing: bool) -> Tracer:
         label=f"bpftrace {kind}, {'printing' if printing else 'counting'}",
         group="peer",
         sees="thread, command name" if printing else "that it happens",
-        command=f'bpftrace -q -B full -e "{",".join(places)} {{ {action}; }}"',
+        command=f'BPFTRACE_PERF_RB_PAGES={BUFFER // 4} bpftrace -q -B full -e "{",".join(places)} {{ {action}; }}"',
         ready="grep -q epoll_wait /proc/$pid/wchan",
         count=count + "\nawk '/^Lost/ {n += $2} END {print \"lost\", n + 0}' $OUT/out $OUT/err",
         version="bpftrace --version",
@@ -235,7 +238,7 @@ _AUDITD = Tracer(
     " >$OUT/auditd.conf\nauditctl --reset-lost >/dev/null",
     command="auditd -n -c $OUT",
     ready='auditctl -s | grep -qx "pid $pid"',
-    then=f"auditctl -D >/dev/null\nauditctl -e 1 >/dev/null\nauditctl -a always,exit -F arch=b64 -S {_NAMES}",
+    then=f"auditctl -D >/dev/null\nauditctl -b {BUFFER * 4} >/dev/null\nauditctl -e 1 >/dev/null\nauditctl -a always,exit -F arch=b64 -S {_NAMES}",
     # Else what waits for it would be logged, too.
     settled="auditctl -D >/dev/null; steady $OUT/audit.log",
     signal="TERM",

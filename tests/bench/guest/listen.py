@@ -1,8 +1,8 @@
 """Receives the tracer's records over generic netlink and keeps them; runs in the guest, on the standard library alone.
 
-listen.py READY: the file READY appears once it listens. At SIGINT it reads what is there, and says what it has kept:
-a line `event NAME N` for each call, and `lost N`, how many are missing by their numbers. Without READY it only asks
-for the family: its exit status says whether there is one.
+listen.py KIB READY: with a buffer of KIB; the file READY appears once it listens. At SIGINT it reads what is there, and
+says what it has kept: a line `event NAME N` for each call, and `lost N`, how many are missing by their numbers. Without
+arguments it only asks for the family: its exit status says whether there is one.
 """
 
 from __future__ import annotations
@@ -159,16 +159,16 @@ def main() -> None:
     """Listen, and say what was kept."""
     netlink, events = Netlink(), Netlink()
     family, group = find_family(netlink)
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 3:
         return
-    events.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+    events.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, int(sys.argv[1]) << 10)
     events.socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
     netlink.request(family, STATUS_GET)  # the module takes notice of who listens
     names = {}
     for message in netlink.request(family, CALL_GET, dump=True):
         call = attributes(message)
         names[number(call[CALL_ID])] = call[CALL_NAME].rstrip(b"\0").decode()
-    Path(sys.argv[1]).touch()
+    Path(sys.argv[2]).touch()
     datagrams, overflows = listen(events, group)
     calls, lost = count(datagrams)
     for call_id, kept in calls.items():

@@ -2,7 +2,6 @@
 /*
  * A system call enters: it is recorded and judged.
  */
-#include <linux/compat.h>
 #include <linux/cred.h>
 #include <linux/fdtable.h>
 #include <linux/fs.h>
@@ -11,11 +10,8 @@
 #include <linux/ratelimit.h>
 #include <linux/timekeeping.h>
 #include <linux/uaccess.h>
-#include <asm/syscall.h>
 
-#include "filter.h"
-#include "hook.h"
-#include "ring.h"
+#include "entry.h"
 
 #define CONTROL_FILE	"/proc/syscall_tracer"
 #define SOCKADDR_MAX	128	/* what the kernel takes */
@@ -162,55 +158,19 @@ static bool is_exempt(const struct sct_record *rec)
 	return is_control_path(rec);
 }
 
+/* Of a record that is filled, and allowed so far. */
 static int judge(struct sct_record *rec)
 {
-	const struct sct_filters *filters;
-	int err;
+	int err = sct_filters_judge(sct_entry_filters(), rec);
 
-	/* With preemption off this is a section of an RCU reader. */
-	filters = rcu_dereference_sched(sct_filters_active);
-	err = sct_filters_judge(filters, rec);
-	if (likely(!err) || is_exempt(rec)) {
-		rec->status = SCT_ALLOWED;
+	if (likely(!err) || is_exempt(rec))
 		return 0;
-	}
 	rec->status = SCT_BLOCKED;
 	if (!sct_enforcing())
 		return 0;
 	rec->flags |= SCT_ENFORCED;
 	rec->ret = -err;
 	return -err;
-}
-
-/*
- * get_task_comm() takes a lock in older kernels, which sleeps on PREEMPT_RT;
- * the plain copy may mix two names when another thread is just changing it,
- * and has its terminator all the same.
- */
-static __always_inline int fill(const struct sct_hook *hook,
-				const struct pt_regs *regs,
-				struct sct_record *rec, size_t room)
-{
-	struct task_struct *task = current;
-
-	BUILD_BUG_ON(sizeof(*rec) != 128 || SCT_COMM_LEN != TASK_COMM_LEN);
-	rec->clock = ktime_get_mono_fast_ns();
-	rec->latency = 0;
-	rec->ret = 0;
-	syscall_get_arguments(task, (struct pt_regs *)regs,
-			      (unsigned long *)rec->args);
-	rec->pid = task_tgid_nr(task);
-	rec->tid = task_pid_nr(task);
-	rec->ppid = task_tgid_nr(rcu_dereference_sched(task->real_parent));
-	rec->uid = __kuid_val(current_uid());
-	rec->call = hook->call;
-	rec->flags = in_compat_syscall() ? SCT_COMPAT : 0;
-	memcpy(rec->comm, task->comm, SCT_COMM_LEN);
-	rec->comm[SCT_COMM_LEN - 1] = '\0';
-	rec->size = 0;
-	if (hook->captures)
-		sct_entry_capture(hook, rec, room);
-	return judge(rec);
 }
 
 /**
@@ -226,7 +186,10 @@ static __always_inline int fill(const struct sct_hook *hook,
 int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
 		   struct sct_record *rec, size_t room)
 {
-	return fill(hook, regs, rec, room);
+	sct_entry_fill_plain(hook, regs, ktime_get_mono_fast_ns(), rec);
+	if (hook->captures)
+		sct_entry_capture(hook, rec, room);
+	return judge(rec);
 }
 
 NOKPROBE_SYMBOL(sct_entry_fill);
@@ -247,21 +210,20 @@ void sct_entry_report(const struct sct_record *rec)
 NOKPROBE_SYMBOL(sct_entry_report);
 
 /**
- * sct_entry() - a call enters, and is recorded here and now
- * @hook: where
- * @regs: the registers of the caller
+ * sct_entry_complete() - the rest of sct_entry(), where there is any
+ * @hook: where a call entered
+ * @rec: its record, filled
  *
- * Context: Any that belongs to the calling task, with preemption off.
- * Return: 0, or what the call is to return instead of running.
+ * Context: As sct_entry().
+ * Return: As sct_entry().
  */
-int sct_entry(const struct sct_hook *hook, const struct pt_regs *regs)
+int sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec)
 {
-	struct sct_record *rec = sct_ring_begin();
 	int err;
 
-	if (!rec)
-		return 0;
-	err = fill(hook, regs, rec, sct_data_bytes);
+	if (hook->captures)
+		sct_entry_capture(hook, rec, sct_data_bytes);
+	err = judge(rec);
 	sct_ring_commit(rec);
 	/* It stays: only this CPU writes to the ring, and is still here. */
 	if (unlikely(rec->status == SCT_BLOCKED))
@@ -269,4 +231,4 @@ int sct_entry(const struct sct_hook *hook, const struct pt_regs *regs)
 	return err;
 }
 
-NOKPROBE_SYMBOL(sct_entry);
+NOKPROBE_SYMBOL(sct_entry_complete);

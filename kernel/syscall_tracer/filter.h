@@ -32,6 +32,19 @@ static __always_inline bool sct_filter_matches(const struct sct_filter *filter,
 }
 
 /**
+ * sct_filters_concern() - whether any filter is about a call
+ * @filters: in force
+ * @call: id of the call
+ *
+ * Context: Any, NMI included, with preemption off.
+ */
+static __always_inline bool sct_filters_concern(const struct sct_filters *filters,
+						unsigned int call)
+{
+	return filters->first[call] < filters->count;
+}
+
+/**
  * sct_filters_judge() - judge a call
  * @filters: in force
  * @rec: the call, all but its status

@@ -7,7 +7,7 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
-#include "hook.h"
+#include "entry.h"
 
 #define HOOKS_MAX	(2 * SCT_CALLS_MAX)
 

@@ -80,14 +80,6 @@ int sct_hooks_arm(struct sct_hook **hooks, unsigned int n);
 void sct_hooks_disarm(struct sct_hook **hooks, unsigned int n);
 unsigned long sct_hook_missed(const struct sct_hook *hook);
 
-/* entry.c: a call enters */
-int sct_entry(const struct sct_hook *hook, const struct pt_regs *regs);
-int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
-		   struct sct_record *rec, size_t room);
-void sct_entry_capture(const struct sct_hook *hook, struct sct_record *rec,
-		       size_t room);
-void sct_entry_report(const struct sct_record *rec);
-
 /* returns.c: a call returns */
 int sct_return_arm(struct sct_hook *hook);
 void sct_return_disarmed(struct sct_hook *hook);

@@ -7,8 +7,7 @@
 #include <linux/percpu.h>
 #include <linux/timekeeping.h>
 
-#include "hook.h"
-#include "ring.h"
+#include "entry.h"
 
 #define RETURNS_MAX	4096
 

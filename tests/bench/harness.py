@@ -38,7 +38,7 @@ DELIVERED_ROUNDS: dict[Pace, dict[str, int]] = {
     "reader": {"getppid": 40000, "openat": 8000},
     "printer": {"getppid": 20000, "openat": 4000},
 }
-CHUNKS = 9
+CHUNKS = 6
 
 
 def loads(pace: Pace, *, traced: bool, reads: bool) -> list[str]:

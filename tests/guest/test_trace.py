@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -169,6 +170,68 @@ def test_interrupted(traced: Guest, interrupted: str) -> None:
     assert result.status in (130, 143), result.stderr
     assert settings(traced) == before
     assert traced.succeed("pgrep -x sleep; true") == ""
+
+
+def test_two_at_once(traced: Guest) -> None:
+    """The first to end leaves the second one's calls traced, and the second leaves nothing."""
+    before = settings(traced)
+    program = "until [ -e /tmp/go-{0} ]; do sleep 0.1; done; python3 -c \"import os; os.getppid()\""
+    run = "kmodlab trace run --returns -e getppid -o /tmp/lines-{0} -- sh -c '" + program + "' & pid_{0}=$!"
+    ready = "until [ $(ls /run/kmodlab-trace | grep -c claim) = {} ]; do sleep 0.1; done"
+    parts = ("rm -f /tmp/go-*", run.format(1), ready.format(1), run.format(2), ready.format(2))
+    end = "touch /tmp/go-{0}; wait $pid_{0} || exit"
+    shown = traced.succeed("\n".join([*parts, end.format(1), end.format(2), "cat /tmp/lines-*"]))
+    assert re.findall(r"getppid\(\) = (\d+) <", shown) and shown.count("getppid") == 2, shown
+    assert settings(traced) == before
+
+
+HOG = """
+open("/proc/self/oom_score_adj", "w").write("1000")
+kept = []
+while True:
+    kept.append(b"x" * (1 << 20))
+"""
+"""Takes all the memory that there is, and is what the kernel then kills."""
+
+UNDER_PRESSURE = """
+import contextlib, os, subprocess, sys
+from kmodlab.errors import KmodlabError
+from kmodlab.modules import Filter, Tracer
+done, refused = 0, 0
+for _ in range(3):
+    hog = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+    with Tracer() as tracer, contextlib.closing(tracer.stream()) as stream:
+        while hog.poll() is None:
+            try:
+                tracer.trace(["getppid"])
+                os.getppid()
+                open("/proc/syscall_tracer").read()
+                stream.receive(0)
+                stream.take()
+                tracer.trace(["getppid"], on=False)
+                done += 1
+            except (OSError, KmodlabError):
+                refused += 1
+    assert hog.returncode == -9, hog.returncode
+with Tracer() as tracer:
+    tracer.trace(["getppid"], on=False)
+    status = tracer.status()
+assert status.issued == status.logged + status.overwritten + status.dropped, status
+print(done, refused)
+"""
+
+
+def test_memory_runs_out(traced: Guest) -> None:
+    """While the kernel has no memory left the tracer is read, changed and listened to; nothing breaks or leaks."""
+    before = settings(traced)
+    traced.succeed("dmesg -C")
+    python = "PYTHONPATH=/usr/local/bin/kmodlab python3"
+    done, _ = traced.succeed(f"{python} -c {shlex.quote(UNDER_PRESSURE)} {shlex.quote(HOG)}", seconds=300).split()
+    assert int(done) > 0
+    log = traced.succeed("dmesg")
+    assert log.count("Out of memory: Killed process") == 3
+    assert not re.search(r"WARNING|BUG|Oops|syscall_tracer.*error", log), log
+    assert settings(traced) == before
 
 
 def test_watching(traced: Guest) -> None:

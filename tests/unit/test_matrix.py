@@ -96,7 +96,8 @@ def test_how_the_probes_are_placed_is_named(kind: str, ftrace: int, breakpoints:
 
 #: notes when it begins and ends, then does as it was told
 STAND_IN = """
-import json, os, sys, time
+import json, os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as the real one does, whatever it was started with
 name, log, what = sys.argv[1:]
 def note(word):
     with open(log, "a") as file:

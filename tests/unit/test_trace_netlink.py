@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def test_the_module_goes_meanwhile(kernel: FakeKernel) -> None:
 
 def test_the_rest_of_an_earlier_exchange_is_passed_over(kernel: FakeKernel) -> None:
     link = kernel.link()
-    with Connection(SPEC, link) as connection:
+    with contextlib.closing(Connection(SPEC, link)) as connection:
         kernel._send(
             kernel._ends[link.fileno()], netlink.NLMSG_ERROR, 0, 1, (-errno.EINVAL).to_bytes(4, "little", signed=True)
         )

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kmodlab.errors import KmodlabError
-from kmodlab.modules import changes, cli, live, netlink, program, run
+from kmodlab.modules import changes, claims, cli, live, netlink, program, run
 from kmodlab.modules import tracer as tracer_module
 
 from .fake_netlink import FakeKernel, item, record
@@ -94,6 +94,7 @@ class Lab:
             (live, "SYSFS", self._sysfs),
             (tracer_module, "SYSFS", self._sysfs),
             (changes, "RETURNS", self._returns),
+            (claims, "PLACE", Path("claims").absolute()),
         )
         for module, name, stand_in in ((netlink, "open_socket", self.kernel.link), *places):
             setattr(module, name, stand_in)

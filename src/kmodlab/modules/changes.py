@@ -8,18 +8,22 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from ..errors import KmodlabError, ModuleUnavailable, Refused, UsageError
+from .claims import Claims
 from .families import FAMILIES, members
 from .show import note
 from .tracer import SYSFS, Tracer
 
 RETURNS = SYSFS / "parameters" / "returns"
+_RETURNS = "returns="
+"""A claim that it was changed; what it was before follows."""
 
 
 class Changes:
     """Changes to the traced calls and to the parameter `returns`, undone at the end of a `with` block.
 
-    What is undone is what was changed here and nothing else: a call that somebody else traces as well from now on is
-    not traced any more afterwards, for the tracer has one set of calls for all.
+    What is undone is what was changed here and nothing else. The tracer has one set of calls for all: what several
+    clients have changed is undone by the last of them. A call that somebody traces by other means from now on is not
+    traced any more afterwards.
 
     Args:
         tracer: whose.
@@ -29,6 +33,7 @@ class Changes:
         self._tracer = tracer
         self._added: set[str] = set()
         self._returns: str | None = None
+        self._claims = Claims()
 
     def __enter__(self) -> Changes:
         return self
@@ -52,14 +57,18 @@ class Changes:
             UsageError: the kernel has not one of these calls; the hint has one of a similar name.
             Refused: the kernel does not let one of them be traced.
         """
-        wanted, before = list(names), self.traced()
-        try:
-            self._tracer.trace(wanted)
-        except Refused as error:
-            if error.errno != errno.ENOENT:
-                raise
-            raise self._unknown(wanted) from error
-        self._added |= self.traced() - before
+        wanted = list(names)
+        with self._claims.together() as others:
+            before = self.traced()
+            try:
+                self._tracer.trace(wanted)
+            except Refused as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                raise self._unknown(wanted) from error
+            now = self.traced()
+            self._added |= now - before | now & members(wanted) & others
+            self._claim()
 
     def record_returns(self) -> None:
         """Have calls recorded at their return, with what they returned.
@@ -67,26 +76,37 @@ class Changes:
         Raises:
             Refused: it takes root.
         """
-        before = RETURNS.read_text().strip()
-        if before != "1":
+        with self._claims.together() as others:
+            before = next((one[len(_RETURNS) :] for one in others if one.startswith(_RETURNS)), None)
+            before = before or RETURNS.read_text().strip()
+            if before in ("1", "Y"):
+                return
             try:
                 RETURNS.write_text("1\n")
             except OSError as error:
                 raise Refused(f"{RETURNS} cannot be set: {error.strerror}", errno=error.errno or 0) from error
             self._returns = before
+            self._claim()
 
     def restore(self) -> None:
         """Put back what was changed; say so where that is not possible."""
-        try:
-            if self._returns is not None:
-                RETURNS.write_text(f"{self._returns}\n")
-            if self._added:
-                self._tracer.trace([f"={name}" for name in sorted(self._added)], on=False)
-        except (FileNotFoundError, ModuleUnavailable):
-            pass  # the module has gone, and with it what was changed
-        except (OSError, KmodlabError) as error:
-            note(f"the tracer could not be put back as it was: {error}")
-        self._added, self._returns = set(), None
+        with self._claims.together() as others:
+            try:
+                if self._returns is not None and f"{_RETURNS}{self._returns}" not in others:
+                    RETURNS.write_text(f"{self._returns}\n")
+                if alone := self._added - others:
+                    self._tracer.trace([f"={name}" for name in sorted(alone)], on=False)
+            except (FileNotFoundError, ModuleUnavailable):
+                pass  # the module has gone, and with it what was changed
+            except (OSError, KmodlabError) as error:
+                note(f"the tracer could not be put back as it was: {error}")
+            self._added, self._returns = set(), None
+            self._claim()
+
+    def _claim(self) -> None:
+        """Tell other clients what is changed."""
+        returns = set() if self._returns is None else {f"{_RETURNS}{self._returns}"}
+        self._claims.claim(self._added | returns)
 
     def _unknown(self, wanted: list[str]) -> UsageError:
         bad = next((name for name in wanted if not self._exists(name)), wanted[0])

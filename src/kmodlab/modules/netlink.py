@@ -12,7 +12,6 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 
 from ..errors import KmodlabError, ModuleUnavailable, Refused
 from .spec import Spec, Values, unpack
@@ -118,14 +117,6 @@ class Connection:
         except BaseException:
             self.socket.close()
             raise
-
-    def __enter__(self) -> Connection:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the socket."""

@@ -79,6 +79,7 @@ class Client:
         self.messages = 0
         self.overflows = 0
         self.joined = 0.0
+        self.issued: dict[int, list[int]] = {}
 
     def send(self, kind: int, command: int, version: int, payload: bytes, flags: int) -> None:
         """Send one request."""
@@ -226,7 +227,8 @@ class Account:
     def answer(self, client: Client) -> Answer:
         """Return the account."""
         summary = {"batches": self.batches, "count": self.count, "overflows": client.overflows}
-        return {**summary, "records": self.records, "cpus": self.cpus}
+        cpus = {number: {**cpu, "joined": client.issued.get(number, [0, 0])} for number, cpu in self.cpus.items()}
+        return {**summary, "records": self.records, "cpus": cpus}
 
 
 class Session:
@@ -298,10 +300,18 @@ class Session:
         return {"errors": errors}
 
     def do_join(self, name: str, number: int | None = None, look: bool = True) -> Answer:
-        """Join the group; asking for the status makes sure that all calls from now on are heard of."""
-        self.clients[name].join(number)
-        if look and number is None:
-            self.clients[name].ask("status-get", {})
+        """Join the group; asking for the status makes sure that all calls from now on are heard of.
+
+        What each CPU had counted just before and just after is kept with the client.
+        """
+        client = self.clients[name]
+        if not look or number is not None:
+            client.join(number)
+            return {}
+        before = issued()
+        client.join()
+        client.ask("status-get", {})
+        client.issued = {cpu: [before.get(cpu, 0), count] for cpu, count in issued().items()}
         return {}
 
     def do_play(self, script: str) -> Answer:
@@ -369,6 +379,14 @@ class Session:
             told = stream.read()
         os.waitpid(child, 0)
         return {"inner": json.loads(told)}
+
+
+def issued() -> dict[int, int]:
+    """Return how many calls each CPU has counted, by a socket of its own: one that has joined would lose events."""
+    client = Client()
+    counts = {reply["cpu"]: int(reply["issued"]) for reply in client.ask("cpu-get", {})}
+    client.socket.close()
+    return counts
 
 
 def helper(script: str) -> list[str]:

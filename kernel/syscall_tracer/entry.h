@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * syscall_tracer: a system call enters.
+ *
+ * Inline, for it is what each traced call costs.
+ */
+#ifndef SYSCALL_TRACER_ENTRY_H
+#define SYSCALL_TRACER_ENTRY_H
+
+#include <linux/build_bug.h>
+#include <linux/compat.h>
+#include <linux/cred.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/string.h>
+#include <linux/timekeeping.h>
+#include <asm/syscall.h>
+
+#include "filter.h"
+#include "hook.h"
+#include "ring.h"
+
+int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
+		   struct sct_record *rec, size_t room);
+int sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec);
+void sct_entry_capture(const struct sct_hook *hook, struct sct_record *rec,
+		       size_t room);
+void sct_entry_report(const struct sct_record *rec);
+
+/* With preemption off this is a section of an RCU reader. */
+static __always_inline const struct sct_filters *sct_entry_filters(void)
+{
+	return rcu_dereference_sched(sct_filters_active);
+}
+
+/*
+ * get_task_comm() takes a lock in older kernels, which sleeps on PREEMPT_RT;
+ * the plain copy may mix two names when another thread is just changing it,
+ * and has its terminator all the same.
+ */
+static __always_inline void
+sct_entry_fill_plain(const struct sct_hook *hook, const struct pt_regs *regs,
+		     u64 clock, struct sct_record *rec)
+{
+	struct task_struct *task = current;
+
+	BUILD_BUG_ON(sizeof(*rec) != 128 || SCT_COMM_LEN != TASK_COMM_LEN);
+	rec->clock = clock;
+	rec->latency = 0;
+	rec->ret = 0;
+	syscall_get_arguments(task, (struct pt_regs *)regs,
+			      (unsigned long *)rec->args);
+	rec->pid = task_tgid_nr(task);
+	rec->tid = task_pid_nr(task);
+	rec->ppid = task_tgid_nr(rcu_dereference_sched(task->real_parent));
+	rec->uid = __kuid_val(current_uid());
+	rec->call = hook->call;
+	rec->flags = in_compat_syscall() ? SCT_COMPAT : 0;
+	memcpy(rec->comm, task->comm, SCT_COMM_LEN);
+	rec->comm[SCT_COMM_LEN - 1] = '\0';
+	rec->size = 0;
+	rec->status = SCT_ALLOWED;
+}
+
+/**
+ * sct_entry() - a call enters, and is recorded here and now
+ * @hook: where
+ * @regs: the registers of the caller
+ *
+ * Context: Any that belongs to the calling task, with preemption off.
+ * Return: 0, or what the call is to return instead of running.
+ */
+static __always_inline int sct_entry(const struct sct_hook *hook,
+				     const struct pt_regs *regs)
+{
+	/* First, for then there is little yet to be kept in memory across it. */
+	u64 clock = ktime_get_mono_fast_ns();
+	struct sct_record *rec = sct_ring_begin();
+
+	if (!rec)
+		return 0;
+	sct_entry_fill_plain(hook, regs, clock, rec);
+	/* Most calls are done now, and have cost no other function. */
+	if (hook->captures || sct_filters_concern(sct_entry_filters(), rec->call))
+		return sct_entry_complete(hook, rec);
+	sct_ring_commit(rec);
+	return 0;
+}
+
+#endif /* SYSCALL_TRACER_ENTRY_H */

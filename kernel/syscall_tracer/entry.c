@@ -158,12 +158,10 @@ static bool is_exempt(const struct sct_record *rec)
 	return is_control_path(rec);
 }
 
-/* Of a record that is filled, and allowed so far. */
-static int judge(struct sct_record *rec)
+/* A filter says so: unless it is exempt, the call is marked or stopped. */
+static noinline int block(struct sct_record *rec, int err)
 {
-	int err = sct_filters_judge(sct_entry_filters(), rec);
-
-	if (likely(!err) || is_exempt(rec))
+	if (is_exempt(rec))
 		return 0;
 	rec->status = SCT_BLOCKED;
 	if (!sct_enforcing())
@@ -171,6 +169,16 @@ static int judge(struct sct_record *rec)
 	rec->flags |= SCT_ENFORCED;
 	rec->ret = -err;
 	return -err;
+}
+
+NOKPROBE_SYMBOL(block);
+
+/* Of a record that is filled, and allowed so far. */
+static __always_inline int judge(struct sct_record *rec)
+{
+	int err = sct_filters_judge(sct_entry_filters(), rec);
+
+	return likely(!err) ? 0 : block(rec, err);
 }
 
 /**
@@ -217,7 +225,8 @@ NOKPROBE_SYMBOL(sct_entry_report);
  * Context: As sct_entry().
  * Return: As sct_entry().
  */
-int sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec)
+int SCT_IN_A_PAGE sct_entry_complete(const struct sct_hook *hook,
+				     struct sct_record *rec)
 {
 	int err;
 

@@ -20,6 +20,13 @@
 #include "hook.h"
 #include "ring.h"
 
+/*
+ * For what runs at each call: it lies in one page. Emulators leave their
+ * translated code for each jump to another one, which takes them as long as a
+ * tenth of the record.
+ */
+#define SCT_IN_A_PAGE	__aligned(1024)
+
 int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
 		   struct sct_record *rec, size_t room);
 int sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec);

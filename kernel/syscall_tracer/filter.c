@@ -21,18 +21,9 @@ static bool item_begins(const struct sct_item *head, const u8 *data,
 	       !memcmp(data, filter->path, filter->path_len);
 }
 
-/**
- * sct_filter_path() - whether any path of a call begins as a filter wants
- * @filter: has the predicate
- * @rec: the call
- *
- * A path that could not be read is not among the items.
- *
- * Context: Any, NMI included.
- * Return: True if so.
- */
-bool sct_filter_path(const struct sct_filter *filter,
-		     const struct sct_record *rec)
+/* A path that could not be read is not among the items. */
+static bool any_path_begins(const struct sct_filter *filter,
+			    const struct sct_record *rec)
 {
 	const char *signature = sct_record_signature(rec);
 	struct sct_item head;
@@ -48,7 +39,24 @@ bool sct_filter_path(const struct sct_filter *filter,
 	return false;
 }
 
-NOKPROBE_SYMBOL(sct_filter_path);
+/**
+ * sct_filter_texts() - whether command name and path are as a filter wants
+ * @filter: has predicates on them
+ * @rec: the call
+ *
+ * Context: Any, NMI included.
+ * Return: True if so.
+ */
+bool sct_filter_texts(const struct sct_filter *filter,
+		      const struct sct_record *rec)
+{
+	if (filter->fields & SCT_IF_COMM &&
+	    strncmp(filter->comm, rec->comm, SCT_COMM_LEN))
+		return false;
+	return !(filter->fields & SCT_IF_PATH) || any_path_begins(filter, rec);
+}
+
+NOKPROBE_SYMBOL(sct_filter_texts);
 
 /**
  * sct_filters_get() - hold the filters that are in force

@@ -9,12 +9,11 @@
 
 #include <linux/bitops.h>
 #include <linux/errno.h>
-#include <linux/string.h>
 
 #include "tracer.h"
 
-bool sct_filter_path(const struct sct_filter *filter,
-		     const struct sct_record *rec);
+bool sct_filter_texts(const struct sct_filter *filter,
+		      const struct sct_record *rec);
 
 static __always_inline bool sct_filter_matches(const struct sct_filter *filter,
 					       const struct sct_record *rec)
@@ -25,10 +24,8 @@ static __always_inline bool sct_filter_matches(const struct sct_filter *filter,
 		return false;
 	if (filter->fields & SCT_IF_UID && filter->uid != rec->uid)
 		return false;
-	if (filter->fields & SCT_IF_COMM &&
-	    strncmp(filter->comm, rec->comm, SCT_COMM_LEN))
-		return false;
-	return !(filter->fields & SCT_IF_PATH) || sct_filter_path(filter, rec);
+	return !(filter->fields & (SCT_IF_COMM | SCT_IF_PATH)) ||
+	       sct_filter_texts(filter, rec);
 }
 
 /**
@@ -57,11 +54,11 @@ static __always_inline bool sct_filters_concern(const struct sct_filters *filter
 static __always_inline int sct_filters_judge(const struct sct_filters *filters,
 					     const struct sct_record *rec)
 {
-	unsigned int i;
+	const struct sct_filter *filter = filters->filter +
+					  filters->first[rec->call];
+	const struct sct_filter *end = filters->filter + filters->count;
 
-	for (i = filters->first[rec->call]; i < filters->count; i++) {
-		const struct sct_filter *filter = &filters->filter[i];
-
+	for (; filter < end; filter++) {
 		if (!sct_filter_matches(filter, rec))
 			continue;
 		if (filter->status == SCT_BLOCKED)

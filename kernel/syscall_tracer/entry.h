@@ -22,7 +22,7 @@
 
 /*
  * For what runs at each call: it lies in one page. Emulators leave their
- * translated code for each jump to another one, which takes them as long as a
+ * translated code for each jump to another one, which takes them about a
  * tenth of the record.
  */
 #define SCT_IN_A_PAGE	__aligned(1024)

@@ -18,7 +18,6 @@ from rich.table import Table
 
 from kmodlab import __version__, doctor, matrix, matrix_page
 from kmodlab.errors import KmodlabError, LabError, UsageError
-from kmodlab.grading import template
 from kmodlab.grading.commands import check_command, grade_command, new_command, worker_command
 from kmodlab.guest import Guest, accelerator, box, buildroot, list_guests, snapshot
 from kmodlab.guest.buildroot import BuildRoot
@@ -206,6 +205,8 @@ def image_prune(
         else:
             image.remove()
             print(f"removed {image.id}")
+    from kmodlab.grading import template  # noqa: PLC0415  # commands that do not grade start without it
+
     for path in (*snapshot.prune(kept), *buildroot.prune(kept), *box.prune(kept), *template.prune(kept)):
         print(f"removed {path.name}")
 

@@ -238,7 +238,8 @@ _AUDITD = Tracer(
     " >$OUT/auditd.conf\nauditctl --reset-lost >/dev/null",
     command="auditd -n -c $OUT",
     ready='auditctl -s | grep -qx "pid $pid"',
-    then=f"auditctl -D >/dev/null\nauditctl -b {BUFFER * 4} >/dev/null\nauditctl -e 1 >/dev/null\nauditctl -a always,exit -F arch=b64 -S {_NAMES}",
+    then=f"auditctl -D >/dev/null\nauditctl -b {BUFFER * 4} >/dev/null\nauditctl -e 1 >/dev/null\n"
+    f"auditctl -a always,exit -F arch=b64 -S {_NAMES}",
     # Else what waits for it would be logged, too.
     settled="auditctl -D >/dev/null; steady $OUT/audit.log",
     signal="TERM",

@@ -175,13 +175,13 @@ def test_interrupted(traced: Guest, interrupted: str) -> None:
 def test_two_at_once(traced: Guest) -> None:
     """The first to end leaves the second one's calls traced, and the second leaves nothing."""
     before = settings(traced)
-    program = "until [ -e /tmp/go-{0} ]; do sleep 0.1; done; python3 -c \"import os; os.getppid()\""
+    program = 'until [ -e /tmp/go-{0} ]; do sleep 0.1; done; python3 -c "import os; os.getppid()"'
     run = "kmodlab trace run --returns -e getppid -o /tmp/lines-{0} -- sh -c '" + program + "' & pid_{0}=$!"
     ready = "until [ $(ls /run/kmodlab-trace | grep -c claim) = {} ]; do sleep 0.1; done"
     parts = ("rm -f /tmp/go-*", run.format(1), ready.format(1), run.format(2), ready.format(2))
     end = "touch /tmp/go-{0}; wait $pid_{0} || exit"
     shown = traced.succeed("\n".join([*parts, end.format(1), end.format(2), "cat /tmp/lines-*"]))
-    assert re.findall(r"getppid\(\) = (\d+) <", shown) and shown.count("getppid") == 2, shown
+    assert len(re.findall(r"getppid\(\) = \d+ <", shown)) == shown.count("getppid") == 2, shown
     assert settings(traced) == before
 
 

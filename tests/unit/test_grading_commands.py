@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from kmodlab.errors import LabError, UsageError
-from kmodlab.grading import commands, prove
+from kmodlab.grading import instructor, prove
 from kmodlab.grading.grade import Examine, Order
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
@@ -57,7 +57,7 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
         asked.append((jobs, keep))
         return by_code(lab), "debian-12-abc"
 
-    monkeypatch.setattr(commands, "examiner", examiner)
+    monkeypatch.setattr(instructor, "examiner", examiner)
     return asked
 
 
@@ -229,6 +229,7 @@ def test_the_display(terminal: bool) -> None:
     assert ("left" in shown) is terminal
 
 
-def test_a_plain_python_starts_without_the_tests_libraries() -> None:
-    code = "import sys, kmodlab.cli; sys.exit(any(m in sys.modules for m in ('pytest', 'copydetect', 'testinfra')))"
+def test_the_command_line_starts_without_large_libraries() -> None:
+    heavy = ("pytest", "copydetect", "testinfra", "pydantic", "jinja2", "distributed", "matplotlib")
+    code = f"import sys, kmodlab.cli; sys.exit(any(m in sys.modules for m in {heavy!r}))"
     run([sys.executable, "-c", code])

@@ -1,26 +1,14 @@
-"""The commands of the command line that grade: `kmodlab grade`, `kmodlab lab new`, `kmodlab lab check`."""
+"""The commands that grade: `kmodlab grade`, `kmodlab worker`, `kmodlab lab new`, `kmodlab lab check`.
+
+What they do is imported when they do it: it takes longer than most other commands do as a whole.
+"""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from kmodlab.errors import LabError, UsageError
-from kmodlab.grading import report, similarity, skeleton
-from kmodlab.grading.cluster import Cluster, serve
-from kmodlab.grading.examiner import examiner, parallel
-from kmodlab.grading.grade import Examine, Order, grade, store_of
-from kmodlab.grading.intake import collect
-from kmodlab.grading.lab import Lab
-from kmodlab.grading.progress import Display
-from kmodlab.grading.prove import prove
-from kmodlab.grading.result import Result
-from kmodlab.grading.store import write_whole
-from kmodlab.process import locked
 
 LabName = Annotated[str, typer.Argument(metavar="LAB", help="A lab's folder, or the name of one in labs/.")]
 Jobs = Annotated[int, typer.Option(help="Machines at a time; 0: as memory and processors allow.", min=0)]
@@ -49,48 +37,20 @@ def grade_command(
     ] = False,
 ) -> None:
     """Grade a class: a gradebook and feedback; exit 3 if something is left ungraded because the lab itself broke."""
-    what = Lab.load(lab)
-    out.mkdir(parents=True, exist_ok=True)
-    with locked(out / ".kmodlab" / "lock", f"grading into {out}"):
-        found = collect(submissions, what, out / ".kmodlab" / "work")
-        order = Order(what, "", jobs or parallel(what), tuple(only or ()), regrade or keep)
-        chosen = [submission for submission in found if order.chosen(submission)]
-        if not chosen:
-            raise UsageError("no submission has such a name", hint="--only takes patterns: --only 'ada*'")
-        if keep and scheduler:
-            raise UsageError("--keep leaves a machine up here, and --scheduler has none here")
-        if keep and len(chosen) != 1:
-            raise UsageError(f"--keep is for one submission, and here are {len(chosen)}", hint="name it with --only")
-        machines = 1 if keep else order.jobs
-        examine: Examine
-        if scheduler:
-            cluster = Cluster(scheduler, what)
-            examine, image, machines = cluster.examine, cluster.images(), jobs or cluster.slots
-        else:
-            examine, image = examiner(what, machines, keep=keep)
-        order = Order(what, image, machines, order.only, order.regrade)
-        with Display() as display:
-            results = grade(found, order, examine, store_of(out), display)
-        written = report.write(results, out, over=after_due)
-        if alike:
-            starter = what.folder / "starter"
-            pairs = similarity.compare(found, starter if starter.is_dir() else None)
-            write_whole(out / "similarity.html", similarity.page(pairs, what.name).encode())
-            written.append(out / "similarity.html")
-        shutil.rmtree(out / ".kmodlab" / "work")
-    for path in written:
-        print(path)
-    _require_all_graded(results)
+    from kmodlab.grading.instructor import grade_class  # noqa: PLC0415  # see above
 
-
-def _require_all_graded(results: list[Result]) -> None:
-    if ungraded := [result for result in results if result.score is None]:
-        names = ", ".join(result.student for result in ungraded[:5])
-        raise LabError(
-            f"{len(ungraded)} of {len(results)} are not graded: {names}",
-            hint="the same command tries them again; their pages say what broke",
-            output=ungraded[0].reason,
-        )
+    grade_class(
+        lab,
+        submissions,
+        out,
+        only=only or (),
+        regrade=regrade,
+        jobs=jobs,
+        keep=keep,
+        alike=alike,
+        scheduler=scheduler,
+        after_due=after_due,
+    )
 
 
 def worker_command(
@@ -98,6 +58,8 @@ def worker_command(
     slots: Annotated[int, typer.Option(help="Machines at a time on this host.", min=1)] = 1,
 ) -> None:
     """Grade for a dask scheduler, until it ends: what `kmodlab grade --scheduler` hands out."""
+    from kmodlab.grading.cluster import serve  # noqa: PLC0415  # see above
+
     serve(address, slots)
 
 
@@ -105,7 +67,9 @@ def new_command(
     place: Annotated[Path, typer.Argument(metavar="NAME", help="The new lab's folder; its name is the lab's.")],
 ) -> None:
     """Make a small lab that works, to be changed into one's own."""
-    lab = skeleton.new_lab(place)
+    from kmodlab.grading.skeleton import new_lab  # noqa: PLC0415  # see above
+
+    lab = new_lab(place)
     print(f"{place}: {lab.title}; `kmodlab lab check {place}` proves it")
 
 
@@ -115,11 +79,9 @@ def check_command(
     jobs: Jobs = 0,
 ) -> None:
     """Prove a lab: the solution scores full marks, the starter little, every mutant loses a point; else exit 1."""
-    what = Lab.load(lab)
-    count = jobs or parallel(what)
-    examine, image = examiner(what, count)
-    with tempfile.TemporaryDirectory(prefix="kmodlab-lab-") as work, Display() as display:
-        findings = prove(what, Order(what, image, count, tuple(only or ())), examine, Path(work), display)
+    from kmodlab.grading.instructor import check_lab  # noqa: PLC0415  # see above
+
+    findings = check_lab(lab, only=only or (), jobs=jobs)
     for finding in findings:
         print(f"{'ok  ' if finding.good else 'BAD '}  {finding.name}: {finding.sentence}")
     if not findings or not all(finding.good for finding in findings):

@@ -18,8 +18,8 @@ PLACE = Path("/run/kmodlab-trace")
 class Claims:
     """What this client has changed, beside what others have.
 
-    A claim is a file that its client holds a lock on: the kernel drops the lock when the client ends, however it ends.
-    Where the files cannot be made, as for a user who has CAP_NET_ADMIN alone, each client is as if it were the only one.
+    A claim is a file that its client holds a lock on: the kernel drops the lock when the client ends, however it does.
+    Where the files cannot be made, as for a user with CAP_NET_ADMIN alone, each client is as if it were the only one.
     """
 
     def __init__(self) -> None:

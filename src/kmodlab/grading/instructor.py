@@ -1,0 +1,111 @@
+"""What an instructor asks for: a class graded, a lab made, a lab proved; `commands.py` has the command line of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from kmodlab.errors import LabError, UsageError
+from kmodlab.grading import report, similarity
+from kmodlab.grading.cluster import Cluster
+from kmodlab.grading.examiner import examiner, parallel
+from kmodlab.grading.grade import Examine, Order, grade, store_of
+from kmodlab.grading.intake import collect
+from kmodlab.grading.lab import Lab
+from kmodlab.grading.progress import Display
+from kmodlab.grading.prove import Finding, prove
+from kmodlab.grading.result import Result
+from kmodlab.grading.store import write_whole
+from kmodlab.process import locked
+
+
+def grade_class(
+    lab: str,
+    submissions: Path,
+    out: Path,
+    *,
+    only: Sequence[str] = (),
+    regrade: bool = False,
+    jobs: int = 0,
+    keep: bool = False,
+    alike: bool = False,
+    scheduler: str = "",
+    after_due: bool = False,
+) -> None:
+    """Grade a class, write its reports, and print which files these are.
+
+    Args:
+        lab: a lab's folder, or the name of one in labs/.
+        submissions: a folder of them, a download's zip, or one submission.
+        out: where results and reports go; results that are there are kept.
+        only: students to grade now, patterns with * and ?; empty for all.
+        regrade: grade again what has a result.
+        jobs: machines at a time; 0: as memory and processors allow.
+        keep: leave the machine of the one submission up.
+        alike: report which submissions are alike, too.
+        scheduler: address of a dask scheduler whose workers grade; empty for this machine.
+        after_due: show students the tests that are for after the lab.
+
+    Raises:
+        UsageError: nothing to grade, or options that exclude each other.
+        LabError: something is left ungraded, because the lab itself broke; all else is written.
+    """
+    what = Lab.load(lab)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out / ".kmodlab" / "lock", f"grading into {out}"):
+        found = collect(submissions, what, out / ".kmodlab" / "work")
+        order = Order(what, "", jobs or parallel(what), tuple(only), regrade or keep)
+        chosen = [submission for submission in found if order.chosen(submission)]
+        if not chosen:
+            raise UsageError("no submission has such a name", hint="--only takes patterns: --only 'ada*'")
+        if keep and scheduler:
+            raise UsageError("--keep leaves a machine up here, and --scheduler has none here")
+        if keep and len(chosen) != 1:
+            raise UsageError(f"--keep is for one submission, and here are {len(chosen)}", hint="name it with --only")
+        machines = 1 if keep else order.jobs
+        examine: Examine
+        if scheduler:
+            cluster = Cluster(scheduler, what)
+            examine, image, machines = cluster.examine, cluster.images(), jobs or cluster.slots
+        else:
+            examine, image = examiner(what, machines, keep=keep)
+        order = Order(what, image, machines, order.only, order.regrade)
+        with Display() as display:
+            results = grade(found, order, examine, store_of(out), display)
+        written = report.write(results, out, over=after_due)
+        if alike:
+            starter = what.folder / "starter"
+            pairs = similarity.compare(found, starter if starter.is_dir() else None)
+            write_whole(out / "similarity.html", similarity.page(pairs, what.name).encode())
+            written.append(out / "similarity.html")
+        shutil.rmtree(out / ".kmodlab" / "work")
+    for path in written:
+        print(path)
+    _require_all_graded(results)
+
+
+def _require_all_graded(results: list[Result]) -> None:
+    if ungraded := [result for result in results if result.score is None]:
+        names = ", ".join(result.student for result in ungraded[:5])
+        raise LabError(
+            f"{len(ungraded)} of {len(results)} are not graded: {names}",
+            hint="the same command tries them again; their pages say what broke",
+            output=ungraded[0].reason,
+        )
+
+
+def check_lab(lab: str, *, only: Sequence[str] = (), jobs: int = 0) -> list[Finding]:
+    """Prove a lab by its solution, its starter and its mutants.
+
+    Args:
+        lab: a lab's folder, or the name of one in labs/.
+        only: of these, patterns; empty for all.
+        jobs: machines at a time; 0: as memory and processors allow.
+    """
+    what = Lab.load(lab)
+    count = jobs or parallel(what)
+    examine, image = examiner(what, count)
+    with tempfile.TemporaryDirectory(prefix="kmodlab-lab-") as work, Display() as display:
+        return prove(what, Order(what, image, count, tuple(only)), examine, Path(work), display)

@@ -151,4 +151,10 @@ def limits(run: Run) -> list[str]:
                 f"An empty {kind} handler costs {_ns(floor)}; the complete record by that hook {_ns(ours)}, "
                 f"{ours.median - floor.median:.0f} ns more."
             )
+    record, enforcing, factor = _added(run, "ftrace"), _added(run, "enforcing"), scale(run)
+    if record and enforcing and factor:
+        said.append(
+            f"A filter that looks at a call and lets it pass costs {enforcing.median - record.median:.0f} ns more than the "
+            f"record alone; the aims leave {(ENFORCING_NS - RECORD_NS) * factor:.0f} for it."
+        )
     return said

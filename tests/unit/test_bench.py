@@ -156,6 +156,8 @@ def test_the_distance_from_the_physical_limit_is_told(run: Run) -> None:
     assert aims.limits(run) == [
         "An empty ftrace handler costs +54 ± 0 ns; the complete record by that hook +180 ± 5 ns, 126 ns more.",
         "An empty kprobe handler costs +204 ± 0 ns; the complete record by that hook +370 ± 0 ns, 166 ns more.",
+        "A filter that looks at a call and lets it pass costs 60 ns more than the record alone; "
+        "the aims leave 60 for it.",
     ]
 
 

@@ -154,7 +154,7 @@ def limits(run: Run) -> list[str]:
     record, enforcing, factor = _added(run, "ftrace"), _added(run, "enforcing"), scale(run)
     if record and enforcing and factor:
         said.append(
-            f"A filter that looks at a call and lets it pass costs {enforcing.median - record.median:.0f} ns more than the "
-            f"record alone; the aims leave {(ENFORCING_NS - RECORD_NS) * factor:.0f} for it."
+            f"A filter that looks at a call and lets it pass costs {enforcing.median - record.median:.0f} ns more "
+            f"than the record alone; the aims leave {(ENFORCING_NS - RECORD_NS) * factor:.0f} for it."
         )
     return said

@@ -14,6 +14,8 @@ FILES = {
     "task_lister": ("task_lister", "task_detail", "task_stats", "task_tree"),
 }
 """The files under /proc that each module makes."""
+SHOW = "cd /sys/module/{0}/parameters 2>/dev/null && grep -H . * || true"
+"""Shows a module's parameters."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class Module:
         """Return the step that loads the module."""
         return step("sh", " ".join(["insmod", self.file, *parameters]))
 
+    def show(self) -> str:
+        """Return the step that shows the parameters."""
+        return step("sh", SHOW.format(self.name))
+
     def look(self) -> str:
         """Return the step that shows what is there: the module, its files, its parameters."""
         files = " ".join(f"/proc/{name}" for name in FILES[self.name])
@@ -42,8 +48,7 @@ class Module:
         return sorted([f"/sys/module/{self.name}", *(f"/proc/{name}" for name in FILES[self.name])])
 
 
-def _parameters(machine: Machine, name: str) -> tuple[str, ...]:
-    shown = machine.sh(f"cd /sys/module/{name}/parameters 2>/dev/null && grep -H . * || true")
+def _parameters(shown: str) -> tuple[str, ...]:
     return tuple(line.replace(":", "=", 1) for line in sorted(shown.splitlines()))
 
 
@@ -53,7 +58,7 @@ def find_module(machine: Machine, name: str) -> Module:
     file = machine.once(f"{name}.ko", lambda: machine.sh(search).strip())
     if not file.startswith("/"):
         pytest.skip(f"no {name}.ko under /lib/modules to load again")
-    return Module(name, file, _parameters(machine, name))
+    return Module(name, file, _parameters(machine.sh(SHOW.format(name))))
 
 
 def put_back(machine: Machine, module: Module) -> None:
@@ -62,12 +67,12 @@ def put_back(machine: Machine, module: Module) -> None:
     Raises:
         HelperError: it is not what it was.
     """
-    machine.play(step("sh", f"rmmod {module.name} 2>/dev/null; true"))
-    (loaded,) = machine.play(module.load())
+    remove = step("sh", f"rmmod {module.name} 2>/dev/null; true")
+    _, loaded, shown = machine.play(remove, module.load(), module.show())
     require(loaded)
-    if changed := set(module.parameters) - set(_parameters(machine, module.name)):
-        machine.play(module.unload(), module.load(*sorted(changed)))
-    if _parameters(machine, module.name) != module.parameters:
+    if changed := set(module.parameters) - set(_parameters(shown["text"])):
+        *_, shown = machine.play(module.unload(), module.load(*sorted(changed)), module.show())
+    if _parameters(shown["text"]) != module.parameters:
         raise HelperError(f"{module.name} could not be put back with its parameters {module.parameters}")
 
 

@@ -84,6 +84,9 @@ void step_userns(const struct step *s);
 void step_pidns(const struct step *s);
 void step_sh(const struct step *s);
 
+/* talk.c */
+void step_talk(const struct step *s);
+
 /* kmsg.c */
 void step_kmsg(const struct step *s);
 void step_until(const struct step *s);

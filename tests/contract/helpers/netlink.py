@@ -1,7 +1,8 @@
 """The netlink client of the contract tests: it runs on the host under test, from Python's standard library alone.
 
 Like the helper in C it is given a script, a list of `[step, {options}]`, and prints a list of answers, in JSON. It lies
-beside the project's own reader of specifications and the specification, from which it has every name and number.
+beside the project's own reader of specifications and the specification, from which it has every name and number. Told
+to `serve` it stays, and answers scripts at a socket: an emulated machine takes a second to start Python.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import errno
 import json
 import os
 import select
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,8 @@ CAPABILITY_VERSION_3, PR_SET_KEEPCAPS = 0x20080522, 8
 DEADLINE_SECONDS = 120
 MARK_SECONDS = 30
 """What was made last has come by then, or will never."""
+IDLE_SECONDS = 900
+"""After so long without a script the server ends: whoever started it has died."""
 Options = dict[str, Any]
 Answer = dict[str, Any]
 
@@ -286,9 +291,9 @@ class Session:
     def do_garbage(self, messages: list[str]) -> Answer:
         """Send each of these (in hex) behind a header of the family's, whatever comes of it; count the errors."""
         errors = 0
+        family = Client().resolve()
         for message in messages:
             client = Client()
-            family = client.resolve()
             body = bytes.fromhex(message)
             client.socket.send(HEADER.pack(HEADER.size + len(body), family["id"], REQUEST | ACK, 1, 0) + body)
             client.sequence = 1
@@ -449,5 +454,51 @@ def text(value: bytes) -> str:
     return value.decode("latin-1")
 
 
+def serve() -> None:
+    """Answer at the socket `client` beside this file, each script in a child; return when the server is there.
+
+    A script is what is sent, up to its end; the answer is a line with a status, 0 if all went well, and a text. An
+    empty script ends the server.
+    """
+    listener = socket.socket(socket.AF_UNIX)
+    place = HERE / "client"
+    with contextlib.suppress(FileNotFoundError):
+        place.unlink()
+    listener.bind(str(place))
+    listener.listen()
+    if os.fork():
+        return
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nothing, stream)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        signal.alarm(IDLE_SECONDS)
+        connection, _ = listener.accept()
+        if not os.fork():
+            listener.close()
+            answer_script(connection)
+        connection.close()
+
+
+def answer_script(connection: socket.socket) -> None:
+    """Run the script that comes, answer, and end this process."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.alarm(2 * DEADLINE_SECONDS)
+    script = b"".join(iter(lambda: connection.recv(65536), b""))
+    if not script:
+        os.kill(os.getppid(), signal.SIGTERM)
+    try:
+        told = "0\n" + json.dumps(Session().run(json.loads(script or "[]")), default=text)
+    except Exception:  # whatever it is, the test is to show it
+        told = "1\n" + traceback.format_exc()
+    connection.sendall(told.encode())
+    os._exit(0)
+
+
 if __name__ == "__main__":
-    print(json.dumps(Session().run(json.loads(sys.argv[1])), default=text))
+    if sys.argv[1] == "serve":
+        serve()
+    else:
+        print(json.dumps(Session().run(json.loads(sys.argv[1])), default=text))

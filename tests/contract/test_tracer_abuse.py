@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from .calls import calls_there
 from .machine import DEADLINE_SECONDS, Machine
 from .modules import Module, find_module, put_back, require
 from .parameters import set_parameter
@@ -28,12 +29,6 @@ ROUNDS = int(os.environ.get("KMODLAB_RELOADS", "2"))
 """How often the tracer is loaded and unloaded under load."""
 WORKERS = ("files", "tasks", "killed", "reader", "writer", "writer too")
 
-NAMES = r"""
-sed -n 's/.* __\(x64\|arm64\|riscv\)_sys_\([a-z0-9_]*\)$/\2/p' /proc/kallsyms | sort -u >/tmp/kmodlab-entries
-echo '#include <sys/syscall.h>' | gcc -E -dM - | sed -n 's/^#define __NR_\([a-z0-9_]*\) .*/\1/p' | sort -u |
-comm -12 - /tmp/kmodlab-entries; rm /tmp/kmodlab-entries
-"""
-"""The calls that the machine's C library knows by the name of their entry point, without looking 300 times."""
 LEFT = """
 cd /sys/kernel/debug && grep -hE '_sys_|__do_sys_' kprobes/list tracing/enabled_functions; true
 """
@@ -124,7 +119,7 @@ def test_filters_and_modes_change_under_load(tracer: Machine) -> None:
 
 def test_every_call_of_the_kernel_is_traced_at_once(machine: Machine, module: Module) -> None:
     """All system calls of the kernel are traced at once, and untraced again."""
-    names = machine.sh(NAMES).split()
+    names = calls_there(machine)
     assert len(names) > 200
     lines = [" ".join(names[i : i + 20]) for i in range(0, len(names), 20)]
     on, off = (

@@ -58,6 +58,21 @@ def test_modules_compile_without_a_warning(release: str, sources: Path) -> None:
         assert f"vermagic={root.kernel} ".encode() in info
 
 
+def test_what_is_built_again_compiles_what_has_changed(sources: Path) -> None:
+    """In one workplace the second build compiles the file that has changed, and that alone; the third one nothing."""
+    root = BuildRoot.of_image(build_image("auto"))
+    module, compiled = sources / "task_lister", []
+    with root.workplace() as work:
+        for extra in ("", "\n", ""):
+            with (module / "stats.c").open("a") as file:
+                file.write(extra)
+            root.make(module, work=work)
+            log = (module / "build.log").read_text()
+            compiled.append(set(re.findall(r"CC \[M\] .*?(\w+)\.o$", log, re.MULTILINE)) - {"mod"})
+    assert compiled == [{"cursor", "list", "main", "stats", "task", "tree"}, {"stats"}, set()]
+    assert not work.exists()
+
+
 def test_a_warning_fails_the_build_check(sources: Path) -> None:
     """The check above sees a warning where there is one: an unused variable is enough."""
     root = BuildRoot.of_image(build_image("auto"))

@@ -7,11 +7,14 @@ host's tools out of the build and the network away from it, but it is no sandbox
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,34 +73,42 @@ class BuildRoot:
                 _unpack(image, directory)
         return cls(directory, image.kernel_version)
 
-    def make(self, module: Path, *arguments: str, output: Path | None = None) -> Path:
+    @contextmanager
+    def workplace(self) -> Iterator[Path]:
+        """A directory for `make`, gone afterwards: what is built there again compiles only what has changed."""
+        with tempfile.TemporaryDirectory(prefix="", dir=self.directory / "build") as temporary:
+            yield Path(temporary)
+
+    def make(self, module: Path, *arguments: str, output: Path | None = None, work: Path | None = None) -> Path:
         """Build a module with its own Makefile, and return the .ko.
 
         Args:
             module: a module's directory; `../compat` is taken along.
             arguments: further arguments for make, `W=1` for instance.
             output: where the .ko and `build.log`, what make printed, are put; by default beside the sources.
+            work: a `workplace` of this build root; by default one for this build alone.
 
         Raises:
             LabError: make failed; its last lines are the error's output.
         """
+        if work is None:
+            with self.workplace() as own:
+                return self.make(module, *arguments, output=output, work=own)
         output = output or module
         output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="", dir=self.directory / "build") as temporary:
-            work = Path(temporary)
-            for source in (module, module.parent / "compat"):
-                shutil.copytree(source, work / source.name, ignore=shutil.ignore_patterns("*.o", "*.ko", ".*.cmd"))
-            kdir = f"/lib/modules/{self.kernel}/build"
-            inside = f"/build/{work.name}/{module.name}"
-            status = self._run(["make", "-C", inside, f"KDIR={kdir}", *arguments], output / "build.log")
-            if status:
-                raise LabError(
-                    f"building {module.name} for {self.kernel} failed",
-                    exit_code=status,
-                    log=output / "build.log",
-                    output=tail(output / "build.log", 30),
-                )
-            return Path(shutil.copy(work / module.name / f"{module.name}.ko", output))
+        for source in (module, module.parent / "compat"):
+            _renew(source, work / source.name)
+        kdir = f"/lib/modules/{self.kernel}/build"
+        inside = f"/build/{work.name}/{module.name}"
+        status = self._run(["make", "-C", inside, f"KDIR={kdir}", *arguments], output / "build.log")
+        if status:
+            raise LabError(
+                f"building {module.name} for {self.kernel} failed",
+                exit_code=status,
+                log=output / "build.log",
+                output=tail(output / "build.log", 30),
+            )
+        return Path(shutil.copy(work / module.name / f"{module.name}.ko", output))
 
     def _run(self, argv: list[str], log: Path) -> int:
         command = ["unshare", "--net", *own_mounts()]
@@ -114,6 +125,17 @@ class BuildRoot:
                 stderr=sink,
                 check=False,
             ).returncode
+
+
+def _renew(source: Path, target: Path) -> None:
+    """Copy sources over what is there; a file that is the same stays, so that make sees what has changed."""
+
+    def copy(new: str, old: str) -> str:
+        same = Path(old).is_file() and filecmp.cmp(new, old, shallow=False)
+        return old if same else str(shutil.copyfile(new, old))
+
+    ignored = shutil.ignore_patterns("*.o", "*.ko", ".*.cmd")
+    shutil.copytree(source, target, ignore=ignored, copy_function=copy, dirs_exist_ok=True)
 
 
 def _unpack(image: Image, directory: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -63,6 +64,8 @@ class Bench:
         self.guest = Guest(name)
         self.directory = directory
         self.good: dict[str, Path] = {}
+        self._work: dict[str, Path] = {}
+        self._workplaces = ExitStack()
         self._spoilt: set[str] = set()
 
     def up(self) -> None:
@@ -77,8 +80,16 @@ class Bench:
         self.up()
 
     def build(self, sources: Path) -> Path:
-        """Build a module natively; return the .ko."""
-        return BuildRoot.of_image(self.guest.image).make(sources)
+        """Build a module natively, of which only what differs from the last build of it; return the .ko."""
+        root = BuildRoot.of_image(self.guest.image)
+        if sources.name not in self._work:
+            self._work[sources.name] = self._workplaces.enter_context(root.workplace())
+        return root.make(sources, work=self._work[sources.name])
+
+    def down(self) -> None:
+        """Take the guest down, and remove what was built."""
+        self._workplaces.close()
+        self.guest.down()
 
     def use(self, module: str, file: Path) -> None:
         """Load this module in place of the one that is loaded."""

@@ -34,12 +34,14 @@ UNSEEN = {
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A guest with the good modules."""
     bench = Bench(os.environ.get("KMODLAB_MUTANTS_GUEST", NAME), tmp_path_factory.mktemp("bench"))
-    bench.guest.up()
-    good = Mutant(Path(os.devnull), "syscall_tracer", False, (), ()).sources(bench.directory / "good")
-    bench.good = {name: bench.build(good.parent / name) for name in ("syscall_tracer", "task_lister")}
-    bench.up()
-    yield bench
-    bench.guest.down()
+    try:
+        bench.guest.up()
+        good = Mutant(Path(os.devnull), "syscall_tracer", False, (), ()).sources(bench.directory / "good")
+        bench.good = {name: bench.build(good.parent / name) for name in ("syscall_tracer", "task_lister")}
+        bench.up()
+        yield bench
+    finally:
+        bench.down()
 
 
 def _contract_tests() -> set[str]:

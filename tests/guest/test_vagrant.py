@@ -61,6 +61,7 @@ def test_up_makes_a_machine_with_both_modules(libvirt: OwnLibvirt) -> None:
     counts = recap(subprocess.CompletedProcess([], 0, output), MACHINE)
     assert counts["failed"] == counts["unreachable"] == 0
     assert counts["changed"] > 0
+    assert re.search(rf"Build the module\] \*+\n\s*changed: \[{MACHINE}\]", output), output
     driver, cpus = {"kvm": ("kvm", 2), "tcg": ("qemu", 1)}[accelerator.choose_for_others()]
     settings = dict(re.findall(r" -- ([\w ]+): +(\S.*)", output))
     assert (settings["Domain type"], settings["Cpus"], settings["Memory"]) == (driver, str(cpus), "1024M")
@@ -90,6 +91,15 @@ def test_provision_again_changes_nothing(libvirt: OwnLibvirt) -> None:
     output = libvirt.succeed("vagrant", "provision", MACHINE)
     counts = recap(subprocess.CompletedProcess([], 0, output), MACHINE)
     assert counts["changed"] == counts["failed"] == counts["unreachable"] == 0, output
+
+
+def test_what_it_built_is_cleaned_away(libvirt: OwnLibvirt) -> None:
+    """It has built both modules for itself, and `make clean` by hand leaves nothing of that."""
+    trees = [f"/usr/src/kmodlab-{module}/{module}" for module in ("syscall_tracer", "task_lister")]
+    outputs = f"find {' '.join(trees)} -name '*.o' -o -name '*.ko' -o -name '*.mod*' -o -name '.*.cmd'"
+    assert len(re.findall(r"(?m)\.ko\s*$", _inside(libvirt, outputs))) == 2
+    _inside(libvirt, " && ".join(f"sudo make -C {tree} clean" for tree in trees))
+    assert _inside(libvirt, outputs).strip() == ""
 
 
 def test_the_playbooks_find_the_machine(libvirt: OwnLibvirt) -> None:

@@ -9,6 +9,35 @@ import pytest
 
 from kmodlab.guest import Guest, list_guests
 
+#: what takes longest, in this order: begun first, so that at the end no worker is alone with it
+LONGEST = (
+    "test_upgrade.py",
+    "test_lab.py",
+    "test_vagrant.py",
+    "debian-11",
+    "test_molecule.py",
+    "debian-12-rt",
+    "debian-13-backports",
+    "test_mutants.py",
+    "test_signing.py",
+    "test_fleet.py",
+)
+#: the file whose tests need nothing of each other
+INDEPENDENT = "test_kernels.py"
+
+
+def _group(item: pytest.Item) -> str:
+    """Return what is run by one worker: a file, in which tests share a guest, or a single kernel."""
+    return item.callspec.id if item.path.name == INDEPENDENT and hasattr(item, "callspec") else item.path.name
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests for `--dist loadgroup`, and put the longest groups first, for `--no-loadscope-reorder`."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    rank = {name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(_group(item), len(rank)))
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker of what `make grading` runs."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from kmodlab.guest import Guest, list_guests
 
@@ -26,17 +28,29 @@ LONGEST = (
 INDEPENDENT = "test_kernels.py"
 
 
-def _group(item: pytest.Item) -> str:
-    """Return what is run by one worker: a file, in which tests share a guest, or a single kernel."""
-    return item.callspec.id if item.path.name == INDEPENDENT and hasattr(item, "callspec") else item.path.name
+class Schedule(LoadFileScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """A file's tests stay on one worker, for they share a guest; those of the one file need nothing of each other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
+
+
+def group(nodeid: str) -> str:
+    """Return what a test is run with by one worker: the name of its file, or of its own kernel."""
+    file, _, test = nodeid.partition("::")
+    name = file.rpartition("/")[2]
+    return test.partition("[")[2].rstrip("]") if name == INDEPENDENT and "[" in test else name
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Schedule | None:
+    """Take the place of `--dist loadfile`."""
+    return Schedule(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests for `--dist loadgroup`, and put the longest groups first, for `--no-loadscope-reorder`."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    """Put the longest groups first, for `--no-loadscope-reorder`."""
     rank = {name: at for at, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(_group(item), len(rank)))
+    items.sort(key=lambda item: rank.get(group(item.nodeid), len(rank)))
 
 
 def pytest_configure(config: pytest.Config) -> None:

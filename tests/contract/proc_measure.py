@@ -10,7 +10,10 @@ PF_KTHREAD = 0x00200000
 
 @dataclass(frozen=True)
 class Process:
-    """One process as /proc/PID/stat and /proc/PID/status show it. Times are in clock ticks of 10 ms."""
+    """One process as /proc/PID/task/PID/stat and /proc/PID/status show it.
+
+    Times are in clock ticks of 10 ms, those of its main thread.
+    """
 
     pid: int
     comm: bytes

@@ -60,7 +60,8 @@ static void out_process(const char *pid)
 
 	snprintf(path, sizeof(path), "/proc/%s/status", pid);
 	error = slurp(path, 16384, &status);
-	snprintf(path, sizeof(path), "/proc/%s/stat", pid);
+	/* That of the main thread, where times are its own: those of threads that have ended are not among them. */
+	snprintf(path, sizeof(path), "/proc/%s/task/%s/stat", pid, pid);
 	error = error ? error : slurp(path, 16384, &stat);
 	if (!error && status.data && stat.data) {
 		out_key(pid);

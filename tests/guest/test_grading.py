@@ -86,13 +86,14 @@ def test_another_fixture_comes_to_its_verdict(name: str, lab: Lab, pool: Pool, t
 
 
 def test_a_submission_that_hangs_costs_no_more_than_its_time(lab: Lab, pool: Pool, tmp_path: Path) -> None:
-    """Its tests have 15 s each, and 4 together: the first that hangs is the last."""
-    brief = lab.model_copy(update={"limits": lab.limits.model_copy(update={"total": 4.0})})
+    """Its tests have two minutes each, and 4 s together: the first that hangs is the last, and soon over."""
+    brief = lab.model_copy(update={"limits": lab.limits.model_copy(update={"test": 120.0, "total": 4.0})})
     result = examine(submission("deadlock", tmp_path), brief, pool)
     assert (result.verdict, result.score) == (Verdict.HANG, 10), result.reason
     assert "all tests together did not end within 4 s; the test read was under way" in result.reason
     assert "task_lister.c" in result.reason
     assert [test.outcome for test in result.tests] == ["passed", "crashed", "not-run", "not-run"]
+    assert result.tests[1].seconds < 100
     assert {test.seen for test in result.tests[2:]} == {"not run: the 4 s that this lab gives a submission were over"}
 
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from kmodlab.paths import project_dir
+
 from .grading_command import (
     EXPECTED,
     GRADING,
@@ -289,3 +291,27 @@ def test_only_one_machine_is_kept(small: Path, tmp_path: Path) -> None:
     with Grading(LAB, small, tmp_path / "out", "--keep") as grading:
         grading.finish(status=2)
     assert f"--keep is for one submission, and here are {len(SMALL)}" in grading.printed
+
+
+# -- from Ansible ---------------------------------------------------------------------------------------------
+
+
+def play(out: Path) -> str:
+    """Grade one submission with the playbook, and return what Ansible says."""
+    given = {"lab": str(LAB), "submissions": str(GRADING / "submissions" / "load-error"), "out": str(out)}
+    done = subprocess.run(
+        [KMODLAB.with_name("ansible-playbook"), "playbooks/grade.yml", "-e", json.dumps(given)],
+        cwd=project_dir(), capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_playbook_grades_once(tmp_path: Path) -> None:
+    first = play(tmp_path / "out")
+    assert "changed=1" in first
+    assert "load-error" in first
+    require_expected(tmp_path / "out", "lab", {"load-error"})
+    again = play(tmp_path / "out")
+    assert "changed=0" in again
+    assert "(known)" in again

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import subprocess
 import tarfile
 import time
@@ -67,7 +66,7 @@ class Progress:
     @property
     def remaining(self) -> float:
         """Seconds that the submission has left."""
-        return self.time.remaining if self.time else math.inf
+        return self.time.remaining if self.time else float("inf")
 
 
 class Session:

@@ -18,14 +18,14 @@ from kmodlab.errors import DeadlineExpired, GuestCrashed
 from kmodlab.grading.examine import examine
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
-from kmodlab.grading.result import Result
+from kmodlab.grading.result import Result, Verdict
 from kmodlab.grading.sandbox import BuildLimits, build
 from kmodlab.grading.slot import Pool, sweep
 from kmodlab.paths import project_dir
 from kmodlab.process import Deadline
 
 GRADING = project_dir() / "tests" / "grading"
-EXPECTED: dict[str, dict[str, Any]] = yaml.safe_load((GRADING / "expected.yml").read_text())
+EXPECTED: dict[str, dict[str, Any]] = yaml.safe_load((GRADING / "expected.yml").read_text())["lab"]
 #: one for each way to end that is not the compiler's; the others run with `make grading`
 QUICK = ("good", "panic-at-load", "oops-in-read", "forged-oops", "proc-entry-left", "touches-host")
 
@@ -83,6 +83,18 @@ def test_a_fixture_comes_to_its_verdict(name: str, lab: Lab, pool: Pool, tmp_pat
 @pytest.mark.parametrize("name", [name for name in EXPECTED if name not in QUICK])
 def test_another_fixture_comes_to_its_verdict(name: str, lab: Lab, pool: Pool, tmp_path: Path) -> None:
     compare(examine(submission(name, tmp_path), lab, pool))
+
+
+def test_a_submission_that_hangs_costs_no_more_than_its_time(lab: Lab, pool: Pool, tmp_path: Path) -> None:
+    """Its tests have two minutes each, and 4 s together: the first that hangs is the last, and soon over."""
+    brief = lab.model_copy(update={"limits": lab.limits.model_copy(update={"test": 120.0, "total": 4.0})})
+    result = examine(submission("deadlock", tmp_path), brief, pool)
+    assert (result.verdict, result.score) == (Verdict.HANG, 10), result.reason
+    assert "all tests together did not end within 4 s; the test read was under way" in result.reason
+    assert "task_lister.c" in result.reason
+    assert [test.outcome for test in result.tests] == ["passed", "crashed", "not-run", "not-run"]
+    assert result.tests[1].seconds < 100
+    assert {test.seen for test in result.tests[2:]} == {"not run: the 4 s that this lab gives a submission were over"}
 
 
 def test_what_a_machine_that_is_killed_was_doing_is_done_again(

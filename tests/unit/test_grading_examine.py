@@ -108,6 +108,41 @@ def test_without_a_fresh_machine_the_rest_is_not_run(examine: Callable[..., Resu
     result = examine(crashes, lab=LAB.model_copy(update={"fresh_vm_after_crash": False}))
     assert [test.outcome for test in result.tests] == ["passed", "crashed", "not-run", "not-run"]
     assert (result.verdict, result.score) == (Verdict.PANIC, 10)
+    assert result.tests[3].seen == "not run: the machine broke in a test before this one"
+
+
+def test_when_the_time_of_a_submission_is_over_there_is_no_fresh_machine(examine: Callable[..., Result]) -> None:
+    """Points and verdict stay, and what was not run says why."""
+
+    def hangs_long(left: list[Test], record: Any) -> bool:
+        record.progress.begin(0)
+        passes(left[:1], record)
+        record.progress.results[left[1].id] = left[1].result("crashed")
+        record.progress.findings.append(Finding(Verdict.HANG, "it hangs"))
+        return True
+
+    lab = LAB.model_copy(update={"limits": LAB.limits.model_copy(update={"total": 45.0})})
+    result = examine(hangs_long, lab=lab)
+    assert [test.outcome for test in result.tests] == ["passed", "crashed", "not-run", "not-run"]
+    assert (result.verdict, result.reason, result.score) == (Verdict.HANG, "it hangs", 10)
+    assert [test.seen for test in result.tests[2:]] == [
+        "not run: the 45 s that this lab gives a submission were over"
+    ] * 2
+
+
+def test_the_time_of_a_submission_begins_anew_where_the_lab_broke(examine: Callable[..., Result]) -> None:
+    def breaks_late(_left: list[Test], record: Any) -> bool:
+        record.progress.begin(0)
+        raise LabError("QEMU was killed")
+
+    assert examine(breaks_late, crashes, passes).score == 80
+
+
+def test_no_submission_breaks_machines_without_end(examine: Callable[..., Result]) -> None:
+    tests = tuple(LAB.tests[0].model_copy(update={"id": f"t{number}"}) for number in range(9))
+    result = examine(*[crashes] * 4, lab=LAB.model_copy(update={"tests": tests}))
+    assert [test.outcome for test in result.tests] == ["passed", "crashed"] * 4 + ["not-run"]
+    assert result.tests[-1].seen == "not run: tests before this one broke 4 machines, and there is no other"
 
 
 def test_a_panic_is_never_a_pass_whatever_the_tests_say(examine: Callable[..., Result]) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from kmodlab.errors import UsageError
-from kmodlab.grading.lab import Lab, check_name, find, labs_dir
+from kmodlab.grading.lab import Lab, Limits, check_name, find, labs_dir
 from kmodlab.grading.prove import mutants
+from kmodlab.paths import project_dir
 
 from .grading_labs import TEXT, load_lab, make_lab
 
@@ -50,6 +51,7 @@ def test_a_test_makes_its_results(tmp_path: Path) -> None:
         ({"tests": [{**TEXT["tests"][0], "node": "../x.py::y"}]}, r"tests\[0\].node: .*no test file"),
         ({"tests": [{**TEXT["tests"][0], "node": "/etc/x.py"}]}, r"tests\[0\].node: .*no test file"),
         ({"limits": {"build": 0}}, "limits.build: .*greater than 0"),
+        ({"limits": {"total": 0}}, "limits.total: .*greater than 0"),
         ({"limits": {"bild": 1}}, "limits.bild: Extra inputs"),
         ({"late": {"rule": "maybe"}}, "late.rule"),
         ({"late": {"rule": "penalty", "percent": 101}}, "late.percent"),
@@ -86,6 +88,7 @@ def test_the_digest_is_of_what_decides(tmp_path: Path) -> None:
     before = load_lab(tmp_path / "a").digest
     assert load_lab(tmp_path / "b", title="Other", late={"rule": "refuse"}).digest == before
     assert load_lab(tmp_path / "c", limits={"test": 5}).digest != before
+    assert load_lab(tmp_path / "e", limits={"total": 5}).digest != before
     folder = make_lab(tmp_path / "d")
     (folder / "tests" / "helper.py").write_text("x = 1\n")
     assert Lab.load(folder).digest != before
@@ -125,3 +128,10 @@ def test_every_node_of_our_own_labs_is_there(name: str) -> None:
         for node in test.nodes:
             functions = re.findall(r"^def (test_\w+)", lab.node_file(node).read_text(), re.MULTILINE)
             assert node.partition("::")[2] in functions, node
+
+
+def test_the_handbook_has_every_limit_with_its_default() -> None:
+    page = (project_dir() / "docs" / "grading.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith("| `limits` |")]
+    shown = {name: float(value) for name, value in re.findall(r"`(\w+)` (\d+)", row)}
+    assert shown == Limits().model_dump()

@@ -119,6 +119,15 @@ def test_a_crash_does_not_name_the_hidden_test() -> None:
     assert text.reason(replace(crashed, reason="while the test open ran")) == "while the test open ran"
 
 
+def test_what_was_not_run_says_why() -> None:
+    why = "not run: the 600 s that this lab gives a submission were over"
+    left = one_test("b", earned=0.0, outcome="not-run", seen=why)
+    cut = one_result(verdict=Verdict.HANG, reason="It hangs.", tests=(one_test(), left))
+    shown = [pages.student_html(cut), pages.student_markdown(cut), formats.gradescope(cut)["tests"][1]["output"]]
+    shown += [formats.prairielearn(cut)["tests"][1]["output"], formats.junit([cut]).decode()]
+    assert [page.count(why) > 0 for page in shown] == [True] * 5
+
+
 def test_an_ungraded_one_shows_no_points() -> None:
     (broken,) = [result for result in CLASS if result.verdict is Verdict.INFRA_ERROR]
     page = Page(pages.student_html(broken)).text

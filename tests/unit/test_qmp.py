@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,18 @@ def test_a_machine_that_forwards_nothing(directory: Path) -> None:
         machine.ssh_port(directory)
     assert caught.value.message == "QEMU forwards no port to the guest's ssh"
     assert caught.value.output == table
+
+
+def test_a_socket_at_which_nobody_listens_yet(tmp_path: Path) -> None:
+    assert not qmp.listens(tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "qmp.sock"))
+        assert not qmp.listens(tmp_path)
+        server.listen()
+        assert qmp.listens(tmp_path)
+
+
+def test_a_look_whether_it_listens_does_not_keep_others_out(directory: Path) -> None:
+    with FakeQmp(directory, _always({"return": 7})):
+        assert qmp.listens(directory)
+        assert qmp.execute(directory, "query-number") == 7

@@ -121,15 +121,29 @@ def _try(
 
 
 def _machines(lab: Lab, pool: Pool, work: Path, modules: list[Path], record: _Record, kept: bool) -> None:
-    """Run the tests in one machine, and those after a crash in the next, where the lab says so."""
+    """Run the tests in one machine, and those after a crash in the next, where the lab says so and time is left."""
     progress = record.progress
-    for _ in range(_CRASHES):
+    for machine in range(1, _CRASHES + 1):
         left = [test for test in lab.tests if test.id not in progress.results]
         if progress.findings and not left:
             return
         crashed = _machine(lab, pool, work, modules, left, record, kept)
-        if not crashed or not lab.fresh_vm_after_crash:
+        if not crashed:
             return
+        progress.not_run = _why_no_other(lab, progress, machine)
+        if progress.not_run:
+            return
+
+
+def _why_no_other(lab: Lab, progress: Progress, machines: int) -> str:
+    """Return why the tests after a crash get no fresh machine; empty where they do."""
+    if not lab.fresh_vm_after_crash:
+        return "not run: the machine broke in a test before this one"
+    if not progress.remaining:
+        return f"not run: the {lab.limits.total:g} s that this lab gives a submission were over"
+    if machines == _CRASHES:
+        return f"not run: tests before this one broke {machines} machines, and there is no other"
+    return ""
 
 
 def _machine(
@@ -139,6 +153,7 @@ def _machine(
     begun = time.monotonic()
     with pool.slot(kept=kept) as slot:
         record.phases["slot"] = round(record.phases.get("slot", 0) + time.monotonic() - begun, 3)
+        record.progress.begin(lab.limits.total)
         session = Session(slot, lab, modules, work / "pytest.log")
         try:
             again = _phases(session, left, record)
@@ -165,7 +180,8 @@ def _phases(session: Session, left: list[Test], record: _Record) -> bool:
 
 
 def _result(submission: Submission, lab: Lab, record: _Record, finding: Finding | None, *, attempts: int = 1) -> Result:
-    tests = tuple(record.progress.results.get(test.id) or test.result("not-run") for test in lab.tests)
+    progress = record.progress
+    tests = tuple(progress.results.get(t.id) or t.result("not-run", seen=progress.not_run) for t in lab.tests)
     verdict, reason = _verdict(tests, finding)
     return Result(
         key=key_of(submission.digest, lab.digest, record.image),

@@ -63,6 +63,7 @@ class Limits(_Part):
         load: seconds for insmod.
         test: seconds for each test.
         unload: seconds for rmmod.
+        total: seconds that a submission may be in machines; then the tests that are left are not run.
         memory: MiB of the machine.
         processors: of the machine.
         disk: MiB that a build may write.
@@ -75,6 +76,7 @@ class Limits(_Part):
     load: Seconds = 10
     test: Seconds = 60
     unload: Seconds = 10
+    total: Annotated[float, Field(gt=0, le=86400)] = 600
     memory: Annotated[int, Field(ge=128, le=65536)] = 512
     processors: Annotated[int, Field(ge=1, le=16)] = 1
     disk: Annotated[int, Field(ge=1, le=65536)] = 256

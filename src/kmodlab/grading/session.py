@@ -49,11 +49,24 @@ class Progress:
         results: by the test's id.
         findings: of machines in which there was trouble.
         broken: a test could not work with a machine that shows no trouble: that may be the lab's fault.
+        time: that the submission has, from its first machine on; None before that.
+        not_run: why the tests that have no result were not run; empty where none was left out.
     """
 
     results: dict[str, TestResult] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     broken: str = ""
+    time: Deadline | None = None
+    not_run: str = ""
+
+    def begin(self, seconds: float) -> None:
+        """Let the submission's time begin, unless it has: what a machine took to start is not the submission's."""
+        self.time = self.time or Deadline(seconds)
+
+    @property
+    def remaining(self) -> float:
+        """Seconds that the submission has left."""
+        return self.time.remaining if self.time else float("inf")
 
 
 class Session:
@@ -324,8 +337,12 @@ class _Watch:
             return False
         if self._current is None:
             raise LabError("pytest did not start", output=self._session.log_tail())
-        limit = self._deadline.seconds
-        self._session.timed_out(f"{self._current.id} did not end within {limit:g} s", limit)
+        limits, name = self._session.lab.limits, f"the test {self._current.id}"
+        if self._progress.remaining:
+            what = f"{name} did not end within {limits.test:g} s"
+        else:
+            what = f"all tests together did not end within {limits.total:g} s; {name} was under way"
+        self._session.timed_out(what, self._deadline.seconds)
         return self._crashed()
 
     def _begin(self, test: Test) -> None:
@@ -334,7 +351,7 @@ class _Watch:
         self._finish()
         self._current, self._events = test, []
         self._begun = time.monotonic()
-        self._deadline = Deadline(self._session.lab.limits.test)
+        self._deadline = Deadline(min(self._session.lab.limits.test, self._progress.remaining))
         self._session.doing = f"the test {test.id} ran"
 
     def _finish(self) -> None:

@@ -133,7 +133,7 @@ class Vm:
 
     def _wait_for_monitor(self) -> None:
         deadline = Deadline(30)
-        while not (self.directory / "qmp.sock").exists():
+        while not qmp.listens(self.directory):
             if not self.alive or deadline.expired:
                 raise LabError(
                     "QEMU did not start",

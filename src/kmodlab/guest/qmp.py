@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -62,3 +63,16 @@ def human(directory: Path, line: str, *, seconds: float = 120) -> str:
     if answer.startswith("Error"):
         raise LabError(f"QEMU's {line.split(maxsplit=1)[0]} failed: {answer.strip()}", log=directory / "qemu.log")
     return answer
+
+
+def listens(directory: Path) -> bool:
+    """Return whether a QEMU listens there already: its socket is in the directory a moment before."""
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(f"/proc/self/fd/{descriptor}/qmp.sock")
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    finally:
+        os.close(descriptor)
+    return True

@@ -1,0 +1,246 @@
+"""`kmodlab grade` as tests run it: what it prints, which machines it has, what it keeps, and what its files say."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from xml.etree import ElementTree
+
+import yaml
+
+from kmodlab.grading.report.text import number
+from kmodlab.paths import project_dir
+from kmodlab.process import Deadline
+
+GRADING = project_dir() / "tests" / "grading"
+#: by lab and submission
+EXPECTED: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load((GRADING / "expected.yml").read_text())
+KMODLAB = Path(sys.executable).with_name("kmodlab")
+_LINE = re.compile(
+    r"\s*\d+/\d+  (?P<verdict>\S+) +(?P<points>not graded|\S+ of \S+) +(?P<student>.+?)(?P<known>  \(known\))?"
+)
+_ROW = re.compile(r"<bdi>(.+?)</bdi></a>.*?badge\"[^>]*>(\S+?)</span>.*?class=\"number\">(\S+) / (\S+)</td>", re.DOTALL)
+_CLASS_FILES = ("index.html", "gradebook.csv", "scores.csv", "junit.xml")
+_STUDENT_FILES = {"feedback.html", "feedback.md", "gradescope.json", "prairielearn.json"}
+_OUTCOMES = {"failure": "failures", "error": "errors", "skipped": "skipped"}
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 180) -> None:
+    """Wait for something to become true.
+
+    Args:
+        condition: asked again and again.
+        what: did not happen, where it does not.
+        seconds: deadline.
+    """
+    deadline = Deadline(seconds)
+    while not condition():
+        assert not deadline.expired, what
+        time.sleep(0.02)
+
+
+class Grading:
+    """`kmodlab grade`, from its start to its end; a `with` block ends it at the latest.
+
+    Args:
+        lab: its folder, or the name of one of the project's own.
+        submissions: what is graded.
+        out: where to.
+        options: others of the command's.
+    """
+
+    def __init__(self, lab: Path | str, submissions: Path | str, out: Path, *options: str) -> None:
+        self.out = out
+        self._log = out.with_name(f"{out.name}.log")
+        argv = [KMODLAB, "grade", lab, submissions, "--out", out, *options]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(argv, cwd=project_dir(), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def __enter__(self) -> Grading:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def printed(self) -> str:
+        """What it has printed so far."""
+        return self._log.read_text()
+
+    def results(self) -> dict[str, tuple[str, str, bool]]:
+        """Return what its lines say, by student: verdict, points, and whether the result was there already."""
+        found = [match for line in self.printed.splitlines() if (match := _LINE.fullmatch(line))]
+        students = [match["student"] for match in found]
+        assert len(students) == len(set(students)), f"somebody has two lines:\n{self.printed}"
+        return {match["student"]: (match["verdict"], match["points"], bool(match["known"])) for match in found}
+
+    def finish(self, status: int = 0, seconds: float = 600) -> Grading:
+        """Wait for its end."""
+        assert self.process.wait(seconds) == status, self.printed
+        return self
+
+    def kill(self) -> None:
+        """End it as a power loss would: it gets no chance to clear up."""
+        assert self.process.poll() is None, f"it had ended:\n{self.printed}"
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+def machines(parent: int) -> dict[int, Path]:
+    """Return the machines of a process: their directories, by the number of theirs."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if int((process / "stat").read_text().rpartition(")")[2].split()[1]) != parent:
+                continue
+            directory = (process / "cwd").readlink()
+            if directory.name.startswith("slot-") and b"qemu-system" in (process / "cmdline").read_bytes():
+                found[int(process.name)] = directory
+    return found
+
+
+def at_work(parent: int) -> dict[int, Path]:
+    """Return those of a process's machines that have come so far as to have an ssh port."""
+    return {process: place for process, place in machines(parent).items() if (place / "ssh_config").exists()}
+
+
+def names_in_use(word: str) -> list[str]:
+    """Return the commands that run and have a word in them: a slot's name, say."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if word in words and int(file.parent.name) != os.getpid():
+                found.append(words)
+    return found
+
+
+def kept(out: Path) -> dict[str, tuple[int, bytes]]:
+    """Return what the store has: by file, its inode and content. A result that is written again is another inode."""
+    files = (out / ".kmodlab" / "results").glob("*.json")
+    return {file.name: (file.stat().st_ino, file.read_bytes()) for file in files}
+
+
+def attempts(out: Path) -> dict[str, int]:
+    """Return how many machines each submission took where the lab itself broke, by student."""
+    results = [json.loads(content) for _, content in kept(out).values()]
+    return {result["student"]: result["attempts"] for result in results}
+
+
+# -- what the files say ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A submission's verdict and points, as one file has them."""
+
+    verdict: str
+    score: str
+
+
+def scores(out: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of scores.csv, by submission."""
+    with (out / "scores.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = {row["Submission"]: row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def require_expected(out: Path, lab: str, names: set[str]) -> None:
+    """Check that a class came to what the table says: verdict, points, reason.
+
+    Args:
+        out: the class's folder.
+        lab: whose section of the table.
+        names: of the submissions, all of them.
+    """
+    rows = scores(out)
+    assert set(rows) == names
+    wrong = []
+    for name, row in rows.items():
+        wanted = EXPECTED[lab][name]
+        right = (row["Verdict"], row["Score"], row["Of"]) == (wanted["verdict"], number(wanted["score"]), "100")
+        if not right or any(wanted.get(part, "") not in row["Reason"] for part in ("reason", "place")):
+            wrong.append(f"{name}: {row['Verdict']} {row['Score']}: {row['Reason']}; wanted {wanted}")
+    assert not wrong, "\n".join(wrong)
+
+
+def require_same_everywhere(out: Path) -> None:
+    """Check that every file that is promised is there, and has the verdicts and points of scores.csv."""
+    rows = {row["Student"]: Row(row["Verdict"], row["Score"]) for row in scores(out).values()}
+    assert [name for name in _CLASS_FILES if not (out / name).is_file()] == []
+    assert _gradebook(out) == {student: row.score for student, row in rows.items()}
+    assert _index(out) == rows
+    assert _junit(out) == rows
+    folders = {folder.name: folder for folder in (out / "students").iterdir()}
+    assert set(folders) == set(rows), "the students of these classes have names that are fit for folders"
+    for student, folder in folders.items():
+        assert {file.name for file in folder.iterdir()} == _STUDENT_FILES
+        _require_student(folder, rows[student])
+
+
+def _gradebook(out: Path) -> dict[str, str]:
+    with (out / "gradebook.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    student, points = (1, 2) if header[0] == "Identifier" else (0, 5)
+    found = {row[student]: row[points] for row in rows}
+    if header[0] == "Student":
+        assert found.pop("    Points Possible") == "100"
+    return found
+
+
+def _index(out: Path) -> dict[str, Row]:
+    found = _ROW.findall((out / "index.html").read_text(encoding="utf-8"))
+    assert {most for *_, most in found} == {"100"}
+    return {student: Row(verdict, points) for student, verdict, points, _ in found}
+
+
+def _junit(out: Path) -> dict[str, Row]:
+    found = {}
+    for suite in ElementTree.parse(out / "junit.xml").getroot():  # noqa: S314  # our own
+        about = {item.get("name"): item.get("value", "") for item in suite.iter("property")}
+        cases = list(suite.iter("testcase"))
+        assert int(suite.get("tests", "")) == len(cases) > 0
+        for tag, counted in _OUTCOMES.items():
+            assert int(suite.get(counted, "")) == sum(case.find(tag) is not None for case in cases)
+        clean = all(case.find(tag) is None for case in cases for tag in _OUTCOMES)
+        assert clean or about["verdict"] != "pass"
+        found[suite.get("name", "")] = Row(about["verdict"], about["score"])
+    return found
+
+
+def _require_student(folder: Path, row: Row) -> None:
+    scope = json.loads((folder / "gradescope.json").read_text(encoding="utf-8"))
+    assert (scope["extra_data"]["verdict"], number(scope["score"])) == (row.verdict, row.score)
+    assert number(sum(test["score"] for test in scope["tests"])) == row.score
+    assert scope["output"].startswith(f"{row.verdict}: ")
+    learn = json.loads((folder / "prairielearn.json").read_text(encoding="utf-8"))
+    assert learn["gradable"] is True
+    assert number(learn["score"] * 100) == row.score
+    assert learn["output"].startswith(f"{row.verdict}: ")
+    assert f"**{row.verdict}**, {row.score} of 100 points" in (folder / "feedback.md").read_text(encoding="utf-8")
+    page = (folder / "feedback.html").read_text(encoding="utf-8")
+    assert f">{row.verdict}</span>" in page
+    assert f">{row.score} <small>of 100</small>" in page
+
+
+def same_gradebook(one: Path, other: Path) -> None:
+    """Check that two classes came to the same, to the last byte of what is uploaded and of the table."""
+    for name in ("gradebook.csv", "scores.csv"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from _pytest.config import default_plugins
 
 from kmodlab import paths
 from kmodlab.grading import backend
@@ -25,8 +26,11 @@ from kmodlab.grading import backend
 #: bytes of memory that the tests may take: a file of the machine's that has no end must not become ours
 _MEMORY = 3 << 30
 _TEXT = 4000
-#: imported once; the main program among them, which each process would import for itself otherwise
-_PRELOADED = ["__main__", "kmodlab.grading.runner", "testinfra.plugin"]
+#: imported once; the main program among them, which each process would import for itself otherwise, and pytest's parts
+_PRELOADED = [
+    *("__main__", "kmodlab.grading.runner", "testinfra.plugin", "kmodlab.grading.backend", "tomllib", "unittest"),
+    *(f"_pytest.{name}" for name in default_plugins),
+]
 #: the exception that says that the machine could not be reached: what testinfra's backends raise, and so does ours
 _UNREACHABLE = "RuntimeError"
 #: exceptions whose words need no name before them; HelperError is the contract tests' own, for what a module broke, too

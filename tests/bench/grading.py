@@ -61,7 +61,12 @@ def submissions(work: Path, share: float) -> list[Submission]:
     good = work / "good"
     subprocess.run([sys.executable, GRADING / "good.py", good], check=True)
     files = {name: good if name == "good" else GRADING / "submissions" / name for name in CLASS}
-    turns = [(at / count, name) for name, count in CLASS.items() for at in range(max(1, round(count * share)))]
+    # Evenly, and those of which there is one apart from each other.
+    turns = [
+        ((at + (place + 0.5) / len(CLASS)) / count, name)
+        for place, (name, count) in enumerate(CLASS.items())
+        for at in range(max(1, round(count * share)))
+    ]
     return [Submission(f"{number}", name, files[name], digest=name) for number, (_, name) in enumerate(sorted(turns))]
 
 

@@ -112,6 +112,8 @@ static void become(const char *words, int in, int out, int error)
 	sigprocmask(SIG_SETMASK, &unblocked, NULL);
 	if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(error, 2) < 0)
 		_exit(126);
+	if (chdir("/root") && chdir("/"))
+		_exit(126);
 	execle("/bin/sh", "sh", "-c", words, NULL, environment);
 	_exit(127);
 }

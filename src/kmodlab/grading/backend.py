@@ -27,7 +27,7 @@ def reach(name: str, directory: Path) -> str:
     return f"{AgentBackend.NAME}://{name}"
 
 
-class AgentBackend(BaseBackend):
+class AgentBackend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
     """The machine that was named to `reach`.
 
     Args:

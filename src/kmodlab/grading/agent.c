@@ -257,8 +257,10 @@ static void wait_for_the_controller(void)
 	const struct timespec at_most = { 1, 0 };
 
 	for (struct command *command = commands; command < commands + COMMANDS; command++)
-		if (command->pid)
+		if (command->pid) {
 			end(command);
+			command->number = 0; /* which no command of the next controller has */
+		}
 	fcntl(port, F_SETFL, O_RDWR | O_ASYNC);
 	while (poll(&there, 1, 0) == 1 && there.revents & POLLHUP)
 		ppoll(NULL, 0, &at_most, &unblocked); /* SIGIO ends it when the controller comes */

@@ -6,16 +6,21 @@ A class as it may be: most hand in something that works, more or less; some do n
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from statistics import median
 
 from kmodlab.doctor import available_memory
 from kmodlab.grading.examine import examine
@@ -23,6 +28,7 @@ from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.result import Result, Verdict
 from kmodlab.grading.slot import Pool
+from kmodlab.grading.template import runtime_dir
 from kmodlab.guest.accelerator import qemu_version
 from kmodlab.paths import project_dir
 from kmodlab.process import say
@@ -45,6 +51,7 @@ CLASS = {
 }
 #: verdicts whose cost is mostly a time limit or a machine that is lost
 SLOW = (Verdict.HANG, Verdict.PANIC)
+PHASES = ("build", "slot", "load", "tests", "unload")
 #: phases that are not the grader's own
 WORK = ("build", "tests")
 
@@ -54,41 +61,107 @@ def submissions(work: Path, share: float) -> list[Submission]:
     good = work / "good"
     subprocess.run([sys.executable, GRADING / "good.py", good], check=True)
     files = {name: good if name == "good" else GRADING / "submissions" / name for name in CLASS}
-    turns = [(at / count, name) for name, count in CLASS.items() for at in range(max(1, round(count * share)))]
+    # Evenly, and those of which there is one apart from each other.
+    turns = [
+        ((at + (place + 0.5) / len(CLASS)) / count, name)
+        for place, (name, count) in enumerate(CLASS.items())
+        for at in range(max(1, round(count * share)))
+    ]
     return [Submission(f"{number}", name, files[name], digest=name) for number, (_, name) in enumerate(sorted(turns))]
 
 
-def grade(found: list[Submission], jobs: int) -> tuple[float, list[tuple[Result, float]]]:
-    """Grade a class, and return the seconds it took, and each result with its own."""
-    lab = Lab.load(GRADING / "lab")
-    pool = Pool("auto", jobs, memory=lab.limits.memory, cpus=lab.limits.processors, disk=lab.limits.disk)
-    say(f"the template is in {pool.template.directory}")
+@dataclass(frozen=True)
+class Graded:
+    """A submission that was graded.
 
-    def one(submission: Submission) -> tuple[Result, float]:
-        begun = time.monotonic()
+    Attributes:
+        result: what it came to.
+        began: seconds since the class's work began.
+        ended: likewise.
+    """
+
+    result: Result
+    began: float
+    ended: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.ended - self.began
+
+    @property
+    def slow(self) -> bool:
+        """Whether its cost is mostly a time limit, or a machine that is lost."""
+        return self.result.verdict in SLOW
+
+    @property
+    def overhead(self) -> float:
+        """What grading took beside compiling and the tests."""
+        return self.seconds - sum(self.result.phases.get(phase, 0) for phase in WORK)
+
+    def beside(self, others: Iterable[Graded]) -> bool:
+        """Whether one of the others was under way at the same time."""
+        return any(other.began < self.ended and self.began < other.ended for other in others if other is not self)
+
+
+class Memory:
+    """Watches how much memory the machines of a runtime directory take, while a `with` block lasts."""
+
+    def __init__(self, runtime: Path) -> None:
+        self.most = 0
+        """MiB that one machine had at most: what QEMU had mapped and used, and what it wrote into files in memory."""
+        self._runtime = runtime
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.3):
+            for pid in self._runtime.glob("slot-*/pid"):
+                with contextlib.suppress(OSError, ValueError, IndexError):
+                    status = Path(f"/proc/{int(pid.read_text())}/status").read_text()
+                    resident = int(status.partition("VmHWM:")[2].split()[0]) >> 10
+                    files = sum(file.stat().st_blocks * 512 for file in pid.parent.iterdir()) >> 20
+                    self.most = max(self.most, resident + files)
+
+
+def grade(found: list[Submission], lab: Lab, pool: Pool) -> list[Graded]:
+    """Grade a class, as many at a time as the pool has machines."""
+
+    def one(submission: Submission) -> Graded:
+        started = time.monotonic() - begun
         result = examine(submission, lab, pool)
-        say(f"{submission.name}: {result.verdict} in {time.monotonic() - begun:.1f} s")
-        return result, time.monotonic() - begun
+        graded = Graded(result, started, time.monotonic() - begun)
+        say(f"{submission.name}: {result.verdict} in {graded.seconds:.1f} s")
+        return graded
 
     begun = time.monotonic()
-    with ThreadPoolExecutor(jobs) as threads:
-        graded = list(threads.map(one, found))
-    return time.monotonic() - begun, graded
+    with ThreadPoolExecutor(pool.slots) as threads:
+        return list(threads.map(one, found))
 
 
-def overhead(result: Result, seconds: float) -> float:
-    """What grading took beside compiling and the tests."""
-    return seconds - sum(result.phases.get(phase, 0) for phase in WORK)
+def page(graded: list[Graded], jobs: int, memory: int) -> str:
+    """Return the page.
 
-
-def page(total: float, graded: list[tuple[Result, float]], jobs: int) -> str:
-    """Return the page."""
-    quick = [(result, seconds) for result, seconds in graded if result.verdict not in SLOW]
-    hour = 3600 * len(graded) / total
-    quick_hour = 3600 * jobs * len(quick) / sum(seconds for _, seconds in quick)
-    tested = [overhead(result, seconds) for result, seconds in quick if "tests" in result.phases]
+    Args:
+        graded: all of the class.
+        jobs: machines at a time.
+        memory: MiB that one took at most.
+    """
+    quick = [one for one in graded if not one.slow]
+    hour = 3600 * len(graded) / max(one.ended for one in graded)
+    quick_hour = 3600 * jobs * len(quick) / sum(one.seconds for one in quick)
+    tested = [one.overhead for one in quick if "tests" in one.result.phases]
     rows = "\n".join(f"| {row} |" for row in phases(graded))
-    verdicts = ", ".join(f"{count} {name}" for name, count in Counter(str(r.verdict) for r, _ in graded).most_common())
+    count = Counter(str(one.result.verdict) for one in graded)
+    verdicts = ", ".join(f"{number} {name}" for name, number in count.most_common())
     return f"""# How fast a class is graded
 
 Written by `make bench-grade` on {date.today().isoformat()}: {os.cpu_count()} processors, {jobs} machines at a time,
@@ -98,24 +171,54 @@ Written by `make bench-grade` on {date.today().isoformat()}: {os.cpu_count()} pr
 |---|---|---|
 | submissions an hour, all {len(graded)} ({verdicts}) | {hour:,.0f} | |
 | submissions an hour, of those that neither hang nor panic | {quick_hour:,.0f} | 1,000 |
-| seconds a submission beside compiling and the tests, median | {sorted(tested)[len(tested) // 2]:.1f} | 2 |
+| seconds a submission beside compiling and the tests, median | {median(tested):.1f} | 2 |
+| MiB of memory a machine at most, the template's that all share counted for each | {memory:,} | 1,024 |
+{neighbours(graded)}
 
-| phase | seconds, median | share of the time |
-|---|---|---|
+| phase | seconds, median | share of the time | share, without those that hang or panic |
+|---|---|---|---|
 {rows}
 """
 
 
-def phases(graded: Iterable[tuple[Result, float]]) -> list[str]:
-    """Return a row for each phase: its median, and its share of all time."""
+def neighbours(graded: Iterable[Graded]) -> str:
+    """Return the rows on those that hang or panic: what they cost, and what they cost the others."""
     graded = list(graded)
-    total = sum(seconds for _, seconds in graded)
+    slow = [one for one in graded if one.slow]
+    good = [one for one in graded if one.result.verdict is Verdict.PASS]
+    beside, apart = ([one.seconds for one in good if one.beside(slow) is there] for there in (True, False))
+    longest = max(slow, key=lambda one: one.seconds)
+    limits = Lab.load(GRADING / "lab").limits
+    times = f"{median(beside):.1f}, else {median(apart):.1f}" if beside and apart else "there was none"
+    return (
+        f"| seconds of the slowest, `{longest.result.submission}`, with a limit of {limits.test:g} for each test "
+        f"| {longest.seconds:.0f} | |\n"
+        f"| seconds of one that passes while another hangs or panics, median | {times} | no difference |"
+    )
+
+
+def phases(graded: Iterable[Graded]) -> list[str]:
+    """Return a row for each phase: its median, and its share of all time, and of the time of the quick ones."""
+    graded = list(graded)
+    quick = [one for one in graded if not one.slow]
     rows = []
-    for phase in ("build", "slot", "load", "tests", "unload"):
-        times = sorted(result.phases[phase] for result, _ in graded if phase in result.phases)
-        rows.append(f"{phase} | {times[len(times) // 2]:.2f} | {100 * sum(times) / total:.0f} %")
-    rest = total - sum(sum(result.phases.values()) for result, _ in graded)
-    return [*rows, f"the rest | {rest / len(graded):.2f} | {100 * rest / total:.0f} %"]
+    for phase in (*PHASES, "the rest"):
+        times = [value for one in quick if (value := spent(one, phase)) is not None]
+        rows.append(f"{phase} | {median(times):.2f} | {share(graded, phase)} | {share(quick, phase)}")
+    return rows
+
+
+def spent(one: Graded, phase: str) -> float | None:
+    """Return the seconds of a phase, or nothing where there was none."""
+    if phase == "the rest":
+        return one.seconds - sum(one.result.phases.values())
+    return one.result.phases.get(phase)
+
+
+def share(graded: Iterable[Graded], phase: str) -> str:
+    """Return the part of all time that a phase took."""
+    graded = list(graded)
+    return f"{100 * sum(spent(one, phase) or 0 for one in graded) / sum(one.seconds for one in graded):.0f} %"
 
 
 def main() -> None:
@@ -124,9 +227,21 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, max(1, available_memory() // 1024)))
     parser.add_argument("--share", type=float, default=1.0, help="of the hundred submissions, for a quick look")
     options = parser.parse_args()
+    lab = Lab.load(GRADING / "lab")
+    limits = lab.limits
     with tempfile.TemporaryDirectory() as temporary:
-        total, graded = grade(submissions(Path(temporary), options.share), options.jobs)
-    text = page(total, graded, options.jobs)
+        work = Path(temporary)
+        runtime = runtime_dir() / f"bench-{os.getpid()}"
+        pool = Pool(
+            "auto", options.jobs, memory=limits.memory, cpus=limits.processors, disk=limits.disk, directory=runtime
+        )
+        say(f"the template is in {pool.template.directory}")
+        try:
+            with Memory(runtime) as memory:
+                graded = grade(submissions(work, options.share), lab, pool)
+        finally:
+            shutil.rmtree(runtime, ignore_errors=True)
+    text = page(graded, options.jobs, memory.most)
     print(text)
     if options.share == 1:
         (project_dir() / "docs" / "benchmarks-grading.md").write_text(text)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from kmodlab.errors import DeadlineExpired, GuestCrashed
+from kmodlab.grading.agent import TESTS, Agent
 from kmodlab.grading.examine import examine
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
@@ -177,6 +178,36 @@ def test_a_machine_that_ends_and_one_that_hangs_are_told_apart(pool: Pool) -> No
         with pytest.raises(GuestCrashed):
             slot.execute("true", 10)
         assert slot.killed
+
+
+def test_what_the_tests_were_doing_ends_with_their_process(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pool.slot() as slot:
+        tests, deadline = Agent(slot.directory, TESTS), Deadline(60)
+
+        def watch() -> None:
+            assert not deadline.expired
+            if slot.execute("pgrep -fxc 'sleep 4321'", 30).stdout == "2\n":
+                # Nothing more is said: as when the process is killed.
+                monkeypatch.setattr(tests, "_say", lambda *_: None)
+                raise InterruptedError
+
+        with pytest.raises(InterruptedError):
+            tests.run("sleep 4321 & exec sleep 4321", watch)
+        tests.close()
+        slot.succeed("while pgrep -fx 'sleep 4321'; do sleep 0.1; done", 60)
+        again = Agent(slot.directory, TESTS)
+        assert again.run("cat", lambda: None, stdin=bytes(3 << 20)).out == bytes(3 << 20)
+        again.close()
+
+
+def test_commands_in_a_slot_are_ordinary_processes_of_root(pool: Pool) -> None:
+    with pool.slot() as slot:
+        assert slot.succeed("id -un; pwd; echo $HOME", 30).splitlines() == ["root", "/root", "/root"]
+        shown = slot.execute("yes | head -n 1", 30)
+        assert (shown.stdout, shown.stderr) == ("y\n", ""), "SIGPIPE is ignored"
+        # More than systemd lets a service have in a machine of this size.
+        many = "for i in $(seq 700); do sleep 600 >/dev/null 2>&1 & done; pgrep -xc sleep"
+        assert slot.succeed(many, 240).strip() == "700"
 
 
 def test_the_slots_of_a_killed_grader_are_gone(runtime: Path, pool: Pool) -> None:

@@ -59,7 +59,7 @@ def test_a_machine_that_ends_before_it_answers_is_the_labs_fault(
 
     monkeypatch.setattr(Slot, "start", lambda _: None)
     monkeypatch.setattr(Slot, "resume", lambda *_: None)
-    monkeypatch.setattr(Slot, "wait_for_login", ended)
+    monkeypatch.setattr(Slot, "wait_for_agent", ended)
     with pytest.raises(LabError, match="the machine ended"):
         Slot(tmp_path, [], Image(tmp_path)).begin(tmp_path / "state")
 

@@ -138,3 +138,34 @@ def test_a_look_whether_it_listens_does_not_keep_others_out(directory: Path) -> 
     with FakeQmp(directory, _always({"return": 7})):
         assert qmp.listens(directory)
         assert qmp.execute(directory, "query-number") == 7
+
+
+def test_several_commands_are_answered_one_after_the_other(directory: Path) -> None:
+    with FakeQmp(directory, _always(EVENT, {"return": 7})) as server, qmp.connected(directory) as ask:
+        assert [ask("query-number"), ask("query-number", {"of": "x"})] == [7, 7]
+    assert [asked["execute"] for asked in server.received] == ["query-number", "query-number"]
+    assert server.received[1]["arguments"] == {"of": "x"}
+
+
+def test_a_refusal_over_a_connection_is_the_same_error(directory: Path) -> None:
+    refusal: Message = {"error": {"class": "GenericError", "desc": "no"}}
+    with (
+        FakeQmp(directory, _always(refusal)),
+        qmp.connected(directory) as ask,
+        pytest.raises(LabError, match="QEMU refused frob: no"),
+    ):
+        ask("frob")
+
+
+def test_silence_on_a_connection_ends_at_the_deadline(directory: Path) -> None:
+    with (
+        FakeQmp(directory, lambda _: None),
+        qmp.connected(directory, seconds=0.3) as ask,
+        pytest.raises(LabError, match="does not answer stop"),
+    ):
+        ask("stop")
+
+
+def test_where_there_is_no_server_there_is_no_connection(directory: Path) -> None:
+    with pytest.raises(LabError, match="QEMU does not answer connect"), qmp.connected(directory):
+        pass

@@ -18,15 +18,20 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from _pytest.config import default_plugins
 
 from kmodlab import paths
+from kmodlab.grading import backend
 
 #: bytes of memory that the tests may take: a file of the machine's that has no end must not become ours
 _MEMORY = 3 << 30
 _TEXT = 4000
-#: imported once; the main program among them, which each process would import for itself otherwise
-_PRELOADED = ["__main__", "kmodlab.grading.runner", "testinfra.plugin", "testinfra.backend.ssh"]
-#: the exception that says that the machine could not be reached: testinfra's, where ssh itself failed
+#: imported once; the main program among them, which each process would import for itself otherwise, and pytest's parts
+_PRELOADED = [
+    *("__main__", "kmodlab.grading.runner", "testinfra.plugin", "kmodlab.grading.backend", "tomllib", "unittest"),
+    *(f"_pytest.{name}" for name in default_plugins),
+]
+#: the exception that says that the machine could not be reached: what testinfra's backends raise, and so does ours
 _UNREACHABLE = "RuntimeError"
 #: exceptions whose words need no name before them; HelperError is the contract tests' own, for what a module broke, too
 _PLAIN = ("AssertionError", "Failed", "HelperError", _UNREACHABLE)
@@ -65,8 +70,8 @@ class Job:
 
     Attributes:
         nodes: in the order to run.
-        host: the machine's name in `ssh_config`.
-        ssh_config: see there.
+        host: the machine's name.
+        directory: the machine's.
         modules: the submission's modules: name, and file in the machine.
         markers: which tests of the nodes, as for pytest's `-m`.
         log: a file for what pytest prints.
@@ -74,7 +79,7 @@ class Job:
 
     nodes: tuple[Node, ...]
     host: str
-    ssh_config: Path
+    directory: Path
     modules: tuple[tuple[str, str], ...]
     markers: str
     log: Path
@@ -124,7 +129,7 @@ class Runner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it and the ssh commands that it started: it leads a process group."""
+        """End it and what it started: it leads a process group."""
         if self._process.pid:
             for kill in (os.killpg, os.kill):
                 try:
@@ -224,6 +229,8 @@ def _child(job: Job, connection: Connection) -> None:
     _print_to(job.log)
     os.chdir(paths.project_dir())
     sys.path.insert(0, str(paths.project_dir()))
+    # To look for plugins among all that is installed takes as long as a test.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     status = pytest.main(_arguments(job), plugins=[Plugin(job, connection)])
     connection.send(Event("done", status=int(status)))
 
@@ -242,7 +249,7 @@ def _arguments(job: Job) -> list[str]:
     markers = ["-m", job.markers] if job.markers else []
     return [
         *(node.argument for node in dict.fromkeys(job.nodes)),
-        *["-q", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist"],
+        *["-q", "--tb=short", "-p", "no:cacheprovider", "-p", "testinfra.plugin"],
         *["-o", "addopts=", "-c", str(project / "pyproject.toml")],
-        *[f"--hosts=ssh://{job.host}", f"--ssh-config={job.ssh_config}", *keep, *markers],
+        *[f"--hosts={backend.reach(job.host, job.directory)}", *keep, *markers],
     ]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import shlex
 import subprocess
-import tarfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from kmodlab.errors import DeadlineExpired, GuestCrashed, LabError
 from kmodlab.grading import sandbox
+from kmodlab.grading.agent import TOOLS
 from kmodlab.grading.lab import Lab, Test
 from kmodlab.grading.result import Outcome, TestResult, Verdict
 from kmodlab.grading.runner import Event, Job, Node, Runner
@@ -35,9 +35,7 @@ _GRACE_SECONDS = 3
 #: console output is on its way through a pipe and a thread
 _CONSOLE_SECONDS = 0.05
 
-#: names that a module may leave behind; no look at the files: what is left behind may have no code any more
-_LOOK = "ls -AU /proc /dev /sys/class /sys/module /sys/kernel/debug 2>/dev/null; cat /proc/devices /proc/misc"
-_TAINT = "cat /proc/sys/kernel/tainted"
+_TAINT = f"{TOOLS} taint"
 _MARK = "--- kmodlab ---"
 
 
@@ -96,12 +94,8 @@ class Session:
     def load(self) -> bool:
         """Put the modules into the machine and load them; whether they are loaded."""
         self.doing = "the module was loaded"
-        folder = f"/lib/modules/{self.slot.image.kernel_version}/updates"
-        loads = [f"insmod {folder}/{module.name} {self._parameters(module)} && " for module in self._modules]
-        look = f"tar -C {folder} -x -o && {{ {_LOOK}; }}; echo '{_MARK}'"
-        clock = f"date -s @{time.time():.3f} >/dev/null"
-        words = f"{clock}; {look}; {''.join(loads)}true; echo $?; {_TAINT}; dmesg | tail -n 4"
-        done = self._run(words, self.lab.limits.load, "loading the module (insmod)", stdin=_packed(self._modules))
+        words, content = self._words_to_load()
+        done = self._run(words, self.lab.limits.load, "loading the module (insmod)", stdin=content)
         if done is None:
             return False
         before, _, after = done.stdout.partition(f"{_MARK}\n")
@@ -116,11 +110,25 @@ class Session:
             return False
         return True
 
+    def _words_to_load(self) -> tuple[str, bytes]:
+        """Return the command, and its input."""
+        folder = f"/lib/modules/{self.slot.image.kernel_version}/updates"
+        contents = [module.read_bytes() for module in self._modules]
+        files = [f"{folder}/{module.name}" for module in self._modules]
+        put = " ".join(f"{file} {len(content)}" for file, content in zip(files, contents, strict=True))
+        loads = [
+            f"{TOOLS} insmod {file} {shlex.quote(self._parameters(module))} && "
+            for file, module in zip(files, self._modules, strict=True)
+        ]
+        look = f"{TOOLS} clock {time.time():.3f}; {TOOLS} put {put} && {TOOLS} look; echo '{_MARK}'"
+        end = f"status=$?; echo $status; {_TAINT}; [ $status = 0 ] || dmesg | tail -n 4"
+        return f"{look}; {''.join(loads)}true; {end}", b"".join(contents)
+
     def _parameters(self, module: Path) -> str:
         name = module.stem.replace("-", "_")
         known = [item for item in self.lab.modules if item.name.replace("-", "_") in ("", name)]
         known = known or list(self.lab.modules[:1] if len(self.lab.modules) == 1 else [])
-        return " ".join(f"{key}='{value}'" for item in known[:1] for key, value in item.parameters.items())
+        return " ".join(f"{key}={value}" for item in known[:1] for key, value in item.parameters.items())
 
     def test(self, tests: Sequence[Test], progress: Progress) -> None:
         """Run tests until all have run or the machine breaks; what they came to is in `progress`."""
@@ -129,7 +137,7 @@ class Session:
         modules = tuple(zip(self.names, files, strict=True))
         nodes = tuple(node for test in tests for node in self._nodes(test))
         markers = self.lab.markers
-        job = Job(nodes, self.slot.name, self.slot.ssh_config, modules, markers, self._log)
+        job = Job(nodes, self.slot.name, self.slot.directory, modules, markers, self._log)
         with Runner(job) as runner:
             _Watch(self, runner, tests, progress).run()
 
@@ -141,7 +149,7 @@ class Session:
         self.doing = "the module was unloaded"
         names = " ".join(reversed(self.names))
         # What a timer or a thread of the module does without its code is seen a moment later.
-        words = f"for name in {names}; do rmmod $name || exit 1; done; sleep 0.3; {_TAINT}; {_LOOK}"
+        words = f"{TOOLS} rmmod {names} || exit 1; {TOOLS} wait 0.3; {_TAINT}; {TOOLS} look"
         done = self._run(words, self.lab.limits.unload, "unloading the module (rmmod)")
         if done is None:
             return
@@ -387,14 +395,6 @@ class _Watch:
 def _marks(taint: str) -> int | None:
     """Return what /proc/sys/kernel/tainted says of trouble, or None where that was not read."""
     return int(taint) & MARKS if taint.strip().isdigit() else None
-
-
-def _packed(modules: Sequence[Path]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for module in modules:
-            tar.add(module, module.name, recursive=False)
-    return buffer.getvalue()
 
 
 def _last(log: str) -> str:

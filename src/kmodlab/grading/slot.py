@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import secrets
 import shlex
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -13,16 +14,20 @@ from pathlib import Path
 from typing import IO, TypedDict
 
 from kmodlab.errors import GuestCrashed, LabError
+from kmodlab.grading.agent import GRADER, Agent
 from kmodlab.grading.template import Template, make_template, runtime_dir
-from kmodlab.grading.vm import Limits, Vm, clear_away, command
+from kmodlab.grading.vm import MOST_OUTPUT, SHARE_MEMORY, Limits, Vm, clear_away, command
+from kmodlab.guest import Result, machine, qmp, ssh
 from kmodlab.guest.image import Image, build_image
-from kmodlab.process import Deadline, run
+from kmodlab.process import Deadline
 
-_LOGIN_SECONDS = 60
+_ANSWER_SECONDS = 60
 
 
 class Slot(Vm):
     """A machine of a pool: a `Vm` that was resumed, and answers."""
+
+    _agent: Agent | None = None
 
     def begin(self, state: Path) -> None:
         """Start it, load the state of a template, and wait until it answers.
@@ -36,7 +41,7 @@ class Slot(Vm):
         try:
             self.start()
             self.resume(state)
-            self.wait_for_login(_LOGIN_SECONDS)
+            self.wait_for_agent(_ANSWER_SECONDS)
         except GuestCrashed as error:
             raise LabError(error.message, log=self.directory / "qemu.log", output=error.output) from error
 
@@ -49,18 +54,51 @@ class Slot(Vm):
         Raises:
             LabError: QEMU could not load it.
         """
-        self.share_memory()
-        self.qmp("migrate-incoming", {"uri": f"exec:cat {shlex.quote(str(state))}"})
-        deadline = Deadline(_LOGIN_SECONDS)
-        while (status := self._status()) != "paused":
-            if status != "inmigrate" or deadline.expired:
-                raise LabError(f"QEMU did not resume from the template: {status}", log=self.directory / "qemu.log")
-            time.sleep(0.005)
-        self.qmp("cont")
+        with qmp.connected(self.directory) as ask:
+            ask("migrate-set-capabilities", SHARE_MEMORY)
+            ask("migrate-incoming", {"uri": f"exec:cat {shlex.quote(str(state))}"})
+            deadline = Deadline(_ANSWER_SECONDS)
+            while (status := _status(ask("query-status"))) != "paused":
+                if status != "inmigrate" or deadline.expired:
+                    raise LabError(f"QEMU did not resume from the template: {status}", log=self.directory / "qemu.log")
+                time.sleep(0.005)
+            port = machine.forwarded_port(str(ask("human-monitor-command", {"command-line": "info usernet"})))
+            ssh.write_config(self.directory, self.name, port, self.image.host_key, quick=True)
+            ask("cont")
 
-    def _status(self) -> str:
-        known = self.qmp("query-status")
-        return str(known.get("status")) if isinstance(known, dict) else ""
+    def wait_for_agent(self, seconds: float) -> None:
+        """Connect to the agent, and wait until it answers.
+
+        Args:
+            seconds: deadline.
+
+        Raises:
+            GuestCrashed: QEMU ended.
+            DeadlineExpired: it does not answer in time.
+        """
+        self._agent = Agent(self.directory, GRADER)
+        deadline = Deadline(seconds)
+        try:
+            self._agent.ping(lambda: self._require_alive("it was to answer", deadline))
+        except EOFError as error:
+            raise self._ended("it was to answer") from error
+
+    def execute(self, words: str, seconds: float, *, stdin: bytes = b"") -> Result:
+        """Run a shell command as root; see `Vm.execute`."""
+        doing, deadline = f"`{words[:60]}` ran", Deadline(seconds)
+        if self._agent is None:
+            raise LabError(f"the machine {self.name} does not answer yet")
+        try:
+            done = self._agent.run(words, lambda: self._require_alive(doing, deadline), stdin=stdin, most=MOST_OUTPUT)
+        except EOFError as error:
+            raise self._ended(doing) from error
+        return Result(done.status, done.out.decode(errors="replace"), done.err.decode(errors="replace"))
+
+    def kill(self) -> None:
+        """End QEMU at once, and wait until it and its console are gone."""
+        if self._agent:
+            self._agent.close()
+        super().kill()
 
     def put(self, local: Path, remote: str) -> None:
         """Copy a file into the machine.
@@ -70,6 +108,10 @@ class Slot(Vm):
             remote: its path in the machine.
         """
         self.succeed(f"cat >{remote}", 60, stdin=local.read_bytes())
+
+
+def _status(known: object) -> str:
+    return str(known.get("status")) if isinstance(known, dict) else ""
 
 
 class _Settings(TypedDict):
@@ -154,8 +196,7 @@ class Pool:
         """
         template = self.template
         with self._free, _own_directory(runtime_dir(self._directory), kept=kept) as directory:
-            disk = template.directory / "disk.qcow2"
-            run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", disk, directory / "disk.qcow2"])
+            shutil.copyfile(template.directory / "overlay.qcow2", directory / "disk.qcow2")
             slot = Slot(directory, _resume(directory.name, template), self.image, self._limits, kept=kept)
             try:
                 slot.begin(template.directory / "state")

@@ -1,8 +1,9 @@
 """A machine's memory as a template: booted once, from which throw-away machines resume in a tenth of a second.
 
 A template is a directory in the cache: `ram`, the memory as a file; `state`, the devices; `disk.qcow2`, what was
-written since the image. A slot maps `ram` copy on write, so all slots of a template share the pages that they do not
-change, and the page cache holds them once. It is made in memory (/dev/shm), for booting writes all over it.
+written since the image; `overlay.qcow2`, an empty disk upon that one, of which each slot gets a copy. A slot maps
+`ram` copy on write, so all slots of a template share the pages that they do not change, and the page cache holds them
+once. It is made in memory (/dev/shm), for booting writes all over it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pathlib import Path
 
 from kmodlab import paths
 from kmodlab.errors import LabError
-from kmodlab.grading.vm import Limits, Vm, command
+from kmodlab.grading import agent
+from kmodlab.grading.vm import SHARE_MEMORY, Limits, Vm, command
 from kmodlab.guest import accelerator
 from kmodlab.guest.image import Image
 from kmodlab.guest.machine import Hardware
@@ -115,7 +117,8 @@ def _key(image: Image, hardware: Hardware, disk: int) -> str:
     helper = [path.read_bytes() for path in sorted(_contract().glob("helpers/*"))]
     helper.append((_contract() / "machine.py").read_bytes())
     parts = [*command("template", image, hardware), accelerator.qemu_version(image.architecture), image.host_key]
-    parts += [_PREPARE, str(disk), hashlib.sha256(b"\0".join(helper)).hexdigest()]
+    parts += [_PREPARE, agent.installation(), str(disk)]
+    parts.append(hashlib.sha256(b"\0".join(helper)).hexdigest())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
@@ -131,7 +134,7 @@ def _make(image: Image, hardware: Hardware, disk: int, target: Path, runtime: Pa
         argv = [*command(directory.name, image, hardware), "-object", ram]
         with Vm(directory, argv, image, Limits(disk=max(hardware.memory, 8192))) as vm:
             _prepare(vm, disk)
-            vm.share_memory()
+            vm.qmp("migrate-set-capabilities", SHARE_MEMORY)
             vm.qmp("stop")
             vm.qmp("migrate", {"uri": "exec:cat >state.incoming"})
             _wait_until_migrated(vm)
@@ -144,6 +147,7 @@ def _prepare(vm: Vm, disk: int) -> None:
     vm.wait_for_login(_BOOT_SECONDS)
     vm.succeed("systemctl is-system-running --wait || systemctl --failed --no-legend >&2", 120)
     vm.succeed(_PREPARE.replace("@DISK@", str(disk)), 120)
+    vm.succeed("sh -s", 120, stdin=agent.installation().encode())
     # What the contract tests run in the machine, compiled there once and for all slots.
     install = "import sys, testinfra; from tests.contract.machine import Machine;"
     install += "Machine(testinfra.get_host('ssh://' + sys.argv[1], ssh_config=sys.argv[2]))"
@@ -171,10 +175,18 @@ def _publish(directory: Path, target: Path) -> None:
     try:
         for name in _FILES:
             run(["cp", "--sparse=always", directory / name, incoming / name], hint="is the disk full? see `df -h`")
+        _make_overlay(incoming, target)
         shutil.rmtree(target, ignore_errors=True)
         incoming.rename(target)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _make_overlay(incoming: Path, target: Path) -> None:
+    overlay = incoming / "overlay.qcow2"
+    upon = ["-F", "qcow2", "-b"]
+    run(["qemu-img", "create", "-q", "-f", "qcow2", *upon, incoming / "disk.qcow2", overlay])
+    run(["qemu-img", "rebase", "-q", "-u", *upon, target / "disk.qcow2", overlay])
 
 
 def prune(kept: set[str]) -> list[Path]:

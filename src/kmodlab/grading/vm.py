@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kmodlab.errors import CommandFailed, DeadlineExpired, GuestCrashed, LabError
+from kmodlab.errors import CommandFailed, DeadlineExpired, GuestCrashed, KmodlabError, LabError
+from kmodlab.grading import agent
 from kmodlab.grading.tape import Tape
 from kmodlab.guest import Result, machine, qmp, ssh
 from kmodlab.guest.accelerator import qemu_binary
@@ -25,6 +26,8 @@ from kmodlab.guest.image import Image
 from kmodlab.guest.machine import BOARDS, Hardware
 from kmodlab.process import Deadline, tail
 
+#: QEMU's command that leaves the memory, which is a file, out of what a migration carries
+SHARE_MEMORY: dict[str, object] = {"capabilities": [{"capability": "x-ignore-shared", "state": True}]}
 #: bytes that a command in the machine may print; the rest is not read
 MOST_OUTPUT = 8 << 20
 #: a kernel that panics restarts at once, and QEMU ends
@@ -51,6 +54,7 @@ def command(name: str, image: Image, hardware: Hardware) -> list[str]:
         *["-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"],
         *["-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"],
         *["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
+        *agent.devices(),
         *["-qmp", "unix:qmp.sock,server=on,wait=off"],
     ]
 
@@ -129,7 +133,6 @@ class Vm:
         if self._process.stdout:
             self._tape = Tape(self._process.stdout, self._limits.log << 10)
         self._wait_for_monitor()
-        ssh.write_config(self.directory, self.name, machine.ssh_port(self.directory), self.image.host_key, quick=True)
 
     def _wait_for_monitor(self) -> None:
         deadline = Deadline(30)
@@ -168,10 +171,6 @@ class Vm:
         """Run a command of QEMU's machine protocol."""
         return qmp.execute(self.directory, words, arguments)
 
-    def share_memory(self) -> None:
-        """Leave the memory, which is a file, out of what a migration carries."""
-        self.qmp("migrate-set-capabilities", {"capabilities": [{"capability": "x-ignore-shared", "state": True}]})
-
     def quit(self) -> None:
         """End QEMU in good order: what it wrote is in its files then."""
         with contextlib.suppress(LabError):
@@ -203,6 +202,7 @@ class Vm:
         """
         deadline = Deadline(seconds)
         port = machine.ssh_port(self.directory)
+        ssh.write_config(self.directory, self.name, port, self.image.host_key, quick=True)
         while not ssh.greets(port, min(5, deadline.remaining + 0.1)):
             self._require_alive("it was to answer", deadline)
             time.sleep(0.05)
@@ -222,6 +222,16 @@ class Vm:
             raise DeadlineExpired(
                 f"the machine did not answer within {deadline.seconds:.0f} s", output=self.tape.text[-2000:]
             )
+
+    def _ended(self, doing: str) -> KmodlabError:
+        """Return the error of a connection that ended."""
+        # QEMU's end and that of the connection are the same event: which one is seen first is luck.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self._process:
+                self._process.wait(2)
+        if self.alive:
+            return LabError(f"the connection to the machine failed while {doing}")
+        return GuestCrashed(f"the machine ended while {doing}", output=self.tape.text[-2000:])
 
     def close_connection(self) -> None:
         """End the shared connection."""
@@ -254,13 +264,9 @@ class Vm:
                     os.killpg(process.pid, signal.SIGKILL)
                 raise
         if process.returncode == 255:
-            # QEMU's end and that of the connection are the same event: which one is seen first is luck.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                if self._process:
-                    self._process.wait(2)
-            self._require_alive(f"`{words[:60]}` ran", Deadline(60))
-            said = err.decode(errors="replace")
-            raise LabError("the ssh connection to the machine failed", command=words[:200], output=said)
+            error = self._ended(f"`{words[:60]}` ran")
+            error.output = error.output or err.decode(errors="replace")
+            raise error
         return Result(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
     def _communicate(

@@ -192,7 +192,15 @@ def ssh_port(directory: Path) -> int:
     Raises:
         LabError: QEMU does not answer or forwards nothing.
     """
-    table = qmp.human(directory, "info usernet")
+    return forwarded_port(qmp.human(directory, "info usernet"))
+
+
+def forwarded_port(table: str) -> int:
+    """Return the same port from what QEMU's monitor says to `info usernet`.
+
+    Raises:
+        LabError: QEMU forwards nothing.
+    """
     found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", table)
     if not found:
         raise LabError("QEMU forwards no port to the guest's ssh", output=table)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from qemu.qmp import ExecuteError, QMPClient, QMPError
@@ -16,19 +16,36 @@ from kmodlab.errors import LabError
 
 async def _ask(directory: Path, command: str, arguments: Mapping[str, object], seconds: float) -> object:
     client = QMPClient("kmodlab")
-    # Through /proc: a socket's path may have 107 bytes, and a state directory may be deeper than that.
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-    try:
+    with _within_reach(directory) as path:
         async with asyncio.timeout(seconds):
-            await client.connect(f"/proc/self/fd/{descriptor}/qmp.sock")
+            await client.connect(path)
             try:
                 return await client.execute(command, dict(arguments))
             finally:
                 # After `quit` the other end may be gone before we are.
                 with contextlib.suppress(EOFError, QMPError, OSError):
                     await client.disconnect()
+
+
+@contextlib.contextmanager
+def _within_reach(directory: Path) -> Iterator[str]:
+    """Yield a path of the socket: through /proc, for it may have 107 bytes, and a state directory may be deeper."""
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/qmp.sock"
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _explained(directory: Path, command: str) -> Iterator[None]:
+    """Turn what the library raises into errors of the lab's."""
+    try:
+        yield
+    except ExecuteError as error:
+        raise LabError(f"QEMU refused {command}: {error}", log=directory / "qemu.log") from error
+    except (QMPError, EOFError, OSError, TimeoutError) as error:
+        raise LabError(f"QEMU does not answer {command}: {error!r}", log=directory / "qemu.log") from error
 
 
 def execute(
@@ -45,12 +62,44 @@ def execute(
     Raises:
         LabError: no QEMU listens there, it did not answer in time, or it refused the command.
     """
-    try:
+    with _explained(directory, command):
         return asyncio.run(_ask(directory, command, arguments or {}, seconds))
-    except ExecuteError as error:
-        raise LabError(f"QEMU refused {command}: {error}", log=directory / "qemu.log") from error
-    except (QMPError, EOFError, OSError, TimeoutError) as error:
-        raise LabError(f"QEMU does not answer {command}: {error!r}", log=directory / "qemu.log") from error
+
+
+@contextlib.contextmanager
+def connected(directory: Path, *, seconds: float = 60) -> Iterator[Callable[..., object]]:
+    """Yield what `execute` is, for one QEMU over one connection: for several commands, one after the other.
+
+    QEMU takes one connection at a time: nobody else gets an answer until the block ends.
+
+    Args:
+        directory: the guest's state directory.
+        seconds: deadline for connecting, and for each answer.
+
+    Raises:
+        LabError: as `execute`; in the block, too.
+    """
+    with asyncio.Runner() as runner:
+        client = QMPClient("kmodlab")
+
+        async def connect() -> None:
+            with _within_reach(directory) as path:
+                await asyncio.wait_for(client.connect(path), seconds)
+
+        async def ask(command: str, arguments: Mapping[str, object]) -> object:
+            return await asyncio.wait_for(client.execute(command, dict(arguments)), seconds)
+
+        def execute_there(command: str, arguments: Mapping[str, object] | None = None) -> object:
+            with _explained(directory, command):
+                return runner.run(ask(command, arguments or {}))
+
+        with _explained(directory, "connect"):
+            runner.run(connect())
+        try:
+            yield execute_there
+        finally:
+            with contextlib.suppress(EOFError, QMPError, OSError):
+                runner.run(client.disconnect())
 
 
 def human(directory: Path, line: str, *, seconds: float = 120) -> str:
@@ -67,12 +116,9 @@ def human(directory: Path, line: str, *, seconds: float = 120) -> str:
 
 def listens(directory: Path) -> bool:
     """Return whether a QEMU listens there already: its socket is in the directory a moment before."""
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
     try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(f"/proc/self/fd/{descriptor}/qmp.sock")
+        with _within_reach(directory) as path, socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(path)
     except (FileNotFoundError, ConnectionRefusedError):
         return False
-    finally:
-        os.close(descriptor)
     return True

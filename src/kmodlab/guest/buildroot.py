@@ -68,9 +68,11 @@ class BuildRoot:
         # An image that was built anew has the same id and another host key.
         key = hashlib.sha256(image.host_key.encode()).hexdigest()[:8]
         directory = buildroots_dir() / f"{image.id}-{key}"
-        with locked(directory.with_name(f".{image.id}.lock"), f"unpacking {image.id}"):
-            if not (directory / "build").exists():
-                _unpack(image, directory)
+        # `build` is made last. Who only uses a root has not to wait for anyone.
+        if not (directory / "build").exists():
+            with locked(directory.with_name(f".{image.id}.lock"), f"unpacking {image.id}"):
+                if not (directory / "build").exists():
+                    _unpack(image, directory)
         return cls(directory, image.kernel_version)
 
     @contextmanager

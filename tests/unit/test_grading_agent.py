@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
 import socket
 import struct
 import subprocess
 import threading
 import time
-import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,20 +29,17 @@ def listening(directory: Path, port: str) -> Iterator[socket.socket]:
         yield listener
 
 
-def carry(listener: socket.socket, terminal: int) -> None:
+def carry(listener: socket.socket, machine: socket.socket) -> None:
     """Pass on what is said from a port's end to the other, as QEMU does."""
     connection, _ = listener.accept()
 
-    def downwards() -> None:
+    def pass_on(one: socket.socket, other: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while said := connection.recv(1 << 16):
-                while said:
-                    said = said[os.write(terminal, said) :]
+            while said := one.recv(1 << 16):
+                other.sendall(said)
 
-    threading.Thread(target=downwards, daemon=True).start()
-    with contextlib.suppress(OSError):
-        while said := os.read(terminal, 1 << 16):
-            connection.sendall(said)
+    threading.Thread(target=pass_on, args=(connection, machine), daemon=True).start()
+    pass_on(machine, connection)
     connection.close()
 
 
@@ -58,19 +53,18 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def directory(program: Path, tmp_path: Path) -> Iterator[Path]:
-    """A machine's: an agent waits at its port for tests, a terminal in place of a virtio-serial port."""
-    ours, theirs = pty.openpty()
-    tty.setraw(theirs)
+    """A machine's: an agent waits at its port for tests, a socket in place of a virtio-serial port."""
+    ours, theirs = socket.socketpair()
     with (
+        ours,
         listening(tmp_path, TESTS) as listener,
-        subprocess.Popen([program, os.ttyname(theirs)]) as process,
+        subprocess.Popen([program, "-"], stdin=theirs) as process,
     ):
+        theirs.close()
         threading.Thread(target=carry, args=(listener, ours), daemon=True).start()
         (tmp_path / "pid").write_text(str(process.pid))
         yield tmp_path
         process.kill()
-    os.close(theirs)
-    os.close(ours)
 
 
 @pytest.fixture

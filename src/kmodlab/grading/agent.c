@@ -3,7 +3,7 @@
  * is for, without the network, the keys and the login, which take seconds where the machine is emulated. It is compiled
  * in the machine when the template is made, and waits already when a slot resumes. Its peer is agent.py.
  *
- *     agent PORT...      serves each port in a process of its own
+ *     agent PORT...      serves each port in a process of its own; - is its standard input, a socket
  *
  * A message is a letter, a command's number and the length of what follows, both in four bytes, big-endian.
  *     from the controller:  r  run this with /bin/sh       i  its input goes on; nothing: its input ends
@@ -346,7 +346,10 @@ int main(int count, char **arguments)
 			arguments[1] = arguments[i];
 			break;
 		}
-	port = open(arguments[1], O_RDWR | O_CLOEXEC);
+	if (strcmp(arguments[1], "-") == 0)
+		port = fcntl(0, F_DUPFD_CLOEXEC, 3);
+	else
+		port = open(arguments[1], O_RDWR | O_CLOEXEC);
 	if (port < 0)
 		err(1, "%s", arguments[1]);
 	sigemptyset(&blocked);

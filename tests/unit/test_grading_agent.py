@@ -58,7 +58,7 @@ def directory(program: Path, tmp_path: Path) -> Iterator[Path]:
     with (
         ours,
         listening(tmp_path, TESTS) as listener,
-        subprocess.Popen([program, "-"], stdin=theirs) as process,
+        subprocess.Popen([program, "-"], stdin=theirs.fileno()) as process,
     ):
         theirs.close()
         threading.Thread(target=carry, args=(listener, ours), daemon=True).start()

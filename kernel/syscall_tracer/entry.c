@@ -225,8 +225,7 @@ NOKPROBE_SYMBOL(sct_entry_report);
  * Context: As sct_entry().
  * Return: As sct_entry().
  */
-int SCT_IN_A_PAGE sct_entry_complete(const struct sct_hook *hook,
-				     struct sct_record *rec)
+int sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec)
 {
 	int err;
 

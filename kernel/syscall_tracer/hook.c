@@ -25,7 +25,8 @@ static void on_kprobe_post(struct kprobe *kp, struct pt_regs *regs,
 
 NOKPROBE_SYMBOL(on_kprobe_post);
 
-static int SCT_IN_A_PAGE on_kprobe(struct kprobe *kp, struct pt_regs *regs)
+static int __section(".text.on_kprobe") __aligned(SCT_IN_A_PAGE)
+on_kprobe(struct kprobe *kp, struct pt_regs *regs)
 {
 	const struct sct_hook *hook = container_of(kp, struct sct_hook, kp);
 	int err = sct_entry(hook, sct_caller(regs));
@@ -69,7 +70,7 @@ static void add_slot(struct sct_hook *hook)
 	smp_store_release(&slots[i], hook);
 }
 
-static void notrace SCT_IN_A_PAGE
+static void notrace __section(".text.on_ftrace") __aligned(SCT_IN_A_PAGE)
 on_ftrace(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
 	  struct ftrace_regs *fregs)
 {

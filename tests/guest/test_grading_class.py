@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.grading_cluster import Running, cluster
 
 from kmodlab.paths import project_dir
 
@@ -196,35 +196,11 @@ def test_a_machine_that_is_killed_costs_nobody_a_point(small: Path, undisturbed:
     require_kept(out, {})
 
 
-Workers = tuple[str, list[subprocess.Popen[bytes]]]
-
-
 @pytest.fixture
-def workers(tmp_path: Path) -> Iterator[Workers]:
+def workers(tmp_path: Path) -> Iterator[Running]:
     """A scheduler's address, and its two workers."""
-    file = tmp_path / "scheduler.json"
-    scheduler: list[str | Path] = [
-        KMODLAB.with_name("dask"),
-        "scheduler",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
-        "--no-dashboard",
-    ]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    with contextlib.ExitStack() as stack:
-
-        def start(*words: str | Path) -> subprocess.Popen[bytes]:
-            process = subprocess.Popen(words, env=env, stderr=subprocess.DEVNULL)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            return process
-
-        start(*scheduler, "--scheduler-file", file)
-        until(lambda: file.exists() and file.read_text().rstrip().endswith("}"), "the scheduler does not start")
-        address = str(json.loads(file.read_text())["address"])
-        yield address, [start(KMODLAB, "worker", address, "--slots", "1") for _ in range(2)]
+    with cluster(tmp_path, lambda address: [KMODLAB, "worker", address, "--slots", "1"]) as running:
+        yield running
 
 
 def moves(dask_scheduler: Any) -> list[tuple[str, str]]:
@@ -233,7 +209,7 @@ def moves(dask_scheduler: Any) -> list[tuple[str, str]]:
 
 
 def test_a_worker_that_is_killed_loses_nothing(
-    small: Path, undisturbed: Path, workers: Workers, tmp_path: Path
+    small: Path, undisturbed: Path, workers: Running, tmp_path: Path
 ) -> None:
     from distributed import Client  # it takes a second, and only this test needs it
 

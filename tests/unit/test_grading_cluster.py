@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -25,35 +21,18 @@ from kmodlab.grading.store import Store
 from kmodlab.paths import project_dir
 from kmodlab.process import Deadline
 
+from .grading_cluster import Running, cluster
 from .grading_work import slow_work
 
 LAB = project_dir() / "tests" / "grading" / "lab"
-Running = tuple[str, list[subprocess.Popen[bytes]]]
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Running]:
+def workers(tmp_path: Path) -> Iterator[Running]:
     """The address of a scheduler, and its two workers."""
-    file = tmp_path / "scheduler.json"
-    scheduler: list[str | Path] = [Path(sys.executable).with_name("dask"), "scheduler"]
-    scheduler += ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file]
-    worker = [sys.executable, "-c", "import sys; from kmodlab.grading.cluster import serve; serve(sys.argv[1], 1)"]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    with contextlib.ExitStack() as stack:
-
-        def start(*words: str | Path) -> subprocess.Popen[bytes]:
-            process = subprocess.Popen(words, env=env, stderr=subprocess.DEVNULL)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            return process
-
-        start(*scheduler)
-        deadline = Deadline(60)
-        while not file.exists() or not file.read_text().rstrip().endswith("}"):
-            assert not deadline.expired, "the scheduler does not start"
-            time.sleep(0.05)
-        address = str(json.loads(file.read_text())["address"])
-        yield address, [start(*worker, address) for _ in range(2)]
+    code = "import sys; from kmodlab.grading.cluster import serve; serve(sys.argv[1], 1)"
+    with cluster(tmp_path, lambda address: [sys.executable, "-c", code, address]) as running:
+        yield running
 
 
 def lines_of(file: Path) -> list[str]:
@@ -68,8 +47,8 @@ def class_of(size: int, diary: Path) -> list[Submission]:
     return [Submission(f"s{number}", str(diary), files, digest=f"{number}") for number in range(size)]
 
 
-def test_a_worker_that_is_killed_loses_nothing(cluster: Running, tmp_path: Path) -> None:
-    address, workers = cluster
+def test_a_worker_that_is_killed_loses_nothing(workers: Running, tmp_path: Path) -> None:
+    address, processes = workers
     lab = Lab.load(LAB)
     ours = Cluster(address, lab, slow_work)
     (diary := tmp_path / "diary").mkdir()
@@ -82,8 +61,8 @@ def test_a_worker_that_is_killed_loses_nothing(cluster: Running, tmp_path: Path)
     def kill() -> None:
         while not deadline.expired and len(lines_of(diary / "begun")) < 2:
             time.sleep(0.02)
-        workers[0].kill()
-        workers[0].wait()
+        processes[0].kill()
+        processes[0].wait()
         (diary / "go").touch()
 
     killer = threading.Thread(target=kill)
@@ -96,7 +75,7 @@ def test_a_worker_that_is_killed_loses_nothing(cluster: Running, tmp_path: Path)
     ended = Counter(lines_of(diary / "ended"))
     assert ended == Counter(submission.student for submission in found), "graded twice, or lost"
     begun = [line.split() for line in lines_of(diary / "begun")]
-    assert {int(number) for number, _ in begun} == {worker.pid for worker in workers}
+    assert {int(number) for number, _ in begun} == {worker.pid for worker in processes}
     assert len(begun) == 7, "what the killed one had begun was begun again"
 
 

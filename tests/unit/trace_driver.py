@@ -6,6 +6,7 @@ kernel and the process of the traced program once that has started. REPORT gets,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -120,7 +121,8 @@ class Lab:
         signal.pthread_sigmask(signal.SIG_BLOCK, program.ENDING)  # they are for the main thread
         while ("cpu-get", {}) not in self.kernel.asked:
             time.sleep(0.01)
-        self.scene(self.kernel, 777)
+        with contextlib.suppress(OSError):  # who has nobody to show it to may have ended already
+            self.scene(self.kernel, 777)
 
     def save(self) -> None:
         """Write the report."""

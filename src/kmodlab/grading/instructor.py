@@ -12,7 +12,7 @@ from kmodlab.grading import report, similarity
 from kmodlab.grading.cluster import Cluster
 from kmodlab.grading.examiner import examiner, parallel
 from kmodlab.grading.grade import Examine, Order, grade, store_of
-from kmodlab.grading.intake import collect
+from kmodlab.grading.intake import Submission, collect
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.progress import Display
 from kmodlab.grading.prove import Finding, prove
@@ -57,13 +57,7 @@ def grade_class(
     with locked(out / ".kmodlab" / "lock", f"grading into {out}"):
         found = collect(submissions, what, out / ".kmodlab" / "work")
         order = Order(what, "", jobs or parallel(what), tuple(only), regrade or keep)
-        chosen = [submission for submission in found if order.chosen(submission)]
-        if not chosen:
-            raise UsageError("no submission has such a name", hint="--only takes patterns: --only 'ada*'")
-        if keep and scheduler:
-            raise UsageError("--keep leaves a machine up here, and --scheduler has none here")
-        if keep and len(chosen) != 1:
-            raise UsageError(f"--keep is for one submission, and here are {len(chosen)}", hint="name it with --only")
+        _require_sense([one for one in found if order.chosen(one)], keep=keep, scheduler=scheduler)
         machines = 1 if keep else order.jobs
         examine: Examine
         if scheduler:
@@ -76,14 +70,27 @@ def grade_class(
             results = grade(found, order, examine, store_of(out), display)
         written = report.write(results, out, over=after_due)
         if alike:
-            starter = what.folder / "starter"
-            pairs = similarity.compare(found, starter if starter.is_dir() else None)
-            write_whole(out / "similarity.html", similarity.page(pairs, what.name).encode())
-            written.append(out / "similarity.html")
+            written.append(_report_alike(found, what, out))
         shutil.rmtree(out / ".kmodlab" / "work")
     for path in written:
         print(path)
     _require_all_graded(results)
+
+
+def _require_sense(chosen: list[Submission], *, keep: bool, scheduler: str) -> None:
+    if not chosen:
+        raise UsageError("no submission has such a name", hint="--only takes patterns: --only 'ada*'")
+    if keep and scheduler:
+        raise UsageError("--keep leaves a machine up here, and --scheduler has none here")
+    if keep and len(chosen) != 1:
+        raise UsageError(f"--keep is for one submission, and here are {len(chosen)}", hint="name it with --only")
+
+
+def _report_alike(found: list[Submission], lab: Lab, out: Path) -> Path:
+    starter = lab.folder / "starter"
+    pairs = similarity.compare(found, starter if starter.is_dir() else None)
+    write_whole(page := out / "similarity.html", similarity.page(pairs, lab.name).encode())
+    return page
 
 
 def _require_all_graded(results: list[Result]) -> None:

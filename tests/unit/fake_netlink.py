@@ -98,7 +98,8 @@ class FakeKernel:
         """Send a batch to who listens."""
         body = SPEC.sets["batch"].encode({"cpu": cpu, "lost": lost, "records": b"".join(records)})
         for link in self.listeners:
-            self._send(self._ends[link.fileno()], NUMBER, 0, 0, netlink.GENERIC.pack(9, 1, 0) + body)
+            if end := self._ends.get(link.fileno()):  # there is none of a link that was closed
+                self._send(end, NUMBER, 0, 0, netlink.GENERIC.pack(9, 1, 0) + body)
 
     def _send(self, end: socket.socket, kind: int, flags: int, number: int, body: bytes) -> None:
         end.send(self._message(kind, flags, number, body))

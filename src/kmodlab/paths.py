@@ -5,7 +5,9 @@ Source: XDG Base Directory Specification 0.8. `KMODLAB_CACHE_DIR` and `KMODLAB_S
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -14,6 +16,24 @@ def _directory(override: str, xdg: str, default: str) -> Path:
         return Path(value).expanduser().absolute()
     base = os.environ.get(xdg, "")
     return (Path(base) if base.startswith("/") else Path.home() / default) / "kmodlab"
+
+
+@contextlib.contextmanager
+def socket_within_reach(directory: Path, name: str) -> Iterator[str]:
+    """Yield a path for connecting to a socket: through /proc, for it may have 107 bytes, and a directory be deeper.
+
+    Args:
+        directory: where the socket is.
+        name: of the socket.
+
+    Raises:
+        OSError: there is no such directory.
+    """
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{name}"
+    finally:
+        os.close(descriptor)
 
 
 def cache_dir() -> Path:

@@ -7,7 +7,6 @@ them is what a machine says of itself, as with ssh: it is read within bounds, an
 from __future__ import annotations
 
 import contextlib
-import os
 import selectors
 import socket
 import struct
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmodlab.errors import LabError
+from kmodlab.paths import socket_within_reach
 
 #: QEMU's socket of a port is NAME.sock in the machine's directory; in the machine the port is /dev/virtio-ports/NAME
 GRADER, TESTS = "grader", "tests"
@@ -176,15 +176,12 @@ class Agent:
 
 def _connect(directory: Path, name: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Through /proc: a socket's path may have 107 bytes, and a directory may be deeper than that.
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
     try:
-        connection.connect(f"/proc/self/fd/{descriptor}/{name}")
+        with socket_within_reach(directory, name) as path:
+            connection.connect(path)
     except BaseException:
         connection.close()
         raise
-    finally:
-        os.close(descriptor)
     connection.setblocking(False)
     return connection
 

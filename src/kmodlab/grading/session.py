@@ -112,9 +112,8 @@ class Session:
 
     def _words_to_load(self) -> tuple[str, bytes]:
         """Return the command, and its input."""
-        folder = f"/lib/modules/{self.slot.image.kernel_version}/updates"
         contents = [module.read_bytes() for module in self._modules]
-        files = [f"{folder}/{module.name}" for module in self._modules]
+        files = self._files()
         put = " ".join(f"{file} {len(content)}" for file, content in zip(files, contents, strict=True))
         loads = [
             f"{TOOLS} insmod {file} {shlex.quote(self._parameters(module))} && "
@@ -124,6 +123,10 @@ class Session:
         end = f"status=$?; echo $status; {_TAINT}; [ $status = 0 ] || dmesg | tail -n 4"
         return f"{look}; {''.join(loads)}true; {end}", b"".join(contents)
 
+    def _files(self) -> list[str]:
+        """Return where the modules are in the machine."""
+        return [f"/lib/modules/{self.slot.image.kernel_version}/updates/{module.name}" for module in self._modules]
+
     def _parameters(self, module: Path) -> str:
         name = module.stem.replace("-", "_")
         known = [item for item in self.lab.modules if item.name.replace("-", "_") in ("", name)]
@@ -132,9 +135,7 @@ class Session:
 
     def test(self, tests: Sequence[Test], progress: Progress) -> None:
         """Run tests until all have run or the machine breaks; what they came to is in `progress`."""
-        folder = f"/lib/modules/{self.slot.image.kernel_version}/updates"
-        files = [f"{folder}/{module.name}" for module in self._modules]
-        modules = tuple(zip(self.names, files, strict=True))
+        modules = tuple(zip(self.names, self._files(), strict=True))
         nodes = tuple(node for test in tests for node in self._nodes(test))
         markers = self.lab.markers
         job = Job(nodes, self.slot.name, self.slot.directory, modules, markers, self._log)

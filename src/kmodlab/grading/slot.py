@@ -100,15 +100,6 @@ class Slot(Vm):
             self._agent.close()
         super().kill()
 
-    def put(self, local: Path, remote: str) -> None:
-        """Copy a file into the machine.
-
-        Args:
-            local: on the host.
-            remote: its path in the machine.
-        """
-        self.succeed(f"cat >{remote}", 60, stdin=local.read_bytes())
-
 
 def _status(known: object) -> str:
     return str(known.get("status")) if isinstance(known, dict) else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,11 +11,14 @@ from pathlib import Path
 from qemu.qmp import ExecuteError, QMPClient, QMPError
 
 from kmodlab.errors import LabError
+from kmodlab.paths import socket_within_reach
+
+_SOCKET = "qmp.sock"
 
 
 async def _ask(directory: Path, command: str, arguments: Mapping[str, object], seconds: float) -> object:
     client = QMPClient("kmodlab")
-    with _within_reach(directory) as path:
+    with socket_within_reach(directory, _SOCKET) as path:
         async with asyncio.timeout(seconds):
             await client.connect(path)
             try:
@@ -25,16 +27,6 @@ async def _ask(directory: Path, command: str, arguments: Mapping[str, object], s
                 # After `quit` the other end may be gone before we are.
                 with contextlib.suppress(EOFError, QMPError, OSError):
                     await client.disconnect()
-
-
-@contextlib.contextmanager
-def _within_reach(directory: Path) -> Iterator[str]:
-    """Yield a path of the socket: through /proc, for it may have 107 bytes, and a state directory may be deeper."""
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}/qmp.sock"
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -83,7 +75,7 @@ def connected(directory: Path, *, seconds: float = 60) -> Iterator[Callable[...,
         client = QMPClient("kmodlab")
 
         async def connect() -> None:
-            with _within_reach(directory) as path:
+            with socket_within_reach(directory, _SOCKET) as path:
                 await asyncio.wait_for(client.connect(path), seconds)
 
         async def ask(command: str, arguments: Mapping[str, object]) -> object:
@@ -117,7 +109,7 @@ def human(directory: Path, line: str, *, seconds: float = 120) -> str:
 def listens(directory: Path) -> bool:
     """Return whether a QEMU listens there already: its socket is in the directory a moment before."""
     try:
-        with _within_reach(directory) as path, socket.socket(socket.AF_UNIX) as probe:
+        with socket_within_reach(directory, _SOCKET) as path, socket.socket(socket.AF_UNIX) as probe:
             probe.connect(path)
     except (FileNotFoundError, ConnectionRefusedError):
         return False

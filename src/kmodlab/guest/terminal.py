@@ -11,6 +11,7 @@ import tty
 from pathlib import Path
 
 from kmodlab.errors import LabError
+from kmodlab.paths import socket_within_reach
 
 LEAVE = b"\x1d"  # Ctrl-]
 
@@ -24,17 +25,13 @@ def attach(directory: Path) -> None:
     Raises:
         LabError: nobody listens on the socket.
     """
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-    try:
-        with socket.socket(socket.AF_UNIX) as console:
-            try:
-                console.connect(f"/proc/self/fd/{descriptor}/console.sock")
-            except OSError as error:
-                raise LabError("nobody listens on the guest's console", hint="is the guest up?") from error
-            sys.stderr.write("connected; Ctrl-] leaves\r\n")
-            _relay(console)
-    finally:
-        os.close(descriptor)
+    with socket_within_reach(directory, "console.sock") as path, socket.socket(socket.AF_UNIX) as console:
+        try:
+            console.connect(path)
+        except OSError as error:
+            raise LabError("nobody listens on the guest's console", hint="is the guest up?") from error
+        sys.stderr.write("connected; Ctrl-] leaves\r\n")
+        _relay(console)
 
 
 def _relay(console: socket.socket) -> None:

@@ -3,6 +3,10 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Ansible stops in a locale that is not UTF-8, or was never generated. This one is everywhere.
+export LC_ALL := C.UTF-8
+# Of a user's own settings: with the first, `cd` goes elsewhere; the others change what Python and pytest run.
+unexport CDPATH PYTHONHOME PYTHONPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTEST_ADDOPTS PYTEST_PLUGINS
 
 FUZZ_SECONDS ?= 600
 

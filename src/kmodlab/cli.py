@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kmodlab import __version__, doctor, matrix, matrix_page
+from kmodlab import __version__, doctor, environment, matrix, matrix_page
 from kmodlab.errors import KmodlabError, LabError, UsageError
 from kmodlab.grading.commands import check_command, grade_command, new_command, worker_command
 from kmodlab.guest import Guest, accelerator, box, buildroot, list_guests, snapshot
@@ -42,13 +42,20 @@ Cpus = Annotated[int, typer.Option(help="Virtual processors.", min=1, max=64)]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on standard output.")]
 
 
+#: commands that look at the user's environment, or hand it on to a program of the user's
+_IN_THE_USERS_ENVIRONMENT = ("doctor", "trace")
+
+
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         print(f"kmodlab {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand not in _IN_THE_USERS_ENVIRONMENT:
+        environment.settle()
 
 
 def _state(guest: Guest) -> dict[str, object]:

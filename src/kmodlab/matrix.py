@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from kmodlab import paths
+from kmodlab import environment, paths
 from kmodlab.doctor import available_memory
 from kmodlab.errors import GuestCrashed, KmodlabError, LabError, UsageError
 from kmodlab.guest import Guest
@@ -223,6 +223,7 @@ def write(rows: Sequence[Row], seconds: float, jobs: int) -> None:
 
 def main() -> None:
     """Prove the one kernel that is named, and print its row as JSON: what `_children` starts."""
+    environment.settle()
     interruptible()
     print(json.dumps(asdict(prove(sys.argv[1]))))
 

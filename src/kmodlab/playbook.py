@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from kmodlab import paths
+from kmodlab import environment, paths
 from kmodlab.errors import LabError
 from kmodlab.guest import Guest
 from kmodlab.process import finish
@@ -71,7 +71,10 @@ def play(guest: Guest, *arguments: str, log: Path | None = None) -> int:
         GuestCrashed: at once, where the guest breaks.
     """
     binary = Path(sys.executable).with_name("ansible-playbook")
-    env = {**os.environ, "PATH": f"{binary.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    env = environment.settled(os.environ)
+    env["PATH"] = f"{binary.parent}{os.pathsep}{env.get('PATH', '')}"
+    # The inventory asks the environment; what it holds may be relative, or begin with a tilde.
+    env |= {"KMODLAB_STATE_DIR": str(paths.state_dir()), "KMODLAB_CACHE_DIR": str(paths.cache_dir())}
     command = [str(binary), "--limit", guest.name, *arguments]
     guest.console.unseen()
     with log.open("ab") if log else contextlib.nullcontext() as sink:

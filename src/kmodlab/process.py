@@ -68,6 +68,7 @@ def run(
     stdin: bytes | None = None,
     hint: str | None = None,
     what: str | None = None,
+    umask: int = -1,
 ) -> bytes:
     """Run a program to its end and return its standard output; when interrupted, end it and its children first.
 
@@ -78,6 +79,7 @@ def run(
         stdin: bytes to feed; nothing by default.
         hint: passed on in the error.
         what: the error's sentence; by default the program's name.
+        umask: of the program; by default this process's.
 
     Raises:
         LabError: the program is missing, cannot be run, or exited with a status other than 0.
@@ -87,7 +89,7 @@ def run(
     full_env = {**os.environ, **env} if env else None
     try:
         with log.open("ab") if log else contextlib.nullcontext(subprocess.PIPE) as sink:
-            status, out, err = finish(words, stdin=stdin or b"", sink=sink, env=full_env)
+            status, out, err = finish(words, stdin=stdin or b"", sink=sink, env=full_env, umask=umask)
     except FileNotFoundError as error:
         raise LabError(
             f"{argv[0]} is not installed", command=command, hint="run `kmodlab doctor`: it names the package"
@@ -109,6 +111,7 @@ def finish(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     watch: Callable[[], None] | None = None,
+    umask: int = -1,
 ) -> tuple[int, bytes, bytes]:
     """Run a program as the leader of a process group; when interrupted, end the whole group before going on.
 
@@ -119,6 +122,7 @@ def finish(
         env: all its environment variables; by default those of this process.
         cwd: the directory to run it in.
         watch: called twice a second meanwhile; what it raises is an interruption.
+        umask: of the program; by default this process's.
 
     Returns:
         Exit status, standard output, standard error.
@@ -126,7 +130,9 @@ def finish(
     process: subprocess.Popen[bytes] | None = None
     try:
         with _signals_put_off(), as_input(stdin) as source:
-            process = subprocess.Popen(words, stdin=source, stdout=sink, stderr=sink, env=env, cwd=cwd, process_group=0)
+            process = subprocess.Popen(
+                words, stdin=source, stdout=sink, stderr=sink, env=env, cwd=cwd, umask=umask, process_group=0
+            )
         out, err = _communicate(process, watch)
     except BaseException:
         if process:

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from kmodlab import environment
 from kmodlab.guest import Guest, list_guests
+
+environment.settle()
 
 #: what takes longest, in this order: begun first, so that at the end no worker is alone with it
 LONGEST = (

@@ -31,11 +31,12 @@ class Controller:
 
     def run(self, program: str, *arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         """Run one of Ansible's programs here."""
+        inherited = {name: value for name, value in os.environ.items() if name != "ANSIBLE_CONFIG"}
         own = {"ANSIBLE_COLLECTIONS_PATH": str(self.folder), "ANSIBLE_NOCOLOR": "1", **env}
         done = subprocess.run(
             [BIN / program, *arguments],
             cwd=self.folder,
-            env={**os.environ, **own},
+            env={**inherited, **own},
             # Streams of its own: Ansible refuses those that an ssh elsewhere has made non-blocking.
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from kmodlab import environment
 from kmodlab.guest import archive
 from kmodlab.guest.image import Image
 from kmodlab.guest.release import RELEASES, host_architecture
+
+environment.settle()
 
 #: arm64 is a foreign architecture there, and a release of its own
 on_amd64 = pytest.mark.skipif(host_architecture() != "amd64", reason="this machine is no amd64")

@@ -35,6 +35,8 @@ def ansible(program: str, *arguments: str | Path, cwd: Path, **env: str) -> str:
     """Run one of Ansible's programs, which must succeed; return what it printed."""
     argv = [Path(sys.executable).with_name(program), *arguments]
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", **env}
+    # That of the checkout, which a collection has to do without.
+    del environment["ANSIBLE_CONFIG"]
     done = subprocess.run(argv, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ def _parsed(config: Path, host: str) -> dict[str, str]:
     return dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line)
 
 
-@pytest.mark.parametrize("name", ["web", "a directory with blanks"])
+@pytest.mark.parametrize("name", ["web", "a directory with blanks", "100% Übung", "%h %% %C"])
 def test_ssh_understands_the_configuration(tmp_path: Path, name: str) -> None:
     directory = tmp_path / name
     directory.mkdir()
@@ -65,21 +66,51 @@ def _control_path(tmp_path: Path) -> Path:
     return Path(_parsed(config, "web")["controlpath"])
 
 
-def test_control_sockets_live_in_the_runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime = tmp_path / "run"
-    runtime.mkdir(mode=0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    assert _control_path(tmp_path).parent == runtime
+@pytest.fixture
+def near() -> Iterator[Path]:
+    """A private directory whose path is short, as that of the user's runtime directory is."""
+    with tempfile.TemporaryDirectory(prefix="kmodlab-", dir="/tmp") as directory:
+        yield Path(directory)
+
+
+def test_control_sockets_live_in_the_runtime_directory(
+    tmp_path: Path, near: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(near))
+    assert _control_path(tmp_path).parent == near
 
 
 def test_control_sockets_stay_out_of_a_directory_that_others_can_enter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, near: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime = tmp_path / "run"
-    runtime.mkdir()
-    runtime.chmod(0o755)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    assert _control_path(tmp_path).parent == paths.state_dir()
+    near.chmod(0o755)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(near))
+    assert _control_path(tmp_path).parent != near
+
+
+def test_control_sockets_have_paths_that_the_kernel_takes(
+    tmp_path: Path, near: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket's path has 107 bytes at most, and ssh appends 17 while it makes the socket."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(near))
+    longest = near / ("x" * (ssh._LONGEST_DIRECTORY - len(str(near)) - 1))
+    for directory, expected in ((longest, longest), (longest.with_name(longest.name + "x"), None)):
+        directory.mkdir(mode=0o700)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
+        found = _control_path(tmp_path)
+        assert len(str(found)) + 17 <= 107
+        assert found.parent == expected or (expected is None and found.parent != directory)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{longest}/kmodlab-{'0' * 40}.{'X' * 16}")
+
+
+def test_without_a_place_for_it_no_connection_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KMODLAB_STATE_DIR", str(tmp_path / ("x" * 60)))
+    monkeypatch.setattr(ssh, "_control_dirs", lambda: iter([paths.state_dir()]))
+    paths.state_dir().mkdir()
+    (tmp_path / "guest").mkdir()
+    config = ssh.write_config(tmp_path / "guest", "web", 40123, HOST_KEY)
+    assert "controlpath" not in _parsed(config, "web")
 
 
 @pytest.mark.parametrize("value", ["", "relative", "/nonexistent/run/user/0"])

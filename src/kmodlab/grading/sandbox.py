@@ -150,7 +150,8 @@ def _readable(source: Path) -> Iterator[Path]:
         for path in (copy, *copy.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() else 0o644)
-        (tools := copy.with_name("tools")).mkdir(mode=0o755)
+        (tools := copy.with_name("tools")).mkdir()
+        tools.chmod(0o755)
         for name in ("build", "uname"):
             shutil.copyfile(_HERE / f"{name}.sh", tools / name)
             (tools / name).chmod(0o755)

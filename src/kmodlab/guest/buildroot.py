@@ -144,6 +144,8 @@ def _unpack(image: Image, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     for name in ("dev", "etc", "proc", "tmp"):
         (directory / name).mkdir(parents=True)
+        # Who builds in the sandbox is another user, whatever the umask is.
+        (directory / name).chmod(0o755)
     # With a merged /usr these are links, without (Debian 11) directories: debugfs copies either.
     requests = [f"rdump /{name} {directory}" for name in ("usr", "bin", "sbin", "lib", "lib32", "lib64")]
     requests.append(f"rdump /etc/alternatives {directory}/etc")

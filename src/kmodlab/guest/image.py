@@ -214,7 +214,7 @@ def _build(release: Release, directory: Path) -> Image:
         out.mkdir()
         for path in (staging, out):
             path.chmod(0o777)
-        (staging / "overlay.tar").write_bytes(overlay(_HERE / "rootfs"))
+        _readable(staging / "overlay.tar", overlay(_HERE / "rootfs"))
         trust.lay_out(release.distribution, staging / "keys")
         _bootstrap(release, staging, log)
         _publish(release, out, directory)
@@ -226,9 +226,23 @@ def _staging_parent() -> Path:
     return Path("/var/tmp")  # noqa: S108  # reachable for a mapped user id, unlike a home; a private directory in it
 
 
+def _readable(file: Path, content: bytes) -> None:
+    """Write a file that a mapped user id can read, whatever the umask is."""
+    file.write_bytes(content)
+    file.chmod(0o644)
+
+
 def _bootstrap(release: Release, staging: Path, log: Path) -> None:
     try:
-        run(_mmdebstrap(release, staging), log=log, what=f"building the image {release.name} failed")
+        run(
+            _mmdebstrap(release, staging),
+            log=log,
+            # Its root directory lies there, or else in /tmp, which may be small, or not for programs.
+            env={"TMPDIR": str(_staging_parent())},
+            # What it makes is for all users of the guest, whatever the umask is here.
+            umask=0o022,
+            what=f"building the image {release.name} failed",
+        )
     except LabError as error:
         if error.exit_code is None:
             raise
@@ -245,7 +259,7 @@ def _mmdebstrap(release: Release, staging: Path) -> list[str | Path]:
         text = f"Package: linux-*\\nPin: release n={release.pinned}\\nPin-Priority: 600\\n"
         pinning = [f'--setup-hook=printf "{text}" >"$1/etc/apt/preferences.d/lab"']
     options = archive.acquire_options()
-    (staging / "host.conf").write_text(options or "// the host's apt needs no settings of its own\n")
+    _readable(staging / "host.conf", (options or "// the host's apt needs no settings of its own\n").encode())
     return [
         "mmdebstrap",
         "--variant=apt",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from kmodlab import paths
 from kmodlab.process import locked, run
+
+#: bytes: a socket's path may have 107; `/kmodlab-`, 40 digits, and the 17 that ssh appends while it makes it come after
+_LONGEST_DIRECTORY = 107 - 9 - 40 - 17
 
 
 def lab_key() -> Path:
@@ -28,15 +33,32 @@ def lab_public_key() -> str:
     return lab_key().with_suffix(".pub").read_text().split()[1]
 
 
-def _control_dir() -> Path:
-    # A control socket's path may have about 100 bytes: not below a state directory of any depth.
+def _control_dirs() -> Iterator[Path]:
+    """Yield where the shared connections' sockets may be, the best place first."""
     # XDG_RUNTIME_DIR may be another user's, or name nothing at all: `su` and cron pass it on as it is.
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
-    if not runtime.is_absolute() or not os.access(runtime, os.W_OK):
-        runtime = Path(f"/tmp/kmodlab-{os.getuid()}")  # noqa: S108  # 0700, checked
-        runtime.mkdir(mode=0o700, exist_ok=True)
-    owner = runtime.stat()
-    return runtime if owner.st_uid == os.getuid() and not owner.st_mode & 0o077 else paths.state_dir()
+    if runtime.is_absolute() and os.access(runtime, os.W_OK):
+        yield runtime
+    temporary = Path(f"/tmp/kmodlab-{os.getuid()}")  # noqa: S108  # 0700, checked
+    with contextlib.suppress(OSError):
+        temporary.mkdir(mode=0o700, exist_ok=True)
+        yield temporary
+    yield paths.state_dir()
+
+
+def _control_path() -> str:
+    """Return the pattern of a shared connection's socket; `none`, without one, where no place is private and near."""
+    for directory in _control_dirs():
+        owner = directory.stat()
+        private = owner.st_uid == os.getuid() and not owner.st_mode & 0o077
+        if (private or directory == paths.state_dir()) and len(os.fsencode(directory)) <= _LONGEST_DIRECTORY:
+            return f"{_literal(directory)}/kmodlab-%C"
+    return "none"
+
+
+def _literal(path: Path) -> str:
+    """Return a path as it has to stand in a value of ssh_config(5) in which `%` begins something."""
+    return str(path).replace("%", "%%")
 
 
 #: cheap to compute under emulation, on which the first connection waits
@@ -55,7 +77,7 @@ def write_config(directory: Path, name: str, port: int, host_key: str, *, quick:
         host_key: the guest's public host key, type and base64.
         quick: connect with what costs the guest least, and keep the shared connection's socket in `directory`.
     """
-    control = directory / "ssh" if quick else f"{_control_dir()}/kmodlab-%C"
+    control = f"{_literal(directory)}/ssh" if quick else _control_path()
     (directory / "known_hosts").write_text(f"kmodlab-{name} {host_key}\n")
     config = directory / "ssh_config"
     config.write_text(
@@ -65,9 +87,9 @@ def write_config(directory: Path, name: str, port: int, host_key: str, *, quick:
         f"  Port {port}\n"
         "  User root\n"
         f"  HostKeyAlias kmodlab-{name}\n"
-        f'  IdentityFile "{lab_key()}"\n'
+        f'  IdentityFile "{_literal(lab_key())}"\n'
         "  IdentitiesOnly yes\n"
-        f'  UserKnownHostsFile "{directory / "known_hosts"}"\n'
+        f'  UserKnownHostsFile "{_literal(directory / "known_hosts")}"\n'
         "  StrictHostKeyChecking yes\n"
         "  PreferredAuthentications publickey\n"
         "  LogLevel ERROR\n"

@@ -1,0 +1,112 @@
+"""What a user's environment may hold, and what the lab's programs get of it; Ansible itself is asked."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kmodlab import environment, paths
+
+ANSIBLE = Path(sys.executable).with_name("ansible-playbook")
+#: every way in which a machine or a login can name a locale that Ansible does not take
+LOCALES: tuple[dict[str, str], ...] = (
+    {"LC_ALL": "C"},
+    {"LC_ALL": "POSIX"},
+    {"LC_ALL": "de_DE.UTF-8"},
+    {"LANG": "de_DE.ISO-8859-1"},
+    {"LC_CTYPE": "UTF-8", "LANG": "C"},
+    {"LANG": "nonsense", "LANGUAGE": "de:fr"},
+    {},
+)
+#: settings of another project, each of which hides a part of this one
+FOREIGN = {
+    "ANSIBLE_CONFIG": "/nonexistent/ansible.cfg",
+    "ANSIBLE_ROLES_PATH": "/nonexistent",
+    "ANSIBLE_INVENTORY": "/nonexistent",
+    "ANSIBLE_LIBRARY": "/nonexistent",
+    "ANSIBLE_ACTION_PLUGINS": "/nonexistent",
+    "ANSIBLE_STRATEGY_PLUGINS": "/nonexistent",
+    "ANSIBLE_VAULT_PASSWORD_FILE": "/nonexistent",
+    "ANSIBLE_BECOME_ASK_PASS": "1",
+    "PYTHONHOME": "/nonexistent",
+    "PYTHONOPTIMIZE": "2",
+    "PYTEST_ADDOPTS": "-k nothing",
+    "CDPATH": "/usr",
+}
+
+
+def _user(**more: str) -> dict[str, str]:
+    """The environment of a user who has set nothing else."""
+    return {"HOME": os.environ["HOME"], "PATH": os.environ["PATH"], **more}
+
+
+def _syntax(env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Have Ansible read the deployment, for which it needs roles, modules and inventory of the project."""
+    argv = [str(ANSIBLE), "--syntax-check", str(paths.project_dir() / "deploy.yml")]
+    return subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("locale", LOCALES, ids=lambda locale: " ".join(locale.values()) or "none")
+def test_ansible_works_in_every_locale(locale: dict[str, str], tmp_path: Path) -> None:
+    done = _syntax(environment.settled(_user(**locale)), tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_ansible_does_not_by_itself(tmp_path: Path) -> None:
+    """What the others are for: each would fail, were the environment handed on as it is."""
+    for broken in ({"LC_ALL": "de_DE.UTF-8"}, FOREIGN):
+        assert _syntax(_user(**broken), tmp_path).returncode
+
+
+def test_settings_of_another_project_are_left_out(tmp_path: Path) -> None:
+    done = _syntax(environment.settled(_user(**FOREIGN)), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not {name for name, value in environment.settled(_user(**FOREIGN)).items() if FOREIGN.get(name) == value}
+
+
+def test_what_the_user_may_decide_stays() -> None:
+    own = {"ANSIBLE_VERBOSITY": "2", "ANSIBLE_NOCOLOR": "1", "http_proxy": "http://proxy:3128", "TERM": "dumb"}
+    kept = environment.settled(_user(**own))
+    assert {name: kept[name] for name in own} == own
+
+
+@pytest.mark.parametrize("wrong", ["", "relative", "/nonexistent"])
+def test_a_folder_for_temporary_files_that_is_none(wrong: str, tmp_path: Path) -> None:
+    assert "TMPDIR" not in environment.settled({"TMPDIR": wrong})
+    assert environment.settled({"TMPDIR": str(tmp_path)})["TMPDIR"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o000, 0o644), (0o002, 0o644), (0o077, 0o600)])
+def test_nobody_else_may_write_what_is_made(umask: int, mode: int, tmp_path: Path) -> None:
+    program = "from kmodlab import environment; environment.settle(); open('made', 'w')"
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, umask=umask, check=True)
+    assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == mode
+
+
+def test_settling_changes_what_children_get() -> None:
+    mine = {"LC_ALL": "C", "LANGUAGE": "de", "CDPATH": "/usr", "HOME": "/root"}
+    before = os.umask(0o022)
+    try:
+        environment.settle(mine)
+    finally:
+        os.umask(before)
+    assert mine["LC_ALL"] == "C.UTF-8"
+    assert mine["HOME"] == "/root"
+    assert not {"LANGUAGE", "CDPATH"} & set(mine)
+
+
+@pytest.mark.parametrize(("command", "seen"), [("trace", "/usr"), ("doctor", "/usr"), ("image", "None")])
+def test_a_traced_program_and_the_doctor_have_the_users_environment(command: str, seen: str) -> None:
+    """`kmodlab trace` runs a program of the user's; `kmodlab doctor` looks at what the user has set."""
+    show = (
+        "import atexit, os; from kmodlab import cli; atexit.register(lambda: print(os.environ.get('CDPATH')));"
+        f"cli.app(['{command}', '--help'])"
+    )
+    env = {**os.environ, "CDPATH": "/usr"}
+    done = subprocess.run([sys.executable, "-c", show], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == [seen], done.stderr

@@ -9,6 +9,7 @@ export LC_ALL := C.UTF-8
 unexport CDPATH PYTHONHOME PYTHONPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTEST_ADDOPTS PYTEST_PLUGINS
 
 FUZZ_SECONDS ?= 600
+RELEASE ?= bookworm
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,6 +26,9 @@ check: setup-test ## What needs no VM: lint, types, unit tests
 test: setup-test ## Everything that proves the project, VMs included
 	@$(BIN)/pytest -n 2 tests/unit tests/fuzz
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 tests/guest tests/contract/mutants -m "(core or not mutant) and not grading"
+
+bare: ## COMMAND (make lab, make down) on a bare Debian: RELEASE=bookworm BARE_AS=root; see .config/bare
+	@RELEASE=$(RELEASE) .config/bare $(COMMAND)
 
 mutants: setup-test ## Every broken module, each caught by the contract tests
 	@$(BIN)/pytest tests/contract/mutants
@@ -70,4 +74,4 @@ setup-test:
 setup-matrix:
 	@.config/setup matrix
 
-.PHONY: help lab down check test mutants fuzz grading matrix bench bench-lab bench-tracer bench-grade lock clean setup setup-test setup-matrix
+.PHONY: help lab down check test bare mutants fuzz grading matrix bench bench-lab bench-tracer bench-grade lock clean setup setup-test setup-matrix

@@ -47,8 +47,13 @@ def state_dir() -> Path:
 
 
 def key_dir() -> Path:
-    """Return the directory of the user's lab key: one a user, whatever the state directory, as snapshots know it."""
-    return _directory("", "XDG_STATE_HOME", ".local/state") / "ssh"
+    """Return the directory of the user's lab key: one a user, whatever the state directory, as snapshots know it.
+
+    Where the user's own place cannot be written, it is the state directory that was named instead.
+    """
+    own = _directory("", "XDG_STATE_HOME", ".local/state") / "ssh"
+    there = next(parent for parent in (own, *own.parents) if parent.exists())
+    return own if os.access(there, os.W_OK) else state_dir() / "ssh"
 
 
 def project_dir() -> Path:

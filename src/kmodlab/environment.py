@@ -33,6 +33,8 @@ _FOREIGN = (
     *("PYTHONHOME", "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONWARNINGS"),
     *("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "CDPATH", "BASH_ENV", "ENV", "TAR_OPTIONS", "GREP_OPTIONS"),
 )
+#: bytes: the path of a socket may have 107, of which multiprocessing takes 32 (`/pymp-12345678/listener-12345678`)
+_LONGEST_TEMPORARY = 107 - 32
 
 
 def _breaks(name: str) -> bool:
@@ -56,7 +58,9 @@ def settled(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _usable(directory: str) -> bool:
-    return Path(directory).is_absolute() and Path(directory).is_dir() and os.access(directory, os.W_OK | os.X_OK)
+    """Return whether programs can have their temporary files there, sockets included: mitogen hangs where it cannot."""
+    near = Path(directory).is_absolute() and len(os.fsencode(directory)) <= _LONGEST_TEMPORARY
+    return near and Path(directory).is_dir() and os.access(directory, os.W_OK | os.X_OK)
 
 
 def settle(environment: MutableMapping[str, str] = os.environ) -> None:

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -76,9 +77,16 @@ def test_what_the_user_may_decide_stays() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "relative", "/nonexistent"])
-def test_a_folder_for_temporary_files_that_is_none(wrong: str, tmp_path: Path) -> None:
+def test_a_folder_for_temporary_files_that_is_none(wrong: str) -> None:
     assert "TMPDIR" not in environment.settled({"TMPDIR": wrong})
-    assert environment.settled({"TMPDIR": str(tmp_path)})["TMPDIR"] == str(tmp_path)
+
+
+def test_a_folder_for_temporary_files_in_which_no_socket_can_be() -> None:
+    with tempfile.TemporaryDirectory(prefix="kmodlab-", dir="/tmp") as near:
+        for length, kept in ((environment._LONGEST_TEMPORARY, True), (environment._LONGEST_TEMPORARY + 1, False)):
+            place = Path(near, "x" * (length - len(near) - 1))
+            place.mkdir()
+            assert ("TMPDIR" in environment.settled({"TMPDIR": str(place)})) is kept
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o000, 0o644), (0o002, 0o644), (0o077, 0o600)])

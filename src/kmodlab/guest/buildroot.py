@@ -147,8 +147,9 @@ def _unpack(image: Image, directory: Path) -> None:
         # Who builds in the sandbox is another user, whatever the umask is.
         (directory / name).chmod(0o755)
     # With a merged /usr these are links, without (Debian 11) directories: debugfs copies either.
-    requests = [f"rdump /{name} {directory}" for name in ("usr", "bin", "sbin", "lib", "lib32", "lib64")]
-    requests.append(f"rdump /etc/alternatives {directory}/etc")
+    # debugfs takes its lines apart at their blanks.
+    requests = [f'rdump /{name} "{directory}"' for name in ("usr", "bin", "sbin", "lib", "lib32", "lib64")]
+    requests.append(f'rdump /etc/alternatives "{directory}/etc"')
     run(["debugfs", "-f", "-", image.disk], stdin="\n".join(requests).encode(), hint="is the disk full? see `df -h`")
     if not (directory / "usr" / "src").exists():
         raise LabError(f"{image.id} could not be unpacked", hint=f"kmodlab image build --force {image.release}")

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from testinfra.backend.base import BaseBackend
 from testinfra.host import Host
 
 from .kernel_log import trouble
@@ -32,6 +33,10 @@ PIECE = 90_000
 DEADLINE_SECONDS = 240
 
 T = TypeVar("T")
+
+# testinfra asks the machine for its encoding as soon as a command is not ASCII; where the path of ssh's configuration
+# is not, that very question asks again, without end. What the tests send, and what they read, is UTF-8.
+setattr(BaseBackend, "get_encoding", lambda _: "UTF-8")  # noqa: B010 (mypy refuses to assign to a method)
 
 
 class HelperError(Exception):

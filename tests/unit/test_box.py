@@ -70,7 +70,9 @@ def test_the_boxs_vagrantfile_is_ruby(prepared: list[str], tmp_path: Path) -> No
         pytest.skip("ruby is not installed")
     with tarfile.open(box.build_box("debian-12"), "r:gz") as tar:
         unpack_own(tar, tmp_path / "box")
-    done = subprocess.run(["ruby", "-wc", tmp_path / "box" / "Vagrantfile"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["ruby", "-wc", tmp_path / "box" / "Vagrantfile"], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

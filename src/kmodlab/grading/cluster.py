@@ -134,7 +134,9 @@ def unpack(packed: bytes, folder: Path) -> Path:
         with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
             unpack_own(tar, folder)
     except (tarfile.TarError, EOFError, ValueError) as error:
-        raise LabError(f"what was sent cannot be unpacked: {error}", hint="is it of this version of kmodlab?") from error
+        raise LabError(
+            f"what was sent cannot be unpacked: {error}", hint="is it of this version of kmodlab?"
+        ) from error
     return folder
 
 

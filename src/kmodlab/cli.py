@@ -295,8 +295,8 @@ def doctor_command(as_json: Json = False) -> None:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
         for finding in findings:
-            print(f"{'ok  ' if finding.good else 'LACK'}  {finding.subject}: {finding.detail}")
-            if not finding.good and finding.fix:
+            print(f"{finding.mark:<4}  {finding.subject}: {finding.detail}")
+            if (finding.note or not finding.good) and finding.fix:
                 print(f"      fix: {finding.fix}")
     raise typer.Exit(0 if all(finding.good for finding in findings) else 3)
 

@@ -72,6 +72,21 @@ def test_control_sockets_live_in_the_runtime_directory(tmp_path: Path, monkeypat
     assert _control_path(tmp_path).parent == runtime
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_machines_own_control_socket_is_never_too_deep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
+) -> None:
+    """ssh takes 17 bytes more than the path has, of 107."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    (directory := tmp_path / "d").mkdir()
+    monkeypatch.setattr(ssh, "CONTROL_PATH", len(str(directory / "ssh")) if beside else len(str(directory / "ssh")) - 1)
+    config = ssh.write_config(directory, "web", 40123, HOST_KEY, quick=True)
+    path = Path(_parsed(config, "web")["controlpath"])
+    assert (path.parent == directory) is beside
+    assert (path.parent == ssh.control_dir()) is not beside
+    assert 107 - 17 - len("/kmodlab-") - 40 == ssh.CONTROL_DIR
+
+
 def test_control_sockets_stay_out_of_a_directory_that_others_can_enter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,16 @@ def lab_public_key() -> str:
     return lab_key().with_suffix(".pub").read_text().split()[1]
 
 
-def _control_dir() -> Path:
+#: bytes that the path of a control socket may have: of the 107 of a socket's, ssh takes 17 for a name in between
+CONTROL_PATH = 107 - 17
+#: %C is a hash of 40 digits
+_CONTROL_NAME = "kmodlab-%C"
+#: bytes that the directory of control sockets may have
+CONTROL_DIR = CONTROL_PATH - len("/kmodlab-") - 40
+
+
+def control_dir() -> Path:
+    """Return the directory of control sockets: private to this user, and short where it can be."""
     # A control socket's path may have about 100 bytes: not below a state directory of any depth.
     # XDG_RUNTIME_DIR may be another user's, or name nothing at all: `su` and cron pass it on as it is.
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
@@ -55,7 +64,8 @@ def write_config(directory: Path, name: str, port: int, host_key: str, *, quick:
         host_key: the guest's public host key, type and base64.
         quick: connect with what costs the guest least, and keep the shared connection's socket in `directory`.
     """
-    control = directory / "ssh" if quick else f"{_control_dir()}/kmodlab-%C"
+    own = directory / "ssh"
+    control = own if quick and len(os.fsencode(own)) <= CONTROL_PATH else f"{control_dir()}/{_CONTROL_NAME}"
     (directory / "known_hosts").write_text(f"kmodlab-{name} {host_key}\n")
     config = directory / "ssh_config"
     config.write_text(

@@ -175,6 +175,17 @@ def test_a_user_without_namespaces_is_told_before_the_first_student(command: str
     assert not (paths.cache_dir() / "images").exists(), "an image was begun before that"
 
 
+def test_root_of_a_container_that_has_few_user_ids_has_a_sandbox() -> None:
+    """A build cannot run as a user id that is not there: every student would get a build error."""
+    words = ["unshare", "--user", "--map-root-user", sys.executable, "-c"]
+    done = subprocess.run(
+        [*words, "from kmodlab.grading import sandbox; sandbox.require()"], capture_output=True, text=True, check=False
+    )
+    if done.stderr.startswith("unshare: "):
+        pytest.skip("this machine has no user namespaces")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 _NOEXEC = """
 from kmodlab import doctor
 from kmodlab.errors import LabError

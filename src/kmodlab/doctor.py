@@ -8,11 +8,11 @@ import platform
 import shutil
 import sys
 import tempfile
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -154,7 +154,8 @@ def _sockets() -> Iterator[Finding]:
 
 
 def _python() -> Iterator[Finding]:
-    floor = metadata("kmodlab")["Requires-Python"].removeprefix(">=")
+    stated = tomllib.loads((paths.project_dir() / "pyproject.toml").read_text(encoding="utf-8"))
+    floor = str(stated["project"]["requires-python"]).removeprefix(">=")
     good = sys.version_info >= tuple(map(int, floor.split(".")))
     yield Finding("Python", good, platform.python_version(), f"{floor} or newer is needed: apt-get install python3")
     if any(find_spec(name) is None for name in ("venv", "ensurepip")):

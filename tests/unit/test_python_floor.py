@@ -97,3 +97,35 @@ def test_the_check_of_setup_tells_versions_apart(version: str) -> None:
     faked = f"import sys; sys.version_info = {tuple(map(int, version.split('.')))}; {words[1]}"
     assert subprocess.run(["python3", "-c", faked, FLOOR], check=False).returncode == 1
     assert subprocess.run(["python3", "-c", words[1], FLOOR], check=False).returncode == 0
+
+
+# -- programs ----------------------------------------------------------------------------------------------------
+
+#: in the packages procps and psmisc, which a minimal Debian has not; guests' images have the first
+_LUXURY = re.compile(r"(?:^|[;&|(`'\"\n]|\$\(| do | then )\s*(?:ps|pgrep|pkill|killall|pidof|lsof) -", re.M)
+
+
+def _commands(source: str) -> Iterator[str]:
+    """Yield the texts in a source that may be shell words: all but docstrings."""
+    tree = ast.parse(source)
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            yield node.value
+
+
+def test_no_program_is_used_that_a_minimal_debian_lacks() -> None:
+    """On the controller, in the unit tests, and on machines that the contract tests look at, which may be anyone's."""
+    sources = [path for path in _sources() if not {"labs", "guest", "bench"} & set(path.relative_to(ROOT).parts[:2])]
+    sources += (ROOT / "src" / "kmodlab" / "guest").glob("*.py")
+    assert len(sources) > 100
+    sources.remove(Path(__file__))
+    texts = ((path.relative_to(ROOT), text) for path in sources for text in _commands(path.read_text()))
+    assert [(path, text) for path, text in texts if _LUXURY.search(text)] == []
+
+
+def test_what_this_takes_for_a_program_too_many() -> None:
+    for text in ("ps -o pgid= -p 1", "x=$(pgrep -P $a)", "pwd >where; ps -o pgid= -p $$", "a | pkill -x b"):
+        assert _LUXURY.search(text), text
+    assert not _LUXURY.search("loops - and maps - and cups -x")
+    assert list(_commands('"""ps -e"""\nx = "a"')) == ["a"]

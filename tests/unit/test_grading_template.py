@@ -16,6 +16,7 @@ from kmodlab.grading.lab import Lab
 from kmodlab.grading.session import Session
 from kmodlab.grading.slot import Pool, Slot, sweep
 from kmodlab.guest.image import Image
+from kmodlab.guest.machine import Hardware
 from kmodlab.paths import project_dir
 
 from .fake_qmp import FakeQmp
@@ -166,3 +167,19 @@ def test_a_machine_that_stands_still_for_want_of_room_is_the_hosts_fault(state: 
 
 def test_a_machine_that_has_ended_is_not_asked_for_room(tmp_path: Path) -> None:
     Slot(tmp_path, [], Image(tmp_path)).require_room()
+
+
+def test_a_directory_that_was_emptied_meanwhile_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, image: Image
+) -> None:
+    """systemd does so with what a user has in /dev/shm when he logs out."""
+    (tmp_path / "template").mkdir()
+    (tmp_path / "template" / "overlay.qcow2").touch()
+    made = template.Template(tmp_path / "template", image, Hardware(512, 1, "tcg"))
+    monkeypatch.setattr(Pool, "template", made)
+    monkeypatch.setattr(Slot, "begin", lambda *_: None)
+    pool = Pool(image, directory=tmp_path / "runtime")
+    (tmp_path / "runtime").rmdir()
+    with pool.slot() as slot:
+        assert slot.directory.parent == tmp_path / "runtime"
+    assert list((tmp_path / "runtime").iterdir()) == []

@@ -192,6 +192,8 @@ class Pool:
             LabError: it did not start, or did not answer: the lab's fault, as nothing ran in it yet.
         """
         template = self.template
+        # It may be gone meanwhile: systemd's RemoveIPC empties /dev/shm where a user logs out.
+        self._directory.mkdir(parents=True, mode=0o700, exist_ok=True)
         with self._free, _own_directory(self._directory, kept=kept) as directory:
             shutil.copyfile(template.directory / "overlay.qcow2", directory / "disk.qcow2")
             slot = Slot(directory, _resume(directory.name, template), self.image, self._limits, kept=kept)

@@ -10,6 +10,7 @@ unexport CDPATH PYTHONHOME PYTHONPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTEST_ADDOP
 
 FUZZ_SECONDS ?= 600
 RELEASE ?= bookworm
+FLOOR = $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -58,7 +59,7 @@ bench-grade: setup ## Measure the grader; writes docs/benchmarks-grading.md
 lock: setup ## Renew the locked dependencies from pyproject.toml
 	@$(BIN)/pip install -q uv
 	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
-	  --custom-compile-command "make lock" --python-version 3.11 --extra dev --extra similarity pyproject.toml -o .config/requirements.lock
+	  --custom-compile-command "make lock" --python-version $(FLOOR) --extra dev --extra similarity pyproject.toml -o .config/requirements.lock
 
 clean: ## Remove what the checkout's own builds left behind
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .ansible src/*.egg-info kmodlab-lab-*.tar.gz

@@ -15,9 +15,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from kmodlab import __version__, doctor, environment, matrix, matrix_page
-from kmodlab.errors import KmodlabError, LabError, UsageError
+from kmodlab.errors import UsageError
 from kmodlab.grading.commands import check_command, grade_command, new_command, worker_command
 from kmodlab.guest import Guest, accelerator, box, buildroot, list_guests, snapshot
 from kmodlab.guest.buildroot import BuildRoot
@@ -26,8 +27,28 @@ from kmodlab.guest.machine import Boot
 from kmodlab.guest.release import RELEASES
 from kmodlab.lab import run_lab
 from kmodlab.process import interruptible, run
+from kmodlab.start import guarded
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="A kernel-module lab: real VMs, Ansible, and tests.")
+
+class _Commands(TyperGroup):
+    """All commands: what they raise is told here, for click takes some of it for its own."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        """Run the one that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except (OSError, EOFError):
+            with guarded():
+                raise
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A kernel-module lab: real VMs, Ansible, and tests.",
+)
 guest_app = typer.Typer(no_args_is_help=True, help="Guests: real virtual machines under QEMU.")
 image_app = typer.Typer(no_args_is_help=True, help="Images that guests start from.")
 lab_app = typer.Typer(help="The lab: one guest with both modules, or the labs that classes are graded by.")
@@ -281,8 +302,8 @@ def doctor_command(as_json: Json = False) -> None:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
         for finding in findings:
-            print(f"{'ok  ' if finding.good else 'LACK'}  {finding.subject}: {finding.detail}")
-            if not finding.good and finding.fix:
+            print(f"{finding.mark:<4}  {finding.subject}: {finding.detail}")
+            if (finding.note or not finding.good) and finding.fix:
                 print(f"      fix: {finding.fix}")
     raise typer.Exit(0 if all(finding.good for finding in findings) else 3)
 
@@ -290,17 +311,10 @@ def doctor_command(as_json: Json = False) -> None:
 def main() -> None:
     """Run the command line; end with one clear message whatever happens.
 
-    Exit status: 0, or 2 for a usage error, 3 when the lab broke, 4 when a guest crashed, 1 for a failed command,
-    130 after Ctrl-C, 143 when terminated.
+    Exit status: 0, or 2 for a usage error, 3 when the lab broke, 4 when a guest crashed, 1 for a failed command (and
+    where whoever reads what it prints has gone before it was done), 70 for a fault of kmodlab itself, of which a log
+    is kept, 130 after Ctrl-C, 143 when terminated.
     """
-    interruptible()
-    try:
+    with guarded():
+        interruptible()
         app()
-    except KmodlabError as error:
-        sys.stderr.write(f"kmodlab: error: {error}\n")
-        sys.exit(error.status)
-    except OSError as error:
-        hint = "is the disk full, or not writable? KMODLAB_CACHE_DIR and KMODLAB_STATE_DIR choose another place"
-        failure = LabError(f"{error.strerror or error}: {error.filename or 'no file named'}", hint=hint)
-        sys.stderr.write(f"kmodlab: error: {failure}\n")
-        sys.exit(failure.status)

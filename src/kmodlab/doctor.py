@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import locale
 import os
+import platform
 import shutil
+import sys
+import tempfile
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
-from kmodlab import paths
+from kmodlab import namespaces, paths
 from kmodlab.errors import KmodlabError
-from kmodlab.guest import accelerator, archive, trust
+from kmodlab.guest import accelerator, archive, ssh, trust
 from kmodlab.guest.accelerator import qemu_binary
 from kmodlab.guest.image import BUILD_SPACE, find_image
+from kmodlab.host import TMPDIR_HINT, available_memory, free_space, without_programs
 
 #: program -> the Debian package that brings it
 PROGRAMS = {
@@ -43,13 +50,20 @@ class Finding:
         subject: what was looked at.
         good: whether the lab can work with it.
         detail: what was seen.
-        fix: what to do, where it is not good.
+        fix: what to do, where it is not good or worth a note.
+        note: it is good, and yet the user should know something about it.
     """
 
     subject: str
     good: bool
     detail: str
     fix: str = ""
+    note: bool = False
+
+    @property
+    def mark(self) -> str:
+        """How a line about it begins."""
+        return ("note" if self.note else "ok") if self.good else "LACK"
 
 
 def _programs() -> Iterator[Finding]:
@@ -66,17 +80,126 @@ def _programs() -> Iterator[Finding]:
 def _space() -> Iterator[Finding]:
     for subject, directory in (("cache", paths.cache_dir()), ("state", paths.state_dir())):
         there = next(parent for parent in (directory, *directory.parents) if parent.exists())
-        free = shutil.disk_usage(there).free
-        good = free >= BUILD_SPACE and os.access(there, os.W_OK)
+        variable = f"KMODLAB_{subject.upper()}_DIR"
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            why = "cannot be written to" if there.is_dir() else "is no directory"
+            fix = f"choose one of your own: export {variable}=/PATH/OF/A/DIRECTORY; or see `ls -ld {there}`"
+            yield Finding(f"{subject} directory", False, f"{there} {why}", fix)
+            continue
+        free = free_space(directory)
         detail = f"{free >> 20} MiB free in {directory}"
-        fix = f"an image needs {BUILD_SPACE >> 20} MiB: `kmodlab image prune`, or set KMODLAB_{subject.upper()}_DIR"
-        yield Finding(f"{subject} directory", good, detail, fix)
+        fix = f"an image needs {BUILD_SPACE >> 20} MiB: `kmodlab image prune`, or set {variable}"
+        yield Finding(f"{subject} directory", free >= BUILD_SPACE, detail, fix)
 
 
-def available_memory() -> int:
-    """Return how much memory new programs can have here, in MiB. Source: `MemAvailable` in proc_meminfo(5)."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(fields["MemAvailable"].split()[0]) >> 10
+def _temporary() -> Iterator[Finding]:
+    try:
+        directory = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        yield Finding("temporary files", False, str(error.strerror or error), TMPDIR_HINT)
+        return
+    for place in dict.fromkeys((directory, Path("/var/tmp"))):  # noqa: S108  # where images are built
+        subject = "temporary files" if place == directory else f"{place}"
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            yield Finding(subject, False, f"{place} is not there, or cannot be written to", f"chmod 1777 {place}")
+        elif without_programs(place):
+            fix = TMPDIR_HINT if place == directory else f"mount -o remount,exec {place}: images are built there"
+            yield Finding(subject, False, f"no program can be run in {place}: it is mounted noexec", fix)
+        else:
+            yield Finding(subject, True, str(place))
+
+
+def _shared_memory() -> Iterator[Finding]:
+    from kmodlab.grading import template  # noqa: PLC0415  # other commands start without it
+    from kmodlab.grading.lab import Limits  # noqa: PLC0415
+
+    memory, disk = template.runtime_dirs()
+    limits = Limits()
+    needed = template.room(1, limits.memory, limits.disk)
+    free = free_space(memory) if memory.parent.is_dir() else 0
+    detail = f"{free >> 20} MiB free in {memory.parent}"
+    if free >= needed:
+        yield Finding("memory for files", True, detail)
+        return
+    fix = f"mount -o remount,size={needed >> 20}M {memory.parent}; of a container: --shm-size={needed >> 20}m"
+    detail += f": machines for grading write to {disk} instead, which is slower"
+    yield Finding("memory for files", True, detail, fix, note=True)
+
+
+def _namespaces() -> Iterator[Finding]:
+    from kmodlab.grading import sandbox  # noqa: PLC0415
+
+    if why := namespaces.refused():
+        yield Finding("user namespaces", False, why, namespaces.cause()[1])
+    else:
+        yield Finding("user namespaces", True, "not needed by root" if namespaces.is_root() else "there are some")
+    try:
+        sandbox.require()
+    except KmodlabError as error:
+        said = f": {error.output.strip()}" if error.output else ""
+        yield Finding("sandbox", False, f"{error.message}{said}", error.hint or "")
+    else:
+        yield Finding("sandbox", True, "it starts")
+
+
+def _sockets() -> Iterator[Finding]:
+    directory = ssh.control_dir()
+    detail = f"{directory}" if directory else f"no private directory of at most {ssh.CONTROL_DIR} bytes"
+    fix = "connections are not kept open, which is slow: name a short private directory of your own as XDG_RUNTIME_DIR"
+    yield Finding("control sockets", True, detail, "" if directory else fix, note=directory is None)
+
+
+# -- what is around Python and Ansible -------------------------------------------------------------------------
+
+
+def _python() -> Iterator[Finding]:
+    stated = tomllib.loads((paths.project_dir() / "pyproject.toml").read_text(encoding="utf-8"))
+    floor = str(stated["project"]["requires-python"]).removeprefix(">=")
+    good = sys.version_info >= tuple(map(int, floor.split(".")))
+    yield Finding("Python", good, platform.python_version(), f"{floor} or newer is needed: apt-get install python3")
+    if any(find_spec(name) is None for name in ("venv", "ensurepip")):
+        detail = "there is no venv or no ensurepip: `.config/setup` could not make .venv anew"
+        yield Finding("venv", True, detail, "apt-get install python3-venv", note=True)
+
+
+def _compiler() -> Iterator[Finding]:
+    missing = [name for name in ("gcc", "clang") if shutil.which(name) is None]
+    if missing:
+        detail = f"no {' and no '.join(missing)} here. Only `make check` and `make test` need them: modules are built "
+        detail += "with a guest image's own"
+        yield Finding("compiler", True, detail, "for the tests: .config/setup test", note=True)
+    else:
+        yield Finding("compiler", True, "gcc and clang, for `make test`; modules are built with a guest image's own")
+
+
+def _locale() -> Iterator[Finding]:
+    before = locale.setlocale(locale.LC_ALL)
+    means = "what is not ASCII is shown escaped, and ansible-playbook that is run by hand does not start"
+    fix = "export LC_ALL=C.UTF-8"
+    try:
+        locale.setlocale(locale.LC_ALL, "")
+        coding = locale.nl_langinfo(locale.CODESET)
+        good, detail = coding.upper() == "UTF-8", coding
+    except locale.Error:
+        names = ("LC_ALL", "LC_CTYPE", "LANG")
+        good, detail = False, f"there is no {next((os.environ[name] for name in names if os.environ.get(name)), '')}"
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+    yield Finding("locale", True, detail if good else f"{detail}: {means}", "" if good else fix, note=not good)
+
+
+def _ansible() -> Iterator[Finding]:
+    own = paths.project_dir() / "ansible.cfg"
+    named = os.environ.get("ANSIBLE_CONFIG", "")
+    by_hand = "playbooks that are run by hand"
+    if named and not (Path(named).exists() and Path(named).samefile(own)):
+        detail = f"ANSIBLE_CONFIG is {named}: {by_hand} do not have the checkout's settings"
+        yield Finding("ansible.cfg", True, detail, "unset ANSIBLE_CONFIG", note=True)
+    elif not named and own.parent.stat().st_mode & 0o002:
+        detail = f"anyone may write to {own.parent}, so Ansible takes no settings from there: {by_hand} find no roles"
+        yield Finding("ansible.cfg", True, detail, f"chmod o-w {own.parent}, or export ANSIBLE_CONFIG={own}", note=True)
+    else:
+        yield Finding("ansible.cfg", True, str(own))
 
 
 def _memory() -> Iterator[Finding]:
@@ -128,9 +251,16 @@ def _acceleration() -> Iterator[Finding]:
 
 def examine() -> Iterator[Finding]:
     """Yield a finding for each thing the lab needs, in the order in which they matter."""
-    parts: tuple[Callable[[], Iterator[Finding]], ...] = (_programs, _space, _memory, _archive, _keys, _acceleration)
+    parts: tuple[Callable[[], Iterator[Finding]], ...] = (
+        *(_python, _programs, _space, _temporary, _memory, _namespaces, _shared_memory, _sockets),
+        *(_locale, _ansible, _compiler, _archive, _keys, _acceleration),
+    )
     for part in parts:
         try:
             yield from part()
+        except RuntimeError as error:  # pathlib's, where a user has no home directory
+            yield Finding("home directory", False, str(error), "export HOME=/PATH/OF/A/DIRECTORY")
+        except OSError as error:
+            yield Finding(part.__name__.strip("_"), False, str(error), "see `df -h`, and `ls -ld` of what is named")
         except KmodlabError as error:
             yield Finding(part.__name__.strip("_"), False, error.message, error.hint or "")

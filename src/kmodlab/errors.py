@@ -73,6 +73,13 @@ class DeadlineExpired(LabError):
     """An event did not come in time; `output` says what was last seen."""
 
 
+class Fault(KmodlabError):
+    """The project's own code broke, which is no user's fault; `log` has what a report of it needs."""
+
+    #: EX_SOFTWARE in sysexits(3)
+    status = 70
+
+
 class GuestCrashed(KmodlabError):
     """The guest's kernel panicked, oopsed, hung or locked up, or the guest ended by itself."""
 

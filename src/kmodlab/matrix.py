@@ -13,12 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from kmodlab import environment, paths
-from kmodlab.doctor import available_memory
 from kmodlab.errors import GuestCrashed, KmodlabError, LabError, UsageError
 from kmodlab.guest import Guest
 from kmodlab.guest.accelerator import qemu_version
 from kmodlab.guest.image import build_image
 from kmodlab.guest.release import RELEASES
+from kmodlab.host import available_memory
 from kmodlab.matrix_page import Row, Run, page
 from kmodlab.playbook import Check, play, verify
 from kmodlab.process import end_group, interruptible, locked, say

@@ -22,14 +22,14 @@ from datetime import date
 from pathlib import Path
 from statistics import median
 
-from kmodlab.doctor import available_memory
 from kmodlab.grading.examine import examine
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.result import Result, Verdict
 from kmodlab.grading.slot import Pool
-from kmodlab.grading.template import runtime_dir
+from kmodlab.grading.template import room, runtime_dir
 from kmodlab.guest.accelerator import qemu_version
+from kmodlab.host import available_memory
 from kmodlab.paths import project_dir
 from kmodlab.process import say
 
@@ -231,7 +231,7 @@ def main() -> None:
     limits = lab.limits
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        runtime = runtime_dir() / f"bench-{os.getpid()}"
+        runtime = runtime_dir(room(options.jobs, limits.memory, limits.disk)) / f"bench-{os.getpid()}"
         pool = Pool(
             "auto", options.jobs, memory=limits.memory, cpus=limits.processors, disk=limits.disk, directory=runtime
         )

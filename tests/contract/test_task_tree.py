@@ -111,7 +111,8 @@ def test_a_pid_namespace_has_its_own_tree(machine: Machine) -> None:
 def test_who_entered_a_pid_namespace_begins_a_tree(machine: Machine) -> None:
     """A process that entered a PID namespace from outside has no parent there, and begins a tree of its own."""
     holder = "unshare -pf --mount-proc sleep 1000 >/dev/null 2>&1 & a=$!; "
-    wait = "until pid=$(pgrep -P $a) && nsenter -t $pid -m grep -q sleep /proc/1/comm 2>/dev/null; do :; done; "
+    wait = 'until pid=$(cat /proc/$a/task/$a/children) && [ -n "$pid" ] && '
+    wait += "nsenter -t $pid -m grep -q sleep /proc/1/comm 2>/dev/null; do :; done; "
     (answer,) = machine.play(step("sh", f"{holder}{wait}nsenter -t $pid -p -m cat {TREE}; kill -9 $pid; wait"))
     nodes = parse_tree(answer["text"])
     assert [(node.depth, node.comm) for node in nodes] == [(0, "sleep"), (0, "cat")], answer["text"]

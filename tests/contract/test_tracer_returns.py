@@ -14,7 +14,8 @@ pytestmark = pytest.mark.syscall_tracer
 
 SLEEPERS = (
     'all=; for i in 1 2 3; do sleep 1000 & all="$all $!"; done; '
-    "until [ $(ps -o stat= -p ${all# } 2>/dev/null | grep -c S) -ge 3 ]; do :; done; "
+    "until [ $(for each in $all; do cat /proc/$each/status; done 2>/dev/null | grep -c '^State:.S') -ge 3 ]; "
+    "do :; done; "
 )
 FLIGHT = "/run/kmodlab-flight"
 

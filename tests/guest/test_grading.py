@@ -210,6 +210,55 @@ def test_commands_in_a_slot_are_ordinary_processes_of_root(pool: Pool) -> None:
         assert slot.succeed(many, 240).strip() == "700"
 
 
+_FULL = """
+import os, sys
+from pathlib import Path
+from kmodlab.errors import DeadlineExpired, LabError
+from kmodlab.grading.lab import Lab
+from kmodlab.grading.session import Session
+from kmodlab.grading.slot import Pool
+place = Path(sys.argv[1])
+with Pool("auto", directory=place).slot() as slot:
+    with (place / "filler").open("wb") as filler:
+        room = os.statvfs(place)
+        filler.write(bytes(room.f_bavail * room.f_frsize - (4 << 20)))
+    try:
+        slot.execute("dd if=/dev/zero of=/var/tmp/many bs=1M count=100 oflag=direct", 30)
+    except DeadlineExpired:
+        print("hangs")
+    session = Session(slot, Lab.load(sys.argv[2]), [], place / "log")
+    try:
+        session.timed_out("the test did not end")
+    except LabError as error:
+        print(error.message)
+    print(session.finding)
+"""
+
+
+def test_a_host_whose_room_runs_out_blames_no_submission(pool: Pool, tmp_path: Path) -> None:
+    """In a memory file system that is small, and this one process's own."""
+    assert pool.template
+    mount = 'mount -t tmpfs -o size=64m small "$1" && shift && exec "$@"'
+    user = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
+    words = [
+        "unshare",
+        *user,
+        "--mount",
+        "sh",
+        "-c",
+        mount,
+        "sh",
+        str(tmp_path),
+        sys.executable,
+        "-c",
+        _FULL,
+        str(tmp_path),
+    ]
+    done = subprocess.run([*words, str(GRADING / "lab")], capture_output=True, text=True, check=False, timeout=300)
+    said = "hangs\nthe host has no room left for what the machine writes\nNone\n"
+    assert (done.returncode, done.stdout) == (0, said), done.stderr
+
+
 def test_the_slots_of_a_killed_grader_are_gone(runtime: Path, pool: Pool) -> None:
     assert pool.template
     words = "import sys, time, pathlib; from kmodlab.grading.slot import Pool;"

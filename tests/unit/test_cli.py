@@ -225,7 +225,7 @@ def test_the_doctors_findings_as_json(kmodlab: Kmodlab) -> None:
     done = kmodlab("doctor", "--json")
     findings = json.loads(done.stdout)
     assert done.returncode == 3
-    assert all(set(finding) == {"subject", "good", "detail", "fix"} for finding in findings)
+    assert all(set(finding) == {"subject", "good", "detail", "fix", "note"} for finding in findings)
     lacks = {finding["subject"]: finding["fix"] for finding in findings if not finding["good"]}
     assert lacks["mmdebstrap"] == "apt-get install mmdebstrap"
 
@@ -240,3 +240,8 @@ def test_the_doctor_in_words(kmodlab: Kmodlab) -> None:
 def test_a_doctor_who_finds_nothing_ends_with_0(kmodlab: Kmodlab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "examine", lambda: iter([doctor.Finding("ssh", True, "/usr/bin/ssh", "install it")]))
     assert kmodlab("doctor") == Done(0, "ok    ssh: /usr/bin/ssh\n", "")
+
+
+def test_a_note_of_the_doctors_is_no_lack(kmodlab: Kmodlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: iter([doctor.Finding("x", True, "odd", "do this", note=True)]))
+    assert kmodlab("doctor") == Done(0, "note  x: odd\n      fix: do this\n", "")

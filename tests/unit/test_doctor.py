@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import http.server
+import os
 import shutil
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from kmodlab import doctor, paths
+from kmodlab import doctor, namespaces, paths
 from kmodlab.doctor import Finding
-from kmodlab.guest import trust
+from kmodlab.grading import template
+from kmodlab.guest import ssh, trust
 from kmodlab.guest.accelerator import qemu_binary
 
 from .conftest import FakeProgram, make_image
@@ -109,7 +113,7 @@ def test_a_missing_emulator_is_named_with_its_package(host: FakeProgram, monkeyp
 
 @pytest.mark.parametrize("subject", ["cache", "state"])
 def test_a_full_disk_is_named_with_what_is_needed(monkeypatch: pytest.MonkeyPatch, subject: str) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=7 << 20))
+    monkeypatch.setattr(doctor, "free_space", lambda _: 7 << 20)
     finding = _examine()[f"{subject} directory"]
     directory = paths.cache_dir() if subject == "cache" else paths.state_dir()
     assert (finding.good, finding.detail) == (False, f"7 MiB free in {directory}")
@@ -191,3 +195,151 @@ def test_emulation_is_no_lack_but_said(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert "about ten times slower" in finding.detail
     monkeypatch.setenv("KMODLAB_ACCEL", "kvm")
     assert _examine()["accelerator"].detail == "kvm boots a kernel"
+
+
+# -- what is around the programs ---------------------------------------------------------------------------------
+
+
+def test_a_python_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _examine()["Python"].good
+    monkeypatch.setattr(sys, "version_info", (3, 11, 1))
+    finding = _examine()["Python"]
+    assert not finding.good
+    assert finding.fix == "3.11.2 or newer is needed: apt-get install python3"
+
+
+def test_a_python_that_could_make_no_environment_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "venv" not in _examine()
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "ensurepip" else 1)
+    finding = _examine()["venv"]
+    assert (finding.mark, finding.fix) == ("note", "apt-get install python3-venv")
+
+
+@pytest.mark.parametrize("subject", ["cache", "state"])
+@pytest.mark.parametrize(("what", "words"), [("file", "is no directory"), ("locked", "cannot be written to")])
+def test_a_directory_that_cannot_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, subject: str, what: str, words: str
+) -> None:
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "file").touch()
+    variable = f"KMODLAB_{subject.upper()}_DIR"
+    monkeypatch.setenv(variable, str(tmp_path / what / "below"))
+    if what == "locked":
+        monkeypatch.setattr("os.access", lambda path, _: Path(path) != tmp_path / "locked")
+    finding = _examine()[f"{subject} directory"]
+    assert (finding.mark, finding.detail) == ("LACK", f"{tmp_path / what} {words}")
+    assert f"export {variable}=" in finding.fix
+
+
+def test_a_user_without_a_home_directory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("KMODLAB_CACHE_DIR")
+    monkeypatch.setattr(Path, "home", none)
+    finding = _examine()["home directory"]
+    assert (finding.mark, finding.fix) == ("LACK", "export HOME=/PATH/OF/A/DIRECTORY")
+
+
+def test_temporary_files_that_have_no_place_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert _examine()["temporary files"].good
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    assert _examine()["temporary files"].fix == f"chmod 1777 {tmp_path / 'none'}"
+
+
+def test_no_place_for_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    finding = _examine()["temporary files"]
+    assert (finding.mark, finding.detail) == ("LACK", "No usable temporary directory found in ['/tmp']")
+
+
+@pytest.mark.parametrize(("free", "mark"), [(64, "note"), (1535, "note"), (1536, "ok")])
+def test_little_memory_for_files_is_noted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, mark: str
+) -> None:
+    monkeypatch.setattr(template, "_SHARED", tmp_path)
+    monkeypatch.setattr(doctor, "free_space", lambda _: free << 20)
+    finding = _examine()["memory for files"]
+    assert (finding.good, finding.mark) == (True, mark)
+    assert (str(paths.state_dir()) in finding.detail) == (mark == "note")
+    assert ("--shm-size=1536m" in finding.fix) == (mark == "note")
+
+
+def test_refused_namespaces_are_named_with_the_fix(host: FakeProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    host("unshare", "echo 'unshare: write failed /proc/self/uid_map: Operation not permitted' >&2; exit 1")
+    host("bwrap", "echo 'bwrap: setting up uid map: Permission denied' >&2; exit 1")
+    why = "AppArmor keeps them from ordinary users (Ubuntu): kernel.apparmor_restrict_unprivileged_userns is 1"
+    monkeypatch.setattr(namespaces, "is_root", lambda: False)
+    monkeypatch.setattr(namespaces, "cause", lambda: (why, "sudo sysctl -w x=0"))
+    found = _examine()
+    assert found["user namespaces"] == Finding("user namespaces", False, why, "sudo sysctl -w x=0")
+    assert found["sandbox"].detail.endswith(f"{why}: bwrap: setting up uid map: Permission denied")
+    assert found["sandbox"].fix == "sudo sysctl -w x=0"
+    monkeypatch.setattr(namespaces, "cause", lambda: ("", "in a container: ..."))
+    assert _examine()["user namespaces"].detail.startswith("user namespaces are refused: unshare: write failed")
+    monkeypatch.setattr(namespaces, "is_root", lambda: True)
+    assert _examine()["user namespaces"].good
+
+
+def test_no_place_for_control_sockets_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 60)
+    deep.mkdir(mode=0o700)
+    monkeypatch.setattr(ssh, "_control_dirs", lambda: iter([deep]))
+    finding = _examine()["control sockets"]
+    assert finding.note
+    assert "XDG_RUNTIME_DIR" in finding.fix
+    monkeypatch.undo()
+    assert not _examine()["control sockets"].note
+
+
+_DOCTOR = "from kmodlab import doctor; [print(f.mark, f.detail, '|', f.fix) for f in doctor._locale()]"
+
+
+@pytest.mark.parametrize(
+    ("variables", "mark", "words"),
+    [
+        ({"LC_ALL": "C.UTF-8"}, "ok", "UTF-8"),
+        ({"LC_ALL": "xx_YY.UTF-8"}, "note", "there is no xx_YY.UTF-8: what is not ASCII"),
+        ({"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}, "note", "ANSI_X3.4-1968: what is not ASCII"),
+    ],
+)
+def test_a_locale_that_is_not_utf_8_is_noted(variables: dict[str, str], mark: str, words: str) -> None:
+    env = {"PATH": os.environ["PATH"], **variables}
+    done = subprocess.run([sys.executable, "-c", _DOCTOR], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"{mark} {words}")
+    assert done.stdout.endswith("| export LC_ALL=C.UTF-8\n" if mark == "note" else "| \n")
+
+
+def test_settings_of_ansible_that_do_not_count_are_noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("ANSIBLE_CONFIG", raising=False)
+    own = paths.project_dir() / "ansible.cfg"
+    (tmp_path / "ansible.cfg").touch()
+    tmp_path.chmod(0o777)
+    monkeypatch.setattr(paths, "project_dir", lambda: tmp_path)
+    finding = _examine()["ansible.cfg"]
+    assert finding.mark == "note"
+    assert finding.fix == f"chmod o-w {tmp_path}, or export ANSIBLE_CONFIG={tmp_path / 'ansible.cfg'}"
+    monkeypatch.setenv("ANSIBLE_CONFIG", str(tmp_path / "ansible.cfg"))
+    assert _examine()["ansible.cfg"].mark == "ok", "named by its path it counts"
+    tmp_path.chmod(0o755)
+    for other in (str(own), "/no/such/ansible.cfg"):
+        monkeypatch.setenv("ANSIBLE_CONFIG", other)
+        finding = _examine()["ansible.cfg"]
+        assert (finding.mark, finding.fix) == ("note", "unset ANSIBLE_CONFIG")
+        assert other in finding.detail
+    monkeypatch.delenv("ANSIBLE_CONFIG")
+    assert _examine()["ansible.cfg"].mark == "ok"
+
+
+def test_compilers_are_for_the_tests_alone(host: FakeProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes = host("another", "exit 0").parent
+    monkeypatch.setattr(shutil, "which", _which_on_path(fakes))
+    finding = _examine()["compiler"]
+    assert (finding.mark, finding.fix) == ("note", "for the tests: .config/setup test")
+    assert finding.detail.startswith("no gcc and no clang here. Only `make check` and `make test` need them")
+    for name in ("gcc", "clang"):
+        host(name, "exit 0")
+    assert _examine()["compiler"].mark == "ok"

@@ -9,6 +9,7 @@ import pytest
 from kmodlab.errors import (
     CommandFailed,
     DeadlineExpired,
+    Fault,
     GuestCrashed,
     KmodlabError,
     LabError,
@@ -26,6 +27,7 @@ STATUS = {
     DeadlineExpired: 3,
     ModuleUnavailable: 3,
     GuestCrashed: 4,
+    Fault: 70,
 }
 
 

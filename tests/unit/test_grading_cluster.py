@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import tarfile
 import threading
 import time
 from collections import Counter
@@ -87,6 +89,57 @@ def test_a_folder_arrives_whole_and_nothing_else(tmp_path: Path) -> None:
     (source / "link").symlink_to("/etc/passwd")
     arrived = unpack(pack(source), tmp_path / "arrived")
     assert sorted(str(path.relative_to(arrived)) for path in arrived.rglob("*")) == ["a b.c", "deep", "deep/ü.h"]
+
+
+def _made_by_another(*members: tuple[str, bytes], mode: int = 0o644) -> bytes:
+    """An archive with members of any name and type."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, kind in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname, member.mode = kind, "../outside", mode
+            member.size = 1 if kind == tarfile.REGTYPE else 0
+            tar.addfile(member, io.BytesIO(b"x"))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ([("../out", tarfile.REGTYPE)], "leads out of its folder"),
+        ([("a/../../out", tarfile.DIRTYPE)], "leads out of its folder"),
+        ([("/no/such/folder", tarfile.REGTYPE)], "leads out of its folder"),
+        ([("link", tarfile.SYMTYPE)], "neither a file nor a folder"),
+        ([("link", tarfile.LNKTYPE)], "neither a file nor a folder"),
+        ([("pipe", tarfile.FIFOTYPE)], "neither a file nor a folder"),
+        ([("null", tarfile.CHRTYPE)], "neither a file nor a folder"),
+        ([("a", tarfile.REGTYPE), ("a", tarfile.REGTYPE)], "is there twice"),
+    ],
+)
+def test_an_archive_that_another_has_made_is_refused(
+    members: list[tuple[str, bytes]], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").write_text("kept")
+    with pytest.raises(LabError, match=words) as error:
+        unpack(_made_by_another(*members), tmp_path / "in" / "here")
+    assert error.value.hint
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} <= {
+        "outside",
+        "in",
+        "in/here",
+        "in/here/a",
+    }
+
+
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="cannot be unpacked"):
+        unpack(b"nothing of the kind", tmp_path / "arrived")
+
+
+@pytest.mark.parametrize(("sent", "here"), [(0o6777, 0o755), (0o4755, 0o755), (0o666, 0o644), (0o000, 0o644)])
+def test_modes_are_cleaned(sent: int, here: int, tmp_path: Path) -> None:
+    unpack(_made_by_another(("a", tarfile.REGTYPE), mode=sent), tmp_path)
+    assert (tmp_path / "a").stat().st_mode & 0o7777 == here
 
 
 def test_a_lab_that_was_sent_is_the_same_lab(tmp_path: Path) -> None:

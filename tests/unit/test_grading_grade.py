@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from kmodlab import paths
 from kmodlab.errors import LabError
 from kmodlab.grading.grade import Nobody, Order, grade, store_of
 from kmodlab.grading.intake import Submission
@@ -187,6 +188,12 @@ def test_an_examiner_that_breaks_is_no_zero(lab: Lab, store: Store, error: Excep
     assert results[1].reason.startswith("The lab itself broke, not the submission: ")
     assert results[1].reason.isprintable()
     assert results[1].max_score == 10
+    logs = [*(paths.state_dir() / "log").glob("*")]
+    assert len(logs) == (not isinstance(error, (LabError, MemoryError))), "only a fault of ours has a log"
+    for log in logs:
+        assert f"(details: {log})" in results[1].reason
+        assert "in raising\n" in log.read_text() or "in verdict\n" in log.read_text()
+        assert f"{type(error).__name__}: " in log.read_text()
     # It is tried again next time, alone.
     examiner.verdicts.clear()
     results = grade(CLASS, Order(lab, "i"), examiner, store)

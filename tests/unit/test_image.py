@@ -14,8 +14,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from kmodlab import namespaces
 from kmodlab.errors import LabError
 from kmodlab.guest import archive, image, trust
+from kmodlab.guest.buildroot import BuildRoot
 from kmodlab.guest.image import Image, build_image, find_image, images_dir, is_current, list_images
 from kmodlab.guest.release import RELEASES
 
@@ -312,6 +314,31 @@ def test_no_room_for_a_build(monkeypatch: pytest.MonkeyPatch, host: SimpleNamesp
     assert "KMODLAB_CACHE_DIR" in (caught.value.hint or "")
     assert not host.started.exists()
     assert _left_in_cache() == []
+
+
+def test_a_user_without_namespaces_is_told_why_no_image_can_be_built(
+    host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.program("mmdebstrap", "echo 'E: unable to create a user namespace'; exit 1")
+    monkeypatch.setattr(namespaces, "refused", lambda: "none are allowed on this system")
+    with pytest.raises(LabError) as caught:
+        build_image("debian-12")
+    assert caught.value.message == "building the image debian-12 failed: none are allowed on this system"
+    assert caught.value.hint == namespaces.cause()[1]
+
+
+def test_a_module_cannot_be_built_natively_without_namespaces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "compat").mkdir()
+    (tmp_path / "root" / "build").mkdir(parents=True)
+    monkeypatch.setattr(BuildRoot, "_run", lambda *_: 1)
+    root = BuildRoot(tmp_path / "root", "6.1")
+    for refused, words, hint in (("", "", None), ("no luck", ": no luck", namespaces.cause()[1])):
+        monkeypatch.setattr(namespaces, "refused", lambda refused=refused: refused)
+        with pytest.raises(LabError) as caught:
+            root.make(tmp_path / "demo")
+        assert caught.value.message == f"building demo for 6.1 failed{words}"
+        assert caught.value.hint == hint
 
 
 def test_a_host_without_mmdebstrap(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,7 +207,7 @@ def test_a_machine_that_does_not_start(
 def test_a_machine_starts_in_its_directory_and_out_of_reach_of_the_terminal(
     directory: Path, fake_program: FakeProgram
 ) -> None:
-    fake_program("qemu", 'pwd >where; ps -o pgid= -p $$ >group; cat >input; echo "a word" >&2')
+    fake_program("qemu", 'pwd >where; cut -d " " -f 5 /proc/$$/stat >group; cat >input; echo "a word" >&2')
     machine.start(directory, ["qemu"])
     assert (directory / "where").read_text() == f"{directory}\n"
     assert int((directory / "group").read_text()) != os.getpgrp()

@@ -181,6 +181,12 @@ def _client(dest: Path, digest: str = "1", state: str = "present") -> dict[str, 
     return run(CLIENT, dest=str(dest), digest=digest, files=files, state=state)
 
 
+def client_program(dest: Path) -> Path:
+    """Make the client as the role does, and return its file."""
+    assert _client(dest)["changed"] is True
+    return dest
+
+
 def test_the_client_is_one_program_that_is_replaced_when_it_differs(tmp_path: Path) -> None:
     dest = tmp_path / "bin/kmodlab"
     assert _client(dest)["changed"] is True

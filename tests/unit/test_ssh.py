@@ -80,6 +80,21 @@ def test_control_sockets_live_in_the_runtime_directory(
     assert _control_path(tmp_path).parent == near
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_machines_own_control_socket_is_never_too_deep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
+) -> None:
+    """ssh takes 17 bytes more than the path has, of 107."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    (directory := tmp_path / "d").mkdir()
+    monkeypatch.setattr(ssh, "CONTROL_PATH", len(str(directory / "ssh")) if beside else len(str(directory / "ssh")) - 1)
+    config = ssh.write_config(directory, "web", 40123, HOST_KEY, quick=True)
+    path = Path(_parsed(config, "web")["controlpath"])
+    assert (path.parent == directory) is beside
+    assert (path.parent == ssh.control_dir()) is not beside
+    assert 107 - 17 - len("/kmodlab-") - 40 == ssh.CONTROL_DIR
+
+
 def test_control_sockets_stay_out_of_a_directory_that_others_can_enter(
     tmp_path: Path, near: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,7 +108,7 @@ def test_control_sockets_have_paths_that_the_kernel_takes(
 ) -> None:
     """A socket's path has 107 bytes at most, and ssh appends 17 while it makes the socket."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(near))
-    longest = near / ("x" * (ssh._LONGEST_DIRECTORY - len(str(near)) - 1))
+    longest = near / ("x" * (ssh.CONTROL_DIR - len(str(near)) - 1))
     for directory, expected in ((longest, longest), (longest.with_name(longest.name + "x"), None)):
         directory.mkdir(mode=0o700)
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))

@@ -20,6 +20,7 @@ from kmodlab.errors import LabError
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.result import Result
+from kmodlab.grading.unpack import unpack_own
 
 #: does the work on a worker: what `here` returns, or a stand-in of a test's
 Work = Callable[["Parcel"], str]
@@ -124,9 +125,18 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 def unpack(packed: bytes, folder: Path) -> Path:
-    """Write the files of an archive that `pack` made."""
-    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-        tar.extractall(folder, filter="data")
+    """Write the files of an archive that `pack` made.
+
+    Raises:
+        LabError: something else has made it, or it was damaged on its way.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+            unpack_own(tar, folder)
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise LabError(
+            f"what was sent cannot be unpacked: {error}", hint="is it of this version of kmodlab?"
+        ) from error
     return folder
 
 

@@ -58,8 +58,10 @@ def worker_command(
     slots: Annotated[int, typer.Option(help="Machines at a time on this host.", min=1)] = 1,
 ) -> None:
     """Grade for a dask scheduler, until it ends: what `kmodlab grade --scheduler` hands out."""
-    from kmodlab.grading.cluster import serve  # noqa: PLC0415  # see above
+    from kmodlab.grading import sandbox  # noqa: PLC0415  # see above
+    from kmodlab.grading.cluster import serve  # noqa: PLC0415
 
+    sandbox.require()
     serve(address, slots)
 
 

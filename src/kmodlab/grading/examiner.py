@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
+from kmodlab.errors import LabError
 from kmodlab.grading.grade import Examine
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.result import Result
+from kmodlab.host import available_memory
+from kmodlab.process import say
+
+#: MiB that QEMU takes beside a machine's memory
+_BESIDE = 256
 
 
 def examiner(lab: Lab, jobs: int, *, keep: bool = False) -> tuple[Examine, str]:
@@ -20,13 +25,16 @@ def examiner(lab: Lab, jobs: int, *, keep: bool = False) -> tuple[Examine, str]:
         keep: leave the last machine up.
 
     Raises:
-        LabError: there is no image, and none can be built.
+        LabError: this host cannot grade: no sandbox, no memory, no room, no image and none that can be built.
     """
     # Not at the top: the command line starts without pytest and what else tests need.
     from kmodlab.grading import examine as examination  # noqa: PLC0415
+    from kmodlab.grading import sandbox  # noqa: PLC0415
     from kmodlab.grading.slot import Pool  # noqa: PLC0415
 
+    sandbox.require()
     limits = lab.limits
+    _require_memory(limits.memory, jobs)
     pool = Pool(lab.images[0], jobs, memory=limits.memory, cpus=limits.processors, disk=limits.disk, log=limits.log)
 
     def examine(submission: Submission) -> Result:
@@ -35,10 +43,18 @@ def examiner(lab: Lab, jobs: int, *, keep: bool = False) -> tuple[Examine, str]:
     return examine, " ".join([pool.image.id, *(lab.images[1:] if lab.older_images else ())])
 
 
+def _require_memory(memory: int, jobs: int) -> None:
+    available, needed = available_memory(), memory + _BESIDE
+    if available < needed:
+        words = f"there is not enough memory: a machine of this lab takes {needed} MiB, and {available} are available"
+        raise LabError(words, hint="end other programs, or give the container more")
+    if available < jobs * needed:
+        say(f"{jobs} machines may take {jobs * needed} MiB, and {available} are available: fewer --jobs are safer")
+
+
 def parallel(lab: Lab) -> int:
-    """Return how many machines this host can have at a time, by its processors and its free memory."""
-    available = 0
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) >> 10
-    return max(1, min(os.cpu_count() or 1, available // (lab.limits.memory + 256)))
+    """Return how many machines this host can have at a time, by its processors, memory, and room to write."""
+    from kmodlab.grading.template import slots_in_room  # noqa: PLC0415
+
+    most = max(1, min(len(os.sched_getaffinity(0)), available_memory() // (lab.limits.memory + _BESIDE)))
+    return slots_in_room(most, lab.limits.memory, lab.limits.disk)

@@ -15,12 +15,13 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from kmodlab.errors import KmodlabError
+from kmodlab.errors import Fault
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.names import clean
 from kmodlab.grading.result import Result, Verdict, key_of
 from kmodlab.grading.store import Store
+from kmodlab.start import told
 
 Examine = Callable[[Submission], Result]
 
@@ -169,11 +170,12 @@ def _checked(result: Result, lab: Lab) -> Result:
 
 
 def _broken(error: Exception, submission: Submission, lab: Lab) -> Result:
-    reason = error.message if isinstance(error, KmodlabError) else f"{type(error).__name__}: {error}"
+    known = told(error)
+    reason = f"{known.message} (details: {known.log})" if isinstance(known, Fault) and known.log else known.message
     return Result(
         key="", student=submission.student, submission=submission.name, lab=lab.name, image="",
         verdict=Verdict.INFRA_ERROR, reason=f"The lab itself broke, not the submission: {clean(reason)[:500]}",
-        tests=lab.nothing_ran(), console=str(error)[-4000:] if isinstance(error, KmodlabError) else "",
+        tests=lab.nothing_ran(), console=str(known)[-4000:],
     )  # fmt: skip
 
 

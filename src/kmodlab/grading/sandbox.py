@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from kmodlab import host, namespaces
 from kmodlab.errors import LabError
 from kmodlab.grading.compiler import explain
 from kmodlab.guest.buildroot import BuildRoot
@@ -42,6 +43,8 @@ _OWN = 4
 _MODULES = 64 << 20
 #: user ids that no host gives to anyone, one for each build at a time: the kernel counts processes by user
 _USERS = range(0x7000_0000, 0x7FFF_0000)
+#: how what is said begins where the sandbox itself does not start
+_OURS = ("bwrap: ", "setpriv: ", "prlimit: ")
 _TRUNCATED = b"\n[... the rest of what was printed is left out ...]\n"
 
 
@@ -103,11 +106,43 @@ def build(
     if run.killed:
         return Build(False, log, reason=f"the build was stopped: it took more than {run.killed}")
     if run.status:
-        if log.startswith("bwrap: "):
-            raise LabError("the sandbox did not start", exit_code=run.status, output=log, hint="see `kmodlab doctor`")
+        if log.startswith(_OURS):
+            raise _does_not_start(run.status, log)
         return Build(False, log, reason=explain(log, image.kernel_version))
     modules = tuple(_unpack(run.output, output))
     return Build(bool(modules), log, modules, "" if modules else "the build gave no module (.ko) that could be read")
+
+
+def require() -> None:
+    """Try the sandbox once, with nothing in it: what refuses it refuses it for each submission.
+
+    Raises:
+        LabError: it does not start, or would not find its programs; the hint says what to change.
+    """
+    try:
+        place = host.without_programs(Path(tempfile.gettempdir()))
+    except FileNotFoundError as error:
+        raise LabError(str(error.strerror or error), hint=host.TMPDIR_HINT) from error
+    if place:
+        raise LabError(f"no program can be run in {place}: it is mounted noexec", hint=host.TMPDIR_HINT)
+    argv = ["bwrap", *_isolated(), "--die-with-parent", "--new-session", "--ro-bind", "/", "/", "--proc", "/proc"]
+    argv += ["--dev", "/dev", "--size", str(1 << 20), "--tmpfs", "/tmp", *_as_nobody(), "/bin/true"]  # noqa: S108
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except FileNotFoundError as error:
+        raise _not_installed() from error
+    if done.returncode:
+        raise _does_not_start(done.returncode, done.stderr)
+
+
+def _not_installed() -> LabError:
+    return LabError("bwrap is not installed", hint="apt-get install bubblewrap, or run `.config/setup`")
+
+
+def _does_not_start(status: int, log: str) -> LabError:
+    why, hint = namespaces.cause()
+    words = "the sandbox in which submissions are built does not start"
+    return LabError(f"{words}: {why}" if why else words, exit_code=status, output=log, hint=hint)
 
 
 def source_line(image: Image, module: Path, symbol: str, offset: int) -> str:
@@ -178,8 +213,8 @@ def _command(root: BuildRoot, sources: Path, limits: BuildLimits, words: list[st
 
 
 def _isolated() -> list[str]:
-    if os.getuid():
-        return ["--unshare-all", "--uid", "65534", "--gid", "65534"]
+    if not namespaces.is_root():
+        return ["--unshare-user", "--unshare-all", "--uid", "65534", "--gid", "65534"]
     # Root's processes are not counted, in whatever namespace: bubblewrap as root hands over to a user that is nobody's.
     kept = [word for name in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{name}")]
     spaces = [f"--unshare-{name}" for name in ("ipc", "pid", "net", "uts", "cgroup-try")]
@@ -187,7 +222,7 @@ def _isolated() -> list[str]:
 
 
 def _as_nobody() -> list[str]:
-    if os.getuid():
+    if not namespaces.is_root():
         return []
     user = random.choice(_USERS)  # noqa: S311  # not a secret
     ids = [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
@@ -217,7 +252,7 @@ def _run(argv: list[str], limits: BuildLimits) -> _Ended:
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
         )
     except FileNotFoundError as error:
-        raise LabError("bwrap is not installed", hint="apt-get install bubblewrap, or run `.config/setup`") from error
+        raise _not_installed() from error
     try:
         output, log, killed = _collect(process, limits)
     finally:

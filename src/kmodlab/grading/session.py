@@ -241,8 +241,9 @@ class Session:
             silent: it was found not to answer.
 
         Raises:
-            LabError: QEMU was killed from outside.
+            LabError: QEMU was killed from outside, or the host has no room left for what the machine writes.
         """
+        self.slot.require_room()
         answers = not silent and self._answers()
         self._await_report(max(1, _REPORT_SECONDS - waited))
         if self.slot.killed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import secrets
 import shlex
 import shutil
@@ -15,7 +16,7 @@ from typing import IO, TypedDict
 
 from kmodlab.errors import GuestCrashed, LabError
 from kmodlab.grading.agent import GRADER, Agent
-from kmodlab.grading.template import Template, make_template, runtime_dir
+from kmodlab.grading.template import BESIDE, Template, make_template, room, runtime_dir, runtime_dirs
 from kmodlab.grading.vm import MOST_OUTPUT, SHARE_MEMORY, Limits, Vm, clear_away, command
 from kmodlab.guest import Result, machine, qmp, ssh
 from kmodlab.guest.image import Image, build_image
@@ -126,6 +127,9 @@ class Pool:
         disk: MiB that each may write.
         log: KiB that are kept of each console's beginning, and of its end.
         directory: for what the machines write; by default in memory. See `template.runtime_dir`.
+
+    Raises:
+        LabError: there is no room for what the machines write, or no image, and none can be built.
     """
 
     def __init__(
@@ -139,13 +143,14 @@ class Pool:
         log: int = 128,
         directory: Path | None = None,
     ) -> None:
-        self.image = build_image(image) if isinstance(image, str) else image
         self.slots = slots
         self._memory, self._cpus, self._disk = memory, cpus, disk
-        self._settings = _Settings(memory=memory, cpus=cpus, disk=disk, log=log, directory=directory)
+        # Chosen once: room that there is now may be what a slot of ours has written in a moment.
+        self._directory = runtime_dir(room(slots, memory, disk), directory)
+        self._settings = _Settings(memory=memory, cpus=cpus, disk=disk, log=log, directory=self._directory)
+        self.image = build_image(image) if isinstance(image, str) else image
         self._others: dict[str, Pool] = {}
-        self._limits = Limits(disk + 256, log)
-        self._directory = directory
+        self._limits = Limits(disk + BESIDE, log)
         self._free = threading.BoundedSemaphore(slots)
         self._making = threading.Lock()
         self._template: Template | None = None
@@ -169,7 +174,8 @@ class Pool:
         """The template, made on first use."""
         with self._making:
             if self._template is None:
-                sweep(runtime_dir(self._directory))
+                for place in {self._directory, *runtime_dirs()}:
+                    sweep(place)
                 self._template = make_template(
                     self.image, memory=self._memory, cpus=self._cpus, disk=self._disk, directory=self._directory
                 )
@@ -186,7 +192,9 @@ class Pool:
             LabError: it did not start, or did not answer: the lab's fault, as nothing ran in it yet.
         """
         template = self.template
-        with self._free, _own_directory(runtime_dir(self._directory), kept=kept) as directory:
+        # It may be gone meanwhile: systemd's RemoveIPC empties /dev/shm where a user logs out.
+        self._directory.mkdir(parents=True, mode=0o700, exist_ok=True)
+        with self._free, _own_directory(self._directory, kept=kept) as directory:
             shutil.copyfile(template.directory / "overlay.qcow2", directory / "disk.qcow2")
             slot = Slot(directory, _resume(directory.name, template), self.image, self._limits, kept=kept)
             try:
@@ -237,7 +245,9 @@ def sweep(runtime: Path) -> list[Path]:
     Returns:
         The directories that were removed.
     """
-    removed = []
+    removed: list[Path] = []
+    if not runtime.is_dir() or runtime.stat().st_uid != os.getuid():
+        return removed
     for directory in runtime.glob("slot-*"):
         if (directory / "kept").exists() and _runs(directory):
             continue

@@ -25,13 +25,16 @@ from kmodlab.guest import accelerator
 from kmodlab.guest.image import Image
 from kmodlab.guest.machine import Hardware
 from kmodlab.guest.snapshot import made_once
+from kmodlab.host import free_space
 from kmodlab.process import run, say
 
 _FILES = ("ram", "state", "disk.qcow2")
 _BOOT_SECONDS = 300
 _SHARED = Path("/dev/shm")  # noqa: S108  # a private directory in it, and its owner is checked
-#: bytes that there have to be for templates to be made, and slots to write
-_ROOM = 2 << 30
+#: MiB that a machine writes to its disk while it boots
+_BOOT_WRITES = 512
+#: MiB that QEMU needs for a disk's own tables, and may write past what the machine has free: see `slot.Pool`
+BESIDE = 256
 
 #: Run in the machine before it becomes a template. Warnings and what has no level reach the console; what hangs is
 #: reported soon; an NMI, which the grader sends to a machine that hangs, makes the kernel say where.
@@ -72,26 +75,60 @@ def templates_dir() -> Path:
     return paths.cache_dir() / "templates"
 
 
-def runtime_dir(wish: Path | None = None) -> Path:
-    """Return the private directory for what machines write while they run: in memory, if the user names no other.
+def room(slots: int, memory: int, disk: int) -> int:
+    """Return the bytes that machines may write while they run: a template while it is made, and each slot.
 
     Args:
+        slots: at a time.
+        memory: MiB of each.
+        disk: MiB that each may write.
+    """
+    return (memory + _BOOT_WRITES + slots * (disk + BESIDE)) << 20
+
+
+def slots_in_room(most: int, memory: int, disk: int) -> int:
+    """Return how many slots there is room for, at least one; the arguments are those of `room`, and `most` of them."""
+    free = max(free_space(place) for place in runtime_dirs())
+    return next((slots for slots in range(most, 1, -1) if room(slots, memory, disk) <= free), 1)
+
+
+def runtime_dirs() -> list[Path]:
+    """Return the directories that `runtime_dir` chooses from, the best first: that in memory."""
+    return [parent / f"kmodlab-{os.getuid()}" for parent in (_SHARED, paths.state_dir())]
+
+
+def runtime_dir(needed: int, wish: Path | None = None) -> Path:
+    """Return the private directory for what machines write while they run: in memory, where there is room for it.
+
+    Args:
+        needed: bytes, see `room`.
         wish: the user's own choice.
 
     Raises:
-        LabError: it belongs to someone else.
+        LabError: there is no room for it anywhere, or it belongs to someone else.
     """
-    # In a container /dev/shm is often a few MiB, and a machine whose memory finds no room there ends with SIGBUS.
-    roomy = os.access(_SHARED, os.W_OK) and shutil.disk_usage(_SHARED).free >= _ROOM
-    parent = _SHARED if roomy else paths.state_dir()
-    directory = wish.absolute() if wish else parent / f"kmodlab-{os.getuid()}"
+    directory = wish.absolute() if wish else _roomy(needed)
     directory.mkdir(parents=True, mode=0o700, exist_ok=True)
     if directory.stat().st_uid != os.getuid():
         raise LabError(f"{directory} belongs to another user", hint="name another directory")
     return directory
 
 
-def make_template(image: Image, *, memory: int, cpus: int, disk: int, directory: Path | None = None) -> Template:
+def _roomy(needed: int) -> Path:
+    # In a container /dev/shm is often 64 MiB, and a machine whose memory finds no room there ends with SIGBUS.
+    memory, disk = runtime_dirs()
+    if os.access(memory.parent, os.W_OK) and free_space(memory) >= needed:
+        return memory
+    if free_space(disk) >= needed:
+        return disk
+    free = " and ".join(f"{place.parent} has {free_space(place) >> 20}" for place in (memory, disk))
+    raise LabError(
+        f"there is no room for what the machines write: {needed >> 20} MiB are needed, {free}",
+        hint="fewer --jobs, smaller `limits` of the lab, or KMODLAB_STATE_DIR on a larger disk",
+    )
+
+
+def make_template(image: Image, *, memory: int, cpus: int, disk: int, directory: Path) -> Template:
     """Return the template of an image on some hardware; boot it on first use.
 
     Args:
@@ -109,7 +146,7 @@ def make_template(image: Image, *, memory: int, cpus: int, disk: int, directory:
     with made_once(target, "making the template for grading") as missing:
         if missing:
             say(f"booting {image.release} once ({hardware.accelerator}), as the template of all machines for grading")
-            _make(image, hardware, disk, target, runtime_dir(directory))
+            _make(image, hardware, disk, target, directory)
     return Template(target, image, hardware)
 
 

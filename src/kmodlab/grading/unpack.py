@@ -14,6 +14,7 @@ import io
 import lzma
 import os
 import re
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -369,6 +370,39 @@ def _take_member(archive: tarfile.TarFile, member: tarfile.TarInfo, tray: Tray, 
     if content:
         with content:
             tray.put(parts, content, allowed=allowed)
+
+
+def unpack_own(archive: tarfile.TarFile, folder: Path) -> None:
+    """Write the files and folders of an archive of ours, which has nothing else in it, into a folder.
+
+    `TarFile.extractall` has its filters from Python 3.11.4 on only, and older ones do without what keeps a file inside.
+
+    Args:
+        archive: as `tarfile.open` gives it.
+        folder: that is made where it is not there. What is in it is never written over.
+
+    Raises:
+        ValueError: there is something else in it: a link, a device, a path that leads out, a file that is there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for member in archive:
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts or "\0" in member.name:
+            raise ValueError(f"{shown(member.name)} leads out of its folder")
+        target = folder.joinpath(*path.parts)
+        if member.isdir():
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        content = archive.extractfile(member) if member.isreg() else None
+        if content is None:
+            raise ValueError(f"{shown(member.name)} is neither a file nor a folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with content, target.open("xb") as file:
+                shutil.copyfileobj(content, file)
+        except (FileExistsError, IsADirectoryError) as error:
+            raise ValueError(f"{shown(member.name)} is there twice") from error
+        target.chmod(0o755 if member.mode & stat.S_IXUSR else 0o644)
 
 
 def is_source(path: PurePosixPath | Path) -> bool:

@@ -171,6 +171,20 @@ class Vm:
         """Run a command of QEMU's machine protocol."""
         return qmp.execute(self.directory, words, arguments)
 
+    def require_room(self) -> None:
+        """Check that the host still has room for what the machine writes: without it QEMU stops the machine.
+
+        Raises:
+            LabError: it has none. Whatever the machine seems to do, such as to hang, is the host's doing.
+        """
+        try:
+            known = self.qmp("query-status")
+        except LabError:
+            return  # QEMU has ended, or is stuck itself: that is seen elsewhere
+        if isinstance(known, dict) and known.get("status") == "io-error":
+            hint = f"see `df -h {self.directory.parent}`: end what fills it, or use fewer --jobs"
+            raise LabError("the host has no room left for what the machine writes", hint=hint)
+
     def quit(self) -> None:
         """End QEMU in good order: what it wrote is in its files then."""
         with contextlib.suppress(LabError):

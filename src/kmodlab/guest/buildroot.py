@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kmodlab import paths
+from kmodlab import namespaces, paths
 from kmodlab.errors import LabError
 from kmodlab.guest.image import Image
 from kmodlab.process import locked, run, tail
@@ -104,11 +104,13 @@ class BuildRoot:
         inside = f"/build/{work.name}/{module.name}"
         status = self._run(["make", "-C", inside, f"KDIR={kdir}", *arguments], output / "build.log")
         if status:
+            refused = namespaces.refused()
             raise LabError(
-                f"building {module.name} for {self.kernel} failed",
+                f"building {module.name} for {self.kernel} failed{f': {refused}' if refused else ''}",
                 exit_code=status,
                 log=output / "build.log",
                 output=tail(output / "build.log", 30),
+                hint=namespaces.cause()[1] if refused else None,
             )
         return Path(shutil.copy(work / module.name / f"{module.name}.ko", output))
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kmodlab import paths
+from kmodlab import namespaces, paths
 from kmodlab.errors import LabError
 from kmodlab.guest import archive, trust
 from kmodlab.guest.release import MACHINES, Release, find_release, host_architecture
@@ -246,7 +246,10 @@ def _bootstrap(release: Release, staging: Path, log: Path) -> None:
     except LabError as error:
         if error.exit_code is None:
             raise
-        reason, hint = trust.explain(release, log.read_text(errors="replace"))
+        if reason := namespaces.refused():
+            hint: str | None = namespaces.cause()[1]
+        else:
+            reason, hint = trust.explain(release, log.read_text(errors="replace"))
         message = f"{error.message}: {reason}" if reason else error.message
         raise LabError(
             message, command=error.command, exit_code=error.exit_code, log=log, output=error.output, hint=hint

@@ -11,9 +11,6 @@ from pathlib import Path
 from kmodlab import paths
 from kmodlab.process import locked, run
 
-#: bytes: a socket's path may have 107; `/kmodlab-`, 40 digits, and the 17 that ssh appends while it makes it come after
-_LONGEST_DIRECTORY = 107 - 9 - 40 - 17
-
 
 def lab_key() -> Path:
     """Return the private key that opens this user's guests; made on first use, never leaves the state directory."""
@@ -33,6 +30,14 @@ def lab_public_key() -> str:
     return lab_key().with_suffix(".pub").read_text().split()[1]
 
 
+#: bytes that the path of a control socket may have: of the 107 of a socket's, ssh takes 17 for a name in between
+CONTROL_PATH = 107 - 17
+#: %C is a hash of 40 digits
+_CONTROL_NAME = "kmodlab-%C"
+#: bytes that the directory of control sockets may have
+CONTROL_DIR = CONTROL_PATH - len("/kmodlab-") - 40
+
+
 def _control_dirs() -> Iterator[Path]:
     """Yield where the shared connections' sockets may be, the best place first."""
     # XDG_RUNTIME_DIR may be another user's, or name nothing at all: `su` and cron pass it on as it is.
@@ -46,14 +51,23 @@ def _control_dirs() -> Iterator[Path]:
     yield paths.state_dir()
 
 
-def _control_path() -> str:
-    """Return the pattern of a shared connection's socket; `none`, without one, where no place is private and near."""
+def control_dir() -> Path | None:
+    """Return the directory of control sockets, private to this user and near; None where there is no such place."""
     for directory in _control_dirs():
-        owner = directory.stat()
-        private = owner.st_uid == os.getuid() and not owner.st_mode & 0o077
-        if (private or directory == paths.state_dir()) and len(os.fsencode(directory)) <= _LONGEST_DIRECTORY:
-            return f"{_literal(directory)}/kmodlab-%C"
-    return "none"
+        if len(os.fsencode(directory)) <= CONTROL_DIR and (directory == paths.state_dir() or _is_private(directory)):
+            return directory
+    return None
+
+
+def _is_private(directory: Path) -> bool:
+    owner = directory.stat()
+    return owner.st_uid == os.getuid() and not owner.st_mode & 0o077
+
+
+def _control_path() -> str:
+    """Return the pattern of a shared connection's socket; `none`, so that none is shared, where it has no place."""
+    directory = control_dir()
+    return f"{_literal(directory)}/{_CONTROL_NAME}" if directory else "none"
 
 
 def _literal(path: Path) -> str:
@@ -77,7 +91,9 @@ def write_config(directory: Path, name: str, port: int, host_key: str, *, quick:
         host_key: the guest's public host key, type and base64.
         quick: connect with what costs the guest least, and keep the shared connection's socket in `directory`.
     """
-    control = f"{_literal(directory)}/ssh" if quick else _control_path()
+    own = directory / "ssh"
+    beside = quick and len(os.fsencode(own)) <= CONTROL_PATH
+    control = _literal(own) if beside else _control_path()
     (directory / "known_hosts").write_text(f"kmodlab-{name} {host_key}\n")
     config = directory / "ssh_config"
     config.write_text(

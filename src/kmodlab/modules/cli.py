@@ -7,12 +7,14 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
-from ..errors import KmodlabError, UsageError
+from ..errors import UsageError
 from . import VERSION
 from .filters import Filter
+from .last_resort import last_resort, prepare
 from .live import Options
 from .tracer import Status, Tracer
 
@@ -199,17 +201,22 @@ def main(words: Sequence[str]) -> int:
     return status
 
 
+def _log_places() -> Iterator[Path]:
+    if not os.getuid():
+        yield Path("/var/log")
+
+
 def program() -> None:
-    """Be the program `kmodlab` of a machine with the module."""
-    words = sys.argv[1:]
-    if words[:1] == ["trace"]:
-        try:
+    """Be the program `kmodlab` of a machine with the module; exit statuses are those of the lab's own program."""
+    prepare(VERSION, _log_places)
+    with last_resort(VERSION, _log_places):
+        words = sys.argv[1:]
+        if words[:1] == ["trace"]:
             sys.exit(main(words[1:]))
-        except KmodlabError as error:
-            sys.stderr.write(f"kmodlab: error: {error}\n")
-            sys.exit(error.status)
-    if words == ["--version"]:
-        print(f"kmodlab {VERSION}")
-        return
-    print("usage: kmodlab trace COMMAND ...\n       kmodlab --version\n\n`kmodlab trace --help` lists the commands.")
-    sys.exit(0 if words in (["--help"], ["-h"]) else 2)
+        if words == ["--version"]:
+            print(f"kmodlab {VERSION}")
+            return
+        print(
+            "usage: kmodlab trace COMMAND ...\n       kmodlab --version\n\n`kmodlab trace --help` lists the commands."
+        )
+        sys.exit(0 if words in (["--help"], ["-h"]) else 2)

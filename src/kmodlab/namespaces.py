@@ -1,0 +1,63 @@
+"""User namespaces, without which an ordinary user can neither build images nor grade: are there any, and why not.
+
+Root needs none, but root of a container may be such a user.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+_PROC = Path("/proc")
+#: setting -> the value that refuses, what that means, the value to set. The first that refuses is the cause.
+#: Source: Ubuntu's release notes of 23.10 and 24.04; Debian's kernel patch; namespaces(7)
+_SETTINGS = {
+    "kernel.unprivileged_userns_clone": ("0", "this system keeps them from ordinary users", "1"),
+    "user.max_user_namespaces": ("0", "none are allowed on this system", "15000"),
+    "kernel.apparmor_restrict_unprivileged_userns": ("1", "AppArmor keeps them from ordinary users (Ubuntu)", "0"),
+}
+_IN_A_CONTAINER = (
+    "in a container: start it with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined "
+    "--security-opt systempaths=unconfined`; elsewhere: run the command as root"
+)
+
+
+def is_root() -> bool:
+    """Whether this user is root over all user ids, and not only in a namespace that has a few of them."""
+    if os.getuid():
+        return False
+    try:
+        rows = [line.split() for line in (_PROC / "self" / "uid_map").read_text().splitlines()]
+    except OSError:
+        return True
+    return any(int(first) == 0 and int(length) >= (1 << 32) - 1 for first, _, length in rows)
+
+
+def refused() -> str:
+    """Return why this user gets no user namespace, one sentence; empty where he gets one, or needs none."""
+    if is_root():
+        return ""
+    try:
+        argv = ["unshare", "--user", "--map-root-user", "true"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        return ""  # the doctor names the program
+    if not done.returncode:
+        return ""
+    return cause()[0] or f"user namespaces are refused: {done.stderr.strip()}"
+
+
+def cause() -> tuple[str, str]:
+    """Return which setting of the system refuses user namespaces, and the way out; where none does, only the latter."""
+    for name, (bad, meaning, good) in _SETTINGS.items():
+        try:
+            value = (_PROC / "sys" / name.replace(".", "/", 1)).read_text().strip()
+        except OSError:
+            continue
+        if value == bad:
+            keep = f"to keep it over a restart: echo {name}={good} | sudo tee /etc/sysctl.d/60-kmodlab.conf"
+            return f"{meaning}: {name} is {bad}", f"sudo sysctl -w {name}={good} ({keep})"
+    if not (_PROC / "self" / "ns" / "user").exists():
+        return "this kernel has no user namespaces", "run the command as root"
+    return "", _IN_A_CONTAINER

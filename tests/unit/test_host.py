@@ -1,0 +1,213 @@
+"""What the host can give, real and made up: memory in control groups, user namespaces that are refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kmodlab import host, namespaces, paths
+from kmodlab.errors import LabError
+from kmodlab.grading import examiner, sandbox
+from kmodlab.grading.lab import Lab
+from kmodlab.paths import project_dir
+
+from .conftest import FakeProgram
+
+LAB = project_dir() / "tests" / "grading" / "lab"
+MiB = 1 << 20
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A /proc and a /sys/fs/cgroup of a machine with 8 GiB free, whose process is in the group /a/b."""
+    folder = tmp_path / "proc"
+    (folder / "self" / "ns").mkdir(parents=True)
+    (folder / "self" / "ns" / "user").touch()
+    (folder / "meminfo").write_text(f"MemTotal: {16 << 20} kB\nMemAvailable: {8 << 20} kB\n")
+    for module in (host, namespaces):
+        monkeypatch.setattr(module, "_PROC", folder)
+    monkeypatch.setattr(host, "_CGROUPS", tmp_path / "cgroup")
+    return folder
+
+
+def _group(folder: Path, names: tuple[str, str, str], limit: str, used: int, inactive: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / names[0]).write_text(f"{limit}\n")
+    (folder / names[1]).write_text(f"{used * MiB}\n")
+    (folder / "memory.stat").write_text(f"anon 5\n{names[2]} {inactive * MiB}\n")
+
+
+def test_memory_without_groups(proc: Path) -> None:
+    assert host.available_memory() == 8192
+    (proc / "self" / "cgroup").write_text("0::/a/b\n")
+    assert host.available_memory() == 8192
+
+
+@pytest.mark.parametrize(
+    ("line", "names", "top"), [("0::/a/b", host._V2, ""), ("4:memory:/a/b", host._V1, "memory")], ids=["v2", "v1"]
+)
+@pytest.mark.parametrize("where", ["a/b", "a", "."])
+def test_the_least_that_a_group_leaves_counts(
+    proc: Path, tmp_path: Path, line: str, names: tuple[str, str, str], top: str, where: str
+) -> None:
+    """Pages of files that are not in use are as good as free; the group of a container is its top one."""
+    (proc / "self" / "cgroup").write_text(f"9:cpu:/x\n{line}\n")
+    _group(tmp_path / "cgroup" / top / "a" / "b", names, "max" if names == host._V2 else str(1 << 62), 100, 0)
+    _group(tmp_path / "cgroup" / top / where, names, str(1000 * MiB), 700, 200)
+    assert host.available_memory() == 500
+
+
+def test_memory_of_this_machine() -> None:
+    assert 0 < host.available_memory() < 1 << 30
+
+
+@pytest.mark.parametrize(("available", "words"), [(700, "700 are available"), (768, ""), (1000, "")])
+def test_too_little_memory_is_said_before_the_first_student(
+    available: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sandbox, "require", lambda: None)
+    monkeypatch.setattr(examiner, "available_memory", lambda: available)
+    monkeypatch.setattr("kmodlab.grading.slot.build_image", lambda _: 1 / 0)
+    with pytest.raises(LabError if words else ZeroDivisionError) as caught:
+        examiner.examiner(Lab.load(LAB), 2)
+    assert words in str(caught.value)
+    assert ("2 machines may take 1536 MiB" in capsys.readouterr().err) == (not words)
+
+
+# -- user namespaces ---------------------------------------------------------------------------------------------
+
+SETTINGS = {
+    "kernel.apparmor_restrict_unprivileged_userns": ("1", "0"),
+    "user.max_user_namespaces": ("0", "15000"),
+    "kernel.unprivileged_userns_clone": ("0", "1"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_each_setting_that_refuses_is_named_with_its_fix(proc: Path, name: str) -> None:
+    for other, (_, good) in SETTINGS.items():
+        file = proc / "sys" / other.replace(".", "/", 1)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{good}\n")
+    bad, good = SETTINGS[name]
+    (proc / "sys" / name.replace(".", "/", 1)).write_text(f"{bad}\n")
+    why, fix = namespaces.cause()
+    assert why.endswith(f": {name} is {bad}")
+    assert fix.startswith(
+        f"sudo sysctl -w {name}={good} (to keep it over a restart: echo {name}={good} | sudo tee /etc"
+    )
+    (proc / "sys" / name.replace(".", "/", 1)).write_text(f"{good}\n")
+    assert namespaces.cause()[0] == ""
+    assert "--security-opt" in namespaces.cause()[1]
+
+
+def test_a_kernel_without_them_is_named(proc: Path) -> None:
+    (proc / "self" / "ns" / "user").unlink()
+    assert namespaces.cause() == ("this kernel has no user namespaces", "run the command as root")
+
+
+@pytest.mark.parametrize(
+    ("rows", "root"), [("0 0 4294967295", True), ("0 1000 1", False), ("0 0 1\n1 100000 65536", False)]
+)
+def test_who_is_root(proc: Path, monkeypatch: pytest.MonkeyPatch, rows: str, root: bool) -> None:
+    """Root of a container that was given some user ids has not the one that a build is to run as."""
+    (proc / "self" / "uid_map").write_text(f"{rows}\n")
+    monkeypatch.setattr("os.getuid", lambda: 0)
+    assert namespaces.is_root() is root
+    monkeypatch.setattr("os.getuid", lambda: 1000)
+    assert not namespaces.is_root()
+
+
+def test_the_sandbox_starts_here() -> None:
+    sandbox.require()
+
+
+def test_a_sandbox_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LabError, match="bwrap is not installed"):
+        sandbox.require()
+
+
+def test_a_sandbox_that_is_refused_for_no_known_reason(fake_program: FakeProgram, proc: Path) -> None:
+    del proc
+    fake_program("bwrap", "echo 'bwrap: no such luck' >&2; exit 1")
+    with pytest.raises(LabError, match=r"^the sandbox in which submissions are built does not start\n") as caught:
+        sandbox.require()
+    assert caught.value.output == "bwrap: no such luck\n"
+    assert "container" in (caught.value.hint or "")
+
+
+#: limits the namespaces below one of this test's own; the user there is root over himself alone
+_NONE_BELOW = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
+_PROGRAM = [sys.executable, "-c", "from kmodlab.start import main; main()"]
+
+
+def _without_namespaces(*words: str) -> subprocess.CompletedProcess[str]:
+    argv = ["unshare", "--user", "--map-root-user", "sh", "-c", _NONE_BELOW, "sh", *words]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode and done.stderr.startswith("unshare: "):
+        pytest.skip("this machine has no user namespaces for the test itself")
+    return done
+
+
+@pytest.mark.parametrize("command", ["grade", "lab check", "worker"])
+def test_a_user_without_namespaces_is_told_before_the_first_student(command: str, tmp_path: Path) -> None:
+    (tmp_path / "class" / "ada").mkdir(parents=True)
+    (tmp_path / "class" / "ada" / "jiffies.c").write_text("int a;\n")
+    words = {
+        "grade": ["grade", str(LAB), str(tmp_path / "class"), "--out", str(tmp_path / "out")],
+        "lab check": ["lab", "check", str(LAB)],
+        "worker": ["worker", "tcp://127.0.0.1:1"],
+    }
+    done = _without_namespaces(*_PROGRAM, *words[command])
+    assert done.returncode == 3, done.stderr
+    first, *others = done.stderr.splitlines()
+    assert first == (
+        "kmodlab: error: the sandbox in which submissions are built does not start: "
+        "none are allowed on this system: user.max_user_namespaces is 0"
+    )
+    assert any(line.startswith("  hint: sudo sysctl -w user.max_user_namespaces=15000 (") for line in others)
+    assert not (tmp_path / "out" / ".kmodlab" / "results").exists()
+    assert not (paths.cache_dir() / "images").exists(), "an image was begun before that"
+
+
+def test_root_of_a_container_that_has_few_user_ids_has_a_sandbox() -> None:
+    """A build cannot run as a user id that is not there: every student would get a build error."""
+    words = ["unshare", "--user", "--map-root-user", sys.executable, "-c"]
+    done = subprocess.run(
+        [*words, "from kmodlab.grading import sandbox; sandbox.require()"], capture_output=True, text=True, check=False
+    )
+    if done.stderr.startswith("unshare: "):
+        pytest.skip("this machine has no user namespaces")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+_NOEXEC = """
+from kmodlab import doctor
+from kmodlab.errors import LabError
+from kmodlab.grading import sandbox
+for finding in doctor._temporary():
+    print(finding.mark, finding.detail, finding.fix, sep=" | ")
+try:
+    sandbox.require()
+except LabError as error:
+    print(error.message)
+"""
+
+
+def test_temporary_files_that_cannot_be_run_are_named(tmp_path: Path) -> None:
+    """As /tmp is mounted on some servers; grading says so as well, before the first student."""
+    (place := tmp_path / "tmp").mkdir()
+    mount = 'mount -t tmpfs -o noexec,size=1m small "$TMPDIR" && exec "$@"'
+    words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh", sys.executable, "-c", _NOEXEC]
+    env = {**os.environ, "TMPDIR": str(place)}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    if done.returncode and done.stderr.startswith("unshare: "):
+        pytest.skip("this machine has no user namespaces")
+    said = f"no program can be run in {place}: it is mounted noexec"
+    hint = "name another directory: export TMPDIR=$HOME/tmp; mkdir -p $TMPDIR"
+    assert done.stdout.splitlines() == [f"LACK | {said} | {hint}", "ok | /var/tmp | ", said], done.stderr

@@ -326,6 +326,63 @@ def test_a_signing_key_is_made_once_and_for_root_alone(tmp_path: Path) -> None:
     assert "1.3.6.1.4.1.2312.16.1.2" in subprocess.check_output(shown, text=True)
 
 
+def _common_names(certificate: object) -> list[str]:
+    """Return what openssl reads back as the subject of a certificate, an attribute a line."""
+    form = ["-nameopt", "multiline,utf8,-esc_msb,-esc_ctrl"]
+    shown = ["openssl", "x509", "-inform", "DER", "-in", str(certificate), "-noout", "-subject", *form]
+    lines = subprocess.check_output(shown, text=True, encoding="utf-8").splitlines()
+    return [line.strip().removeprefix("commonName").lstrip().removeprefix("= ") for line in lines[1:]]
+
+
+PREFIX = "kmodlab module signing key of "
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("web-1.example.org", "web-1.example.org"),
+        ("x" * 34, "x" * 34),
+        ("rack/3", "rack/3"),
+        ("a+b=c", "a+b=c"),
+        ("/CN=other/O=x", "/CN=other/O=x"),
+        ("C:\\host\\", "C:\\host\\"),
+        ("rechner-küche-東京", "rechner-küche-東京"),
+        ("ü" * 34, "ü" * 34),
+        (" two  words\n", "two words"),
+        ('$ENV::HOME #1, "x"', '$ENV::HOME #1, "x"'),
+        ("", ""),
+    ],
+)
+def test_the_key_of_any_machine_carries_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shown: str
+) -> None:
+    """What openssl gives a meaning to, and what is not ASCII, is in the certificate as it is in the inventory."""
+    # A machine whose Python takes arguments for ASCII.
+    for variable, value in {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}.items():
+        monkeypatch.setenv(variable, value)
+    made = run(ROOT / "plugins/modules/kernel_module_key.py", folder=str(tmp_path / "mok"), subject=PREFIX + name)
+    assert "certificate" in made, made
+    assert _common_names(made["certificate"]) == [(PREFIX + shown).strip()]
+
+
+def test_keys_of_machines_with_long_names_are_told_apart(tmp_path: Path) -> None:
+    """A common name has 64 characters at most: of a longer one the beginning is there, and a checksum of the whole."""
+    module = ROOT / "plugins/modules/kernel_module_key.py"
+    host = "ip-10-20-30-40.eu-central-1.compute.internal.example."
+    made = [run(module, folder=str(tmp_path / end), subject=f"{PREFIX}{host}{end}") for end in ("org", "com")]
+    names = [_common_names(answer.get("certificate", answer)) for answer in made]
+    assert names[0] != names[1]
+    for (name,) in names:
+        assert (len(name), name.startswith(f"{PREFIX}ip-10-20-30-40.eu-central~")) == (64, True)
+
+
+def test_a_key_without_a_name_is_not_made(tmp_path: Path) -> None:
+    """openssl would leave the subject out, and the firmware's list show nothing."""
+    answer = run(ROOT / "plugins/modules/kernel_module_key.py", folder=str(tmp_path / "mok"), subject=" ")
+    assert "subject is empty" in str(answer["msg"])
+    assert not (tmp_path / "mok").exists()
+
+
 def test_a_certificate_in_the_wrong_format_is_named(tmp_path: Path) -> None:
     """sign-file takes PEM, and the firmware would not."""
     _touch(tmp_path / "MOK.priv")

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from kmodlab.errors import UsageError
+from kmodlab.guest import Guest
+
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 MODULES = ("syscall_tracer", "task_lister")
@@ -93,6 +96,24 @@ def test_a_bad_input_stops_the_play_before_anything_else() -> None:
     done = ansible("ansible", "localhost", *play, "-m", "include_role", "-a", "name=syscall_tracer")
     assert done.returncode != 0
     assert "syscall_tracer_log_entries is a number from 16 to 1048576" in done.stdout + done.stderr
+
+
+NAMES = [f"{'a' * 47}{end}" for end in ("", "-", "bc")] + ["web.1", "Web", "web_1", "web/1", "", "-x", "küche"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_guest_that_cannot_be_called_so_is_refused_before_anything_else(name: str) -> None:
+    """The role takes the names that `kmodlab guest` takes, and says what it wants of the others."""
+    rule = load(ROOT / "roles/lab_guest/tasks/preflight.yml")[0]["ansible.builtin.assert"]
+    pattern = next(re.findall(r"'(.*)'", that)[0] for that in rule["that"] if that.startswith("lab_guest_name"))
+    try:
+        Guest(name)
+    except UsageError:
+        taken = False
+    else:
+        taken = True
+    assert (re.match(pattern, name) is not None) == taken
+    assert "lab_guest_name, which is {{ lab_guest_name }}, is up to 48 lower-case letters" in rule["fail_msg"]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,13 @@ import io
 import json
 import lzma
 import os
+import re
 import subprocess
 import sys
 import tarfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -576,3 +580,81 @@ def test_health_names_everything_that_is_not_as_expected() -> None:
         assert said in str(answer["msg"])
     machine = {"kernel": os.uname().release, "hook": "", "modules": {}}
     assert answer["machine"] == machine
+
+
+APT = ROOT / "plugins/modules/kmodlab_apt.py"
+LOCKER = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, 2); print(flush=True); input()"
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+    """A file that another program has locked as apt does; what that program reads ends it."""
+    file = tmp_path / "lock"
+    argv = [sys.executable, "-c", LOCKER, str(file)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as locker:
+        assert locker.stdout
+        locker.stdout.readline()
+        yield file, locker
+        if locker.stdin and not locker.stdin.closed:
+            locker.communicate("\n")
+
+
+def _apt(lock: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Ask for something that apt refuses once it is its turn."""
+    play = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", "localhost"]
+    module = ["-m", "kmodlab_apt", "-a", f"locks={lock} nosuch=1 {' '.join(words)}"]
+    program = Path(sys.executable).with_name("ansible")
+    return subprocess.run([program, *play, *module], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_who_holds_apt_is_named(locked: tuple[Path, subprocess.Popen[str]], tmp_path: Path) -> None:
+    """By name, process and command; a lock that nobody holds, or that is not there, keeps nobody waiting."""
+    (tmp_path / "free").touch()
+    (holder,) = run(APT, locks=[str(tmp_path / "free"), str(tmp_path / "none"), str(locked[0])])["holders"]  # type: ignore[misc]
+    assert re.fullmatch(rf"python\S* \(process {locked[1].pid}: \S+ -c import fcntl.*\)", holder)
+    assert run(APT, locks=[str(tmp_path / "free"), str(tmp_path / "none")])["holders"] == []
+
+
+def test_apt_that_is_held_for_too_long(locked: tuple[Path, subprocess.Popen[str]]) -> None:
+    """The run says whom it waits for, and ends in a sentence that names it and what to do."""
+    done = _apt(locked[0], "lock_timeout=1")
+    assert done.returncode
+    assert "localhost: waiting up to 1 s for python" in done.stdout
+    said = re.sub(r"\s+", " ", done.stdout)
+    assert re.search(
+        rf"apt is held by python\S* \(process {locked[1].pid}: .*\), for longer than 1 s\. Wait until", said
+    )
+
+
+def test_apt_that_is_free_again(locked: tuple[Path, subprocess.Popen[str]]) -> None:
+    """Once it is, the packages' turn has come."""
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(_apt, locked[0], "lock_timeout=120")
+        time.sleep(3)
+        locked[1].communicate("\n")
+        done = waiting.result()
+    assert "apt is held" not in done.stdout
+    assert "Unsupported parameters for (ansible.builtin.apt) module: nosuch" in re.sub(r"\s+", " ", done.stdout)
+
+
+def test_packages_that_are_held_back() -> None:
+    """Installed or not; a metapackage that is held still tells which kernel it brings."""
+    headers = load(ROOT / "plugins/modules/kernel_headers_info.py")
+    status = "\n".join(
+        [
+            _installed("cloud-amd64", "6.1.0-56-cloud-amd64 (= 6.1.1-1)", "hold ok installed"),
+            _installed("generic", "6.8.0-90-generic", "deinstall ok config-files"),
+            "Package: linux-headers-6.1.0-56-cloud-amd64\nStatus: hold ok not-installed\nArchitecture: amd64\n",
+        ]
+    )
+    assert headers.held(status) == ["linux-headers-6.1.0-56-cloud-amd64", "linux-image-cloud-amd64"]
+    assert headers.metapackages(status) == {"cloud-amd64": "6.1.0-56-cloud-amd64"}
+
+
+def test_every_package_is_installed_in_turn() -> None:
+    """No role calls apt itself, which would not say who is in its way; each names how long it waits."""
+    for file in (ROOT / "roles").glob("*/tasks/*.yml"):
+        text = file.read_text(encoding="utf-8")
+        assert re.search(r"^\s*(ansible\.builtin\.)?(apt|package|apt_\w+):", text, re.MULTILINE) is None, file
+        asked = re.findall(r"^(\s*)kmodlab_apt:\n((?:\1 .*\n)+)", text, re.MULTILINE)
+        assert [words for _, words in asked if "lock_timeout: " not in words] == [], file

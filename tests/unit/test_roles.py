@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -143,3 +144,37 @@ def test_dkms_knows_a_module_by_its_name_and_the_version_of_the_project(module: 
     settings = (ROOT / "kernel" / module / "dkms.conf").read_text(encoding="utf-8")
     assert {f'PACKAGE_NAME="{module}"', f'PACKAGE_VERSION="{version}"'} <= set(settings.splitlines())
     assert f'MODULE_VERSION("{version}");' in (ROOT / "kernel" / module / "main.c").read_text(encoding="utf-8")
+
+
+TTY_PLAY = f"""
+- hosts: all
+  gather_facts: false
+  tasks:
+    - block:
+        - ansible.builtin.ping:
+          become: true
+      rescue:
+        - ansible.builtin.import_tasks: {ROOT}/playbooks/tasks/failed.yml
+    - ansible.builtin.debug:
+        msg: "<{{{{ __fleet_failure }}}}>"
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("sudo: sorry, you must have a tty to run sudo", "wants a terminal (requiretty), which it does not get while"),
+        ("sudo: Sie müssen ein TTY haben, um sudo zu verwenden", "Set ansible_pipelining to false for this machine"),
+        ("sudo: no valid sudoers sources found", "no valid sudoers sources found"),
+    ],
+)
+def test_a_sudo_that_wants_a_terminal_is_explained(tmp_path: Path, said: str, shown: str) -> None:
+    """Ansible itself says that there is no JSON, which helps nobody."""
+    (tmp_path / "sudo").write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n", encoding="utf-8")
+    (tmp_path / "sudo").chmod(0o755)
+    (tmp_path / "play.yml").write_text(TTY_PLAY, encoding="utf-8")
+    extra = {"ansible_python_interpreter": sys.executable, "ansible_become_exe": str(tmp_path / "sudo")}
+    words = ["-i", "localhost,", "-c", "local", "-e", json.dumps({**extra, "ansible_become_user": "nobody"})]
+    done = ansible("ansible-playbook", str(tmp_path / "play.yml"), *words, ANSIBLE_STRATEGY="ansible.builtin.linear")
+    told = re.sub(r"\s+", " ", done.stdout)
+    assert shown in told[told.rindex("<") :], done.stdout + done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from typing import Any
@@ -33,7 +34,7 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no types
         if found.get("failed") or found.get("unreachable") or found["holders"]:
             return {**result, **found, **self._refusal(found.get("holders", []), seconds)}
         # apt has a wait of its own, for who comes in between.
-        left = max(int(seconds - (time.monotonic() - started)), 0)
+        left = max(math.ceil(seconds - (time.monotonic() - started)), 0)
         installed: dict[str, Any] = self._execute_module(
             module_name="ansible.builtin.apt", module_args={**given, "lock_timeout": left}, task_vars=task_vars
         )

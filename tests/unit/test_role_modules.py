@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -658,3 +658,22 @@ def test_every_package_is_installed_in_turn() -> None:
         assert re.search(r"^\s*(ansible\.builtin\.)?(apt|package|apt_\w+):", text, re.MULTILINE) is None, file
         asked = re.findall(r"^(\s*)kmodlab_apt:\n((?:\1 .*\n)+)", text, re.MULTILINE)
         assert [words for _, words in asked if "lock_timeout: " not in words] == [], file
+
+
+def test_apt_is_run_in_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine speaks; a proxy that the play sets stays, and a check does not wait."""
+    action = load(ROOT / "plugins/action/kmodlab_apt.py")
+    seen: list[dict[str, object]] = []
+    one = action.ActionModule.__new__(action.ActionModule)
+    one._task = SimpleNamespace(
+        args={"name": "make", "lock_timeout": "7"}, environment=[{"http_proxy": "here"}], check_mode=True
+    )
+    monkeypatch.setattr(action.ActionBase, "run", lambda *_: {})
+    monkeypatch.setattr(action.ActionModule, "_execute_module", lambda _, **given: seen.append(given) or {})
+    one.run()
+    assert one._task.environment == [{"http_proxy": "here"}, {"LC_ALL": "C.UTF-8", "LANGUAGE": "en"}]
+    (asked,) = seen
+    assert (asked["module_name"], asked["module_args"]) == (
+        "ansible.builtin.apt",
+        {"name": "make", "lock_timeout": 7},
+    )

@@ -178,3 +178,11 @@ def test_a_sudo_that_wants_a_terminal_is_explained(tmp_path: Path, said: str, sh
     done = ansible("ansible-playbook", str(tmp_path / "play.yml"), *words, ANSIBLE_STRATEGY="ansible.builtin.linear")
     told = re.sub(r"\s+", " ", done.stdout)
     assert shown in told[told.rindex("<") :], done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("file", "registered"), [("load", "modprobe"), ("refused", "dmesg")])
+def test_what_is_judged_by_its_words_speaks_english(file: str, registered: str) -> None:
+    """The reasons for which a kernel refuses a module are looked up in what modprobe and dmesg say."""
+    text = (ROOT / "roles/kernel_module/tasks" / f"{file}.yml").read_text(encoding="utf-8")
+    (task,) = [part for part in text.split("- name: ") if f"register: __kernel_module_{registered}\n" in part]
+    assert 'environment: "{{ __kernel_module_english }}"' in task

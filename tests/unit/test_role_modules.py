@@ -610,7 +610,9 @@ def _apt(lock: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_who_holds_apt_is_named(locked: tuple[Path, subprocess.Popen[str]], tmp_path: Path) -> None:
     """By name, process and command; a lock that nobody holds, or that is not there, keeps nobody waiting."""
     (tmp_path / "free").touch()
-    (holder,) = run(APT, locks=[str(tmp_path / "free"), str(tmp_path / "none"), str(locked[0])])["holders"]  # type: ignore[misc]
+    held = run(APT, locks=[str(tmp_path / "free"), str(tmp_path / "none"), str(locked[0])])["holders"]
+    assert isinstance(held, list)
+    (holder,) = held
     assert re.fullmatch(rf"python\S* \(process {locked[1].pid}: \S+ -c import fcntl.*\)", holder)
     assert run(APT, locks=[str(tmp_path / "free"), str(tmp_path / "none")])["holders"] == []
 
@@ -664,12 +666,17 @@ def test_apt_is_run_in_english(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the machine speaks; a proxy that the play sets stays, and a check does not wait."""
     action = load(ROOT / "plugins/action/kmodlab_apt.py")
     seen: list[dict[str, object]] = []
+
+    def execute(_: object, **given: object) -> dict[str, object]:
+        seen.append(given)
+        return {}
+
     one = action.ActionModule.__new__(action.ActionModule)
     one._task = SimpleNamespace(
         args={"name": "make", "lock_timeout": "7"}, environment=[{"http_proxy": "here"}], check_mode=True
     )
     monkeypatch.setattr(action.ActionBase, "run", lambda *_: {})
-    monkeypatch.setattr(action.ActionModule, "_execute_module", lambda _, **given: seen.append(given) or {})
+    monkeypatch.setattr(action.ActionModule, "_execute_module", execute)
     one.run()
     assert one._task.environment == [{"http_proxy": "here"}, {"LC_ALL": "C.UTF-8", "LANGUAGE": "en"}]
     (asked,) = seen

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess, Popen
 
@@ -82,10 +84,15 @@ class Target:
             output, _ = running.communicate()
         return CompletedProcess(running.args, running.returncode, output)
 
-    def lock(self) -> str:
-        """Have another program hold apt; return its process id."""
+    @contextmanager
+    def locked(self) -> Iterator[str]:
+        """Have another program hold apt meanwhile; yield its process id."""
         hold = f'nohup python3 -c "{LOCK}" >/dev/null 2>&1 & echo $!; sleep 1'
-        return self.guest.succeed(hold).strip()
+        pid = self.guest.succeed(hold).strip()
+        try:
+            yield pid
+        finally:
+            self.guest.execute(f"kill {pid}")
 
 
 def said(done: CompletedProcess[str]) -> str:
@@ -103,10 +110,9 @@ def target(guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Target:
 
 def test_a_german_machine_with_requiretty_where_somebody_installs(target: Target) -> None:
     """sudo gets its terminal, apt is waited for, and what the archive lacks is recognised though apt speaks German."""
-    pid = target.lock()
-    with target.start() as running:
+    seen = ""
+    with target.locked() as pid, target.start() as running:
         assert running.stdout
-        seen = ""
         while f"field: waiting up to 300 s for python3 (process {pid}: " not in seen:
             line = running.stdout.readline()
             assert line, seen
@@ -139,10 +145,9 @@ def test_held_packages_are_named_before_anything_is_upgraded(target: Target) -> 
 
 def test_apt_in_the_hands_of_another_program(target: Target) -> None:
     """Where that lasts, the program is named."""
-    pid = target.lock()
-    reason = said(target.play(kernel_headers_lock_timeout=1))
+    with target.locked() as pid:
+        reason = said(target.play(kernel_headers_lock_timeout=1))
     assert re.search(rf"apt is held by python3 \(process {pid}: .*\), for longer than 1 s", reason)
-    target.guest.succeed(f"kill {pid}")
 
 
 def test_headers_that_are_held_are_named(target: Target) -> None:

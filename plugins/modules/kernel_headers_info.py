@@ -46,6 +46,14 @@ flavour:
     - That of the installed one, which on Ubuntu the kernel's own name does not tell; else what that name says.
   type: str
   returned: always
+metapackages:
+  description: The installed metapackages of kernels, by their flavour, and the kernel that each brings.
+  type: dict
+  returned: always
+held:
+  description: Packages that are held back, installed or not.
+  type: list
+  returned: always
 unfollowed:
   description: Metapackages of headers that are not installed, where that of the kernel is.
   type: list
@@ -71,24 +79,42 @@ def own_flavour(release: str) -> str:
     return re.sub(r"^\d[^-]*-(?:\d[^-]*-)?", "", release)
 
 
+def metapackages(status: str) -> dict[str, str]:
+    """Return the flavours of the kernels' metapackages that are installed, and the kernel that each brings.
+
+    Args:
+        status: the text of dpkg's status file, deb-status(5) in all but name: a paragraph for each package.
+    """
+    found: dict[str, str] = {}
+    for paragraph in status.split("\n\n"):
+        name = re.match(r"Package: linux-image-([a-z]\S*)\n", paragraph)
+        kernel = re.search(r"^Depends:.*?\blinux-image-(\d[^\s,]*)", paragraph, re.MULTILINE)
+        installed = "\nStatus: install ok installed\n" in paragraph or "\nStatus: hold ok installed\n" in paragraph
+        if name and kernel and installed:
+            found[name.group(1)] = kernel.group(1)
+    return found
+
+
+def held(status: str) -> list[str]:
+    """Return the packages that are held back, by dpkg's status file."""
+    return sorted(set(re.findall(r"^Package: (\S+)\nStatus: hold ", status, re.MULTILINE)))
+
+
 def flavour_of(release: str, status: str) -> str:
     """Return the flavour of the metapackage that keeps a kernel up to date.
 
     Args:
         release: the kernel, as uname -r says it.
-        status: the text of dpkg's status file, deb-status(5) in all but name: a paragraph for each package.
+        status: the text of dpkg's status file.
     """
     own = own_flavour(release)
     series = ".".join(re.findall(r"\d+", release)[:2])
     found: dict[str, int] = {}
-    for paragraph in status.split("\n\n"):
-        name = re.match(r"Package: linux-image-([a-z]\S*)\n", paragraph)
-        kernel = re.search(r"^Depends:.*?\blinux-image-(\d[^\s,]*)", paragraph, re.MULTILINE)
-        installed = "\nStatus: install ok installed\n" in paragraph or "\nStatus: hold ok installed\n" in paragraph
-        if name and kernel and installed and own_flavour(kernel.group(1)) == own:
-            same_series = kernel.group(1).startswith((f"{series}.", f"{series}+"))
+    for flavour, kernel in metapackages(status).items():
+        if own_flavour(kernel) == own:
+            same_series = kernel.startswith((f"{series}.", f"{series}+"))
             # Of several the one whose kernel runs; else one of the running series: Ubuntu has two in a release.
-            found[name.group(1)] = 2 if kernel.group(1) == release else int(same_series)
+            found[flavour] = 2 if kernel == release else int(same_series)
     return max(found, key=lambda flavour: found[flavour], default=own)
 
 
@@ -122,10 +148,16 @@ def main() -> None:
     release = os.uname().release
     compiler = compiler_of(Path("/proc/version").read_text(encoding="utf-8"))
     lacks = missing(Path("/lib/modules", release, "build"), compiler, module.params["commands"])
-    status = Path("/var/lib/dpkg/status")
-    flavour = flavour_of(release, status.read_text(encoding="utf-8", errors="replace") if status.exists() else "")
-    behind = unfollowed(Path("/var/lib/dpkg/info"))
-    known = {"release": release, "compiler": compiler, "flavour": flavour, "unfollowed": behind}
+    file = Path("/var/lib/dpkg/status")
+    status = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    known = {
+        "release": release,
+        "compiler": compiler,
+        "flavour": flavour_of(release, status),
+        "metapackages": metapackages(status),
+        "held": held(status),
+        "unfollowed": unfollowed(Path("/var/lib/dpkg/info")),
+    }
     module.exit_json(changed=False, missing=lacks, **known)
 
 

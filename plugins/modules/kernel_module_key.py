@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -22,7 +23,9 @@ options:
     type: path
     required: true
   subject:
-    description: The common name of a certificate that is made.
+    description:
+      - The common name of a certificate that is made. Of more than 64 characters, which X.509 allows, the beginning is
+        taken, and a checksum of the whole.
     type: str
     required: true
 author: kmodlab
@@ -51,6 +54,8 @@ _MACHINES_OWN = (
 _VARIABLES = (Path("/sys/firmware/efi/efivars"), Path("/sys/firmware/efi/mok-variables"))
 #: for modules only: shim starts nothing that is signed by a key with this usage. Source: shim, `OID_EKU_MODSIGN`.
 _USAGE = "extendedKeyUsage=codeSigning,1.3.6.1.4.1.2312.16.1.2"
+#: characters that a common name may have. Source: X.520, `ub-common-name`.
+_LONGEST = 64
 
 
 def listed(certificate: bytes, pattern: str) -> bool:
@@ -67,21 +72,45 @@ def find(folder: Path) -> tuple[Path, Path] | None:
     return None
 
 
+def common_name(subject: str) -> str:
+    """Return `subject` as a certificate can have it, so that two that differ are told apart after that too.
+
+    Raises:
+        ValueError: nothing is left of it.
+    """
+    printable = "".join(character if character.isprintable() else " " for character in subject)
+    name = " ".join(printable.split())
+    if not name:
+        raise ValueError("subject is empty: the certificate of a signing key needs a name")
+    if len(name) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST - len(digest) - 1]}~{digest}"
+
+
+def distinguished(name: str) -> bytes:
+    """Return a common name as openssl wants it after -subj, where a slash, a plus and an equals sign have a meaning."""
+    # As bytes: what the machine's locale would make of it is not always UTF-8.
+    return b"/CN=" + re.sub(r"([\\/+=])", r"\\\1", name).encode()
+
+
 def make(folder: Path, subject: str) -> None:
     """Make a key and its certificate for root alone; both are there or none is.
 
     Raises:
         OSError: openssl is not installed, or the folder cannot be written.
+        ValueError: the subject is empty.
         subprocess.CalledProcessError: openssl failed.
     """
+    name = distinguished(common_name(subject))
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = [folder / "MOK.priv.new", folder / "MOK.der.new"]
-    options = ["-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "36500", "-subj", f"/CN={subject}/"]
+    options = ["-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "36500", "-utf8"]
     for extension in ("basicConstraints=critical,CA:FALSE", "keyUsage=digitalSignature", _USAGE):
         options += ["-addext", extension]
     os.umask(0o077)
     command = ["openssl", "req", *options, "-outform", "DER", "-keyout", str(fresh[0]), "-out", str(fresh[1])]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    subprocess.run([*command, "-subj", name], check=True, capture_output=True, text=True, errors="replace")
     for file in fresh:
         file.rename(file.with_suffix(""))
 

@@ -26,6 +26,7 @@ LONGEST = (
     "test_mutants.py",
     "test_signing.py",
     "test_fleet.py",
+    "test_targets_as_they_are.py",
 )
 #: the file whose tests need nothing of each other
 INDEPENDENT = "test_kernels.py"

@@ -8,11 +8,15 @@ import io
 import json
 import lzma
 import os
+import re
 import subprocess
 import sys
 import tarfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -332,6 +336,63 @@ def test_a_signing_key_is_made_once_and_for_root_alone(tmp_path: Path) -> None:
     assert "1.3.6.1.4.1.2312.16.1.2" in subprocess.check_output(shown, text=True)
 
 
+def _common_names(certificate: object) -> list[str]:
+    """Return what openssl reads back as the subject of a certificate, an attribute a line."""
+    form = ["-nameopt", "multiline,utf8,-esc_msb,-esc_ctrl"]
+    shown = ["openssl", "x509", "-inform", "DER", "-in", str(certificate), "-noout", "-subject", *form]
+    lines = subprocess.check_output(shown, text=True, encoding="utf-8").splitlines()
+    return [line.strip().removeprefix("commonName").lstrip().removeprefix("= ") for line in lines[1:]]
+
+
+PREFIX = "kmodlab module signing key of "
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("web-1.example.org", "web-1.example.org"),
+        ("x" * 34, "x" * 34),
+        ("rack/3", "rack/3"),
+        ("a+b=c", "a+b=c"),
+        ("/CN=other/O=x", "/CN=other/O=x"),
+        ("C:\\host\\", "C:\\host\\"),
+        ("rechner-küche-東京", "rechner-küche-東京"),
+        ("ü" * 34, "ü" * 34),
+        (" two  words\n", "two words"),
+        ('$ENV::HOME #1, "x"', '$ENV::HOME #1, "x"'),
+        ("", ""),
+    ],
+)
+def test_the_key_of_any_machine_carries_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shown: str
+) -> None:
+    """What openssl gives a meaning to, and what is not ASCII, is in the certificate as it is in the inventory."""
+    # A machine whose Python takes arguments for ASCII.
+    for variable, value in {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}.items():
+        monkeypatch.setenv(variable, value)
+    made = run(ROOT / "plugins/modules/kernel_module_key.py", folder=str(tmp_path / "mok"), subject=PREFIX + name)
+    assert "certificate" in made, made
+    assert _common_names(made["certificate"]) == [(PREFIX + shown).strip()]
+
+
+def test_keys_of_machines_with_long_names_are_told_apart(tmp_path: Path) -> None:
+    """A common name has 64 characters at most: of a longer one the beginning is there, and a checksum of the whole."""
+    module = ROOT / "plugins/modules/kernel_module_key.py"
+    host = "ip-10-20-30-40.eu-central-1.compute.internal.example."
+    made = [run(module, folder=str(tmp_path / end), subject=f"{PREFIX}{host}{end}") for end in ("org", "com")]
+    names = [_common_names(answer.get("certificate", answer)) for answer in made]
+    assert names[0] != names[1]
+    for (name,) in names:
+        assert (len(name), name.startswith(f"{PREFIX}ip-10-20-30-40.eu-central~")) == (64, True)
+
+
+def test_a_key_without_a_name_is_not_made(tmp_path: Path) -> None:
+    """openssl would leave the subject out, and the firmware's list show nothing."""
+    answer = run(ROOT / "plugins/modules/kernel_module_key.py", folder=str(tmp_path / "mok"), subject=" ")
+    assert "subject is empty" in str(answer["msg"])
+    assert not (tmp_path / "mok").exists()
+
+
 def test_a_certificate_in_the_wrong_format_is_named(tmp_path: Path) -> None:
     """sign-file takes PEM, and the firmware would not."""
     _touch(tmp_path / "MOK.priv")
@@ -525,3 +586,107 @@ def test_health_names_everything_that_is_not_as_expected() -> None:
         assert said in str(answer["msg"])
     machine = {"kernel": os.uname().release, "hook": "", "modules": {}}
     assert answer["machine"] == machine
+
+
+APT = ROOT / "plugins/modules/kmodlab_apt.py"
+LOCKER = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, 2); print(flush=True); input()"
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+    """A file that another program has locked as apt does; what that program reads ends it."""
+    file = tmp_path / "lock"
+    argv = [sys.executable, "-c", LOCKER, str(file)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as locker:
+        assert locker.stdout
+        locker.stdout.readline()
+        yield file, locker
+        if locker.stdin and not locker.stdin.closed:
+            locker.communicate("\n")
+
+
+def _apt(lock: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Ask for something that apt refuses once it is its turn."""
+    play = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", "localhost"]
+    module = ["-m", "kmodlab_apt", "-a", f"locks={lock} nosuch=1 {' '.join(words)}"]
+    program = Path(sys.executable).with_name("ansible")
+    return subprocess.run([program, *play, *module], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_who_holds_apt_is_named(locked: tuple[Path, subprocess.Popen[str]], tmp_path: Path) -> None:
+    """By name, process and command; a lock that nobody holds, or that is not there, keeps nobody waiting."""
+    (tmp_path / "free").touch()
+    held = run(APT, locks=[str(tmp_path / "free"), str(tmp_path / "none"), str(locked[0])])["holders"]
+    assert isinstance(held, list)
+    (holder,) = held
+    assert re.fullmatch(rf"python\S* \(process {locked[1].pid}: \S+ -c import fcntl.*\)", holder)
+    assert run(APT, locks=[str(tmp_path / "free"), str(tmp_path / "none")])["holders"] == []
+
+
+def test_apt_that_is_held_for_too_long(locked: tuple[Path, subprocess.Popen[str]]) -> None:
+    """The run says whom it waits for, and ends in a sentence that names it and what to do."""
+    done = _apt(locked[0], "lock_timeout=1")
+    assert done.returncode
+    assert "localhost: waiting up to 1 s for python" in done.stdout
+    said = re.sub(r"\s+", " ", done.stdout)
+    assert re.search(
+        rf"apt is held by python\S* \(process {locked[1].pid}: .*\), for longer than 1 s\. Wait until", said
+    )
+
+
+def test_apt_that_is_free_again(locked: tuple[Path, subprocess.Popen[str]]) -> None:
+    """Once it is, the packages' turn has come."""
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(_apt, locked[0], "lock_timeout=120")
+        time.sleep(3)
+        locked[1].communicate("\n")
+        done = waiting.result()
+    assert "apt is held" not in done.stdout
+    assert "Unsupported parameters for (ansible.builtin.apt) module: nosuch" in re.sub(r"\s+", " ", done.stdout)
+
+
+def test_packages_that_are_held_back() -> None:
+    """Installed or not; a metapackage that is held still tells which kernel it brings."""
+    headers = load(ROOT / "plugins/modules/kernel_headers_info.py")
+    status = "\n".join(
+        [
+            _installed("cloud-amd64", "6.1.0-56-cloud-amd64 (= 6.1.1-1)", "hold ok installed"),
+            _installed("generic", "6.8.0-90-generic", "deinstall ok config-files"),
+            "Package: linux-headers-6.1.0-56-cloud-amd64\nStatus: hold ok not-installed\nArchitecture: amd64\n",
+        ]
+    )
+    assert headers.held(status) == ["linux-headers-6.1.0-56-cloud-amd64", "linux-image-cloud-amd64"]
+    assert headers.metapackages(status) == {"cloud-amd64": "6.1.0-56-cloud-amd64"}
+
+
+def test_every_package_is_installed_in_turn() -> None:
+    """No role calls apt itself, which would not say who is in its way; each names how long it waits."""
+    for file in (ROOT / "roles").glob("*/tasks/*.yml"):
+        text = file.read_text(encoding="utf-8")
+        assert re.search(r"^\s*(ansible\.builtin\.)?(apt|package|apt_\w+):", text, re.MULTILINE) is None, file
+        asked = re.findall(r"^(\s*)kmodlab_apt:\n((?:\1 .*\n)+)", text, re.MULTILINE)
+        assert [words for _, words in asked if "lock_timeout: " not in words] == [], file
+
+
+def test_apt_is_run_in_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine speaks; a proxy that the play sets stays, and a check does not wait."""
+    action = load(ROOT / "plugins/action/kmodlab_apt.py")
+    seen: list[dict[str, object]] = []
+
+    def execute(_: object, **given: object) -> dict[str, object]:
+        seen.append(given)
+        return {}
+
+    one = action.ActionModule.__new__(action.ActionModule)
+    one._task = SimpleNamespace(
+        args={"name": "make", "lock_timeout": "7"}, environment=[{"http_proxy": "here"}], check_mode=True
+    )
+    monkeypatch.setattr(action.ActionBase, "run", lambda *_: {})
+    monkeypatch.setattr(action.ActionModule, "_execute_module", execute)
+    one.run()
+    assert one._task.environment == [{"http_proxy": "here"}, {"LC_ALL": "C.UTF-8", "LANGUAGE": "en"}]
+    (asked,) = seen
+    assert (asked["module_name"], asked["module_args"]) == (
+        "ansible.builtin.apt",
+        {"name": "make", "lock_timeout": 7},
+    )

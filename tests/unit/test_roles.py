@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+
+from kmodlab.errors import UsageError
+from kmodlab.guest import Guest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -95,6 +99,24 @@ def test_a_bad_input_stops_the_play_before_anything_else() -> None:
     assert "syscall_tracer_log_entries is a number from 16 to 1048576" in done.stdout + done.stderr
 
 
+NAMES = [f"{'a' * 47}{end}" for end in ("", "-", "bc")] + ["web.1", "Web", "web_1", "web/1", "", "-x", "küche"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_guest_that_cannot_be_called_so_is_refused_before_anything_else(name: str) -> None:
+    """The role takes the names that `kmodlab guest` takes, and says what it wants of the others."""
+    rule = load(ROOT / "roles/lab_guest/tasks/preflight.yml")[0]["ansible.builtin.assert"]
+    pattern = next(re.findall(r"'(.*)'", that)[0] for that in rule["that"] if that.startswith("lab_guest_name"))
+    try:
+        Guest(name)
+    except UsageError:
+        taken = False
+    else:
+        taken = True
+    assert (re.match(pattern, name) is not None) == taken
+    assert "lab_guest_name, which is {{ lab_guest_name }}, is up to 48 lower-case letters" in rule["fail_msg"]
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
@@ -122,3 +144,45 @@ def test_dkms_knows_a_module_by_its_name_and_the_version_of_the_project(module: 
     settings = (ROOT / "kernel" / module / "dkms.conf").read_text(encoding="utf-8")
     assert {f'PACKAGE_NAME="{module}"', f'PACKAGE_VERSION="{version}"'} <= set(settings.splitlines())
     assert f'MODULE_VERSION("{version}");' in (ROOT / "kernel" / module / "main.c").read_text(encoding="utf-8")
+
+
+TTY_PLAY = f"""
+- hosts: all
+  gather_facts: false
+  tasks:
+    - block:
+        - ansible.builtin.ping:
+          become: true
+      rescue:
+        - ansible.builtin.import_tasks: {ROOT}/playbooks/tasks/failed.yml
+    - ansible.builtin.debug:
+        msg: "<{{{{ __fleet_failure }}}}>"
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("sudo: sorry, you must have a tty to run sudo", "wants a terminal (requiretty), which it does not get while"),
+        ("sudo: Sie müssen ein TTY haben, um sudo zu verwenden", "Set ansible_pipelining to false for this machine"),
+        ("sudo: no valid sudoers sources found", "no valid sudoers sources found"),
+    ],
+)
+def test_a_sudo_that_wants_a_terminal_is_explained(tmp_path: Path, said: str, shown: str) -> None:
+    """Ansible itself says that there is no JSON, which helps nobody."""
+    (tmp_path / "sudo").write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n", encoding="utf-8")
+    (tmp_path / "sudo").chmod(0o755)
+    (tmp_path / "play.yml").write_text(TTY_PLAY, encoding="utf-8")
+    extra = {"ansible_python_interpreter": sys.executable, "ansible_become_exe": str(tmp_path / "sudo")}
+    words = ["-i", "localhost,", "-c", "local", "-e", json.dumps({**extra, "ansible_become_user": "nobody"})]
+    done = ansible("ansible-playbook", str(tmp_path / "play.yml"), *words, ANSIBLE_STRATEGY="ansible.builtin.linear")
+    told = re.sub(r"\s+", " ", done.stdout)
+    assert shown in told[told.rindex("<") :], done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("file", "registered"), [("load", "modprobe"), ("refused", "dmesg")])
+def test_what_is_judged_by_its_words_speaks_english(file: str, registered: str) -> None:
+    """The reasons for which a kernel refuses a module are looked up in what modprobe and dmesg say."""
+    text = (ROOT / "roles/kernel_module/tasks" / f"{file}.yml").read_text(encoding="utf-8")
+    (task,) = [part for part in text.split("- name: ") if f"register: __kernel_module_{registered}\n" in part]
+    assert 'environment: "{{ __kernel_module_english }}"' in task

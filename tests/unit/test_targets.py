@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,7 @@ def test_hosts_of_ones_own_are_managed_as_they_stand(lab: Lab) -> None:
     done = lab.play("-i", str(hosts))
     assert done.returncode == 0, done.stdout + done.stderr
     assert [name in done.stdout for name in ("managed one", "managed two")] == [True, True]
+    assert recapped(done) == ["one", "two"]
     assert lab.asked() == []
 
 
@@ -88,8 +90,60 @@ def test_a_machine_that_answers_is_enough(lab: Lab) -> None:
     done = lab.play("-i", "inventory", "-i", str(answering(lab)))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "managed here" in done.stdout
+    assert recapped(done) == ["here"]
     assert "managed lab" not in done.stdout
     assert lab.asked() == []
+
+
+def recapped(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the machines that the recap names."""
+    recap = done.stdout[done.stdout.rindex("PLAY RECAP") :]
+    return re.findall(r"(?m)^(\S+) +: ok=", recap)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ((), ["lab"]),
+        (("--limit", "lab"), ["lab"]),
+        (("--limit", "ubuntu-24.04"), ["ubuntu-24.04"]),
+        (("--check",), ["lab"]),
+    ],
+)
+def test_the_recap_names_no_machine_that_nobody_asked_for(lab: Lab, words: tuple[str, ...], named: list[str]) -> None:
+    """A newcomer's deployment is of one guest: the other machines of the inventory are not spoken of."""
+    done = lab.play(*words)
+    assert recapped(done) == named, done.stdout + done.stderr
+
+
+def test_what_is_left_of_a_guest_that_died_is_no_sign_of_it(lab: Lab) -> None:
+    """Its directory is still there, with the number of a process that is not: it is neither asked nor spoken of."""
+    for name, number in (("debian-11", "4194305"), ("debian-12", "")):
+        left = lab.folder / "state/guests" / name
+        left.mkdir(parents=True)
+        (left / "ssh_config").touch()
+        (left / "pid").write_text(f"{number}\n")
+    done = lab.play()
+    assert (done.returncode, recapped(done)) == (0, ["lab"]), done.stdout + done.stderr
+    assert "UNREACHABLE" not in done.stdout
+
+
+@pytest.mark.parametrize(("answer", "named"), [("", ["lab"]), ("a key", ["lab", "ubuntu-22.04"])])
+def test_a_machine_of_vagrant_that_is_halted_is_not_asked(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, answer: str, named: list[str]
+) -> None:
+    """It keeps its id; one whose ssh server answers is asked, and spoken of even where it does not let Ansible in."""
+    (lab.folder / "vagrant/machines/ubuntu-22.04/libvirt").mkdir(parents=True)
+    (lab.folder / "vagrant/machines/ubuntu-22.04/libvirt/id").touch()
+    for program, does in (("ssh-keyscan", f"echo {answer}"), ("ssh", "exit 255")):
+        stub = lab.folder / "bin" / program
+        stub.parent.mkdir(exist_ok=True)
+        stub.write_text(f"#!/bin/sh\n{does}\n", encoding="utf-8")
+        stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{lab.folder}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("VAGRANT_DOTFILE_PATH", str(lab.folder / "vagrant"))
+    done = lab.play()
+    assert (done.returncode, recapped(done)) == (0, named), done.stdout + done.stderr
 
 
 def answering(lab: Lab) -> Path:
@@ -111,6 +165,7 @@ def test_a_check_starts_nothing(lab: Lab) -> None:
     """With --check no guest is started, and that is no failure."""
     done = lab.play("--check")
     assert (done.returncode, lab.asked()) == (0, []), done.stdout + done.stderr
+    assert "managed lab" not in done.stdout
 
 
 def test_a_limit_without_a_machine_that_answers_is_an_error(lab: Lab) -> None:

@@ -129,12 +129,12 @@ def test_a_home_and_a_checkout_with_blanks_signs_umlauts_and_long_paths(tmp_path
     place = checkout(odd / ("x" * (200 - len(str(odd)) - 1)) / "kmodlab %h")
     home = odd / "Füße %d" / ("y" * 60)
     images(home)
-    (temporary := odd / "tmp dir").mkdir()
     (odd / "ansible.cfg").write_text(FOREIGN)
-    env = {"HOME": str(home), "LC_ALL": "C", "TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "80", "TMPDIR": str(temporary)}
+    env = {"HOME": str(home), "LC_ALL": "C", "TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "80"}
     env |= {"ANSIBLE_CONFIG": str(odd / "ansible.cfg"), "ANSIBLE_ROLES_PATH": "/nonexistent"}
-    with agent_with_keys(tmp_path, 8) as keys:
-        check(lab(place, umask=0o077, env={**env, **keys}))
+    # A short path: others are not taken for temporary files.
+    with tempfile.TemporaryDirectory(prefix="tmp of 100% ü ", dir="/tmp") as near, agent_with_keys(tmp_path, 8) as keys:
+        check(lab(place, umask=0o077, env={**env, **keys, "TMPDIR": near}))
     others = [path for path in (home / ".local").rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o077]
     assert not others
 

@@ -221,6 +221,23 @@ def test_a_broken_lab_ends_with_3(kmodlab: Kmodlab, fake_program: FakeProgram) -
 
 
 @pytest.mark.usefixtures("bare_host")
+@pytest.mark.parametrize("words", [("lab",), ("guest", "up", "web"), ("image", "build")])
+def test_a_home_that_cannot_be_written_is_said_before_anything_is_made(
+    kmodlab: Kmodlab, monkeypatch: pytest.MonkeyPatch, fake_program: FakeProgram, words: tuple[str, ...]
+) -> None:
+    fake_program("mmdebstrap", "echo 'an image is built' >&2; exit 100")
+    for name in ("KMODLAB_CACHE_DIR", "KMODLAB_STATE_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    # Not even root can make a file there.
+    monkeypatch.setenv("HOME", "/proc/self")
+    done = kmodlab(*words)
+    assert (done.returncode, done.stdout) == (3, "")
+    first, hint = done.stderr.splitlines()
+    assert first.startswith("kmodlab: error: No such file or directory: /proc/self/.")
+    assert "KMODLAB_CACHE_DIR and KMODLAB_STATE_DIR choose another place" in hint
+
+
+@pytest.mark.usefixtures("bare_host")
 def test_the_doctors_findings_as_json(kmodlab: Kmodlab) -> None:
     done = kmodlab("doctor", "--json")
     findings = json.loads(done.stdout)

@@ -180,6 +180,21 @@ def test_a_sudo_that_wants_a_terminal_is_explained(tmp_path: Path, said: str, sh
     assert shown in told[told.rindex("<") :], done.stdout + done.stderr
 
 
+def test_a_command_that_failed_is_explained_by_what_it_said(tmp_path: Path) -> None:
+    """Ansible itself says `non-zero return code`."""
+    said = "kmodlab: error: no room on the disk"
+    (tmp_path / "program").write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 3\n", encoding="utf-8")
+    (tmp_path / "program").chmod(0o755)
+    task = f"ansible.builtin.command: {tmp_path}/program"
+    play = TTY_PLAY.replace("ansible.builtin.ping:\n          become: true", task)
+    assert task in play
+    (tmp_path / "play.yml").write_text(play, encoding="utf-8")
+    words = ["-i", "localhost,", "-c", "local", "-e", json.dumps({"ansible_python_interpreter": sys.executable})]
+    done = ansible("ansible-playbook", str(tmp_path / "play.yml"), *words, ANSIBLE_STRATEGY="ansible.builtin.linear")
+    told = re.sub(r"\s+", " ", done.stdout)
+    assert f": {said}>" in told[told.rindex("<") :], done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(("file", "registered"), [("load", "modprobe"), ("refused", "dmesg")])
 def test_what_is_judged_by_its_words_speaks_english(file: str, registered: str) -> None:
     """The reasons for which a kernel refuses a module are looked up in what modprobe and dmesg say."""

@@ -50,8 +50,8 @@ def settled(environment: Mapping[str, str]) -> dict[str, str]:
         environment: the user's.
     """
     kept = {name: value for name, value in environment.items() if not _breaks(name)}
-    if not _usable(kept.get("TMPDIR", "/")):
-        del kept["TMPDIR"]
+    if not _usable(kept.get("TMPDIR", "")):
+        kept.pop("TMPDIR", None)
     kept.setdefault("ANSIBLE_HOME", str(paths.state_dir() / "ansible"))
     # Named, it is taken wherever Ansible is started, and from a checkout that everybody may write, too.
     return {**kept, "LC_ALL": LOCALE, "ANSIBLE_CONFIG": str(paths.project_dir() / "ansible.cfg")}

@@ -54,7 +54,9 @@ def settled(environment: Mapping[str, str]) -> dict[str, str]:
         kept.pop("TMPDIR", None)
     kept.setdefault("ANSIBLE_HOME", str(paths.state_dir() / "ansible"))
     # Named, it is taken wherever Ansible is started, and from a checkout that everybody may write, too.
-    return {**kept, "LC_ALL": LOCALE, "ANSIBLE_CONFIG": str(paths.project_dir() / "ansible.cfg")}
+    config = str(paths.project_dir() / "ansible.cfg")
+    # Ansible leaves it to Python when to show what it has done, which in a pipe is at the end.
+    return {**kept, "LC_ALL": LOCALE, "ANSIBLE_CONFIG": config, "PYTHONUNBUFFERED": "1"}
 
 
 def _usable(directory: str) -> bool:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,27 @@ def _syntax(env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_ansible_works_in_every_locale(locale: dict[str, str], tmp_path: Path) -> None:
     done = _syntax(environment.settled(_user(**locale)), tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_ansible_shows_in_a_pipe_what_it_does_when_it_does_it(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(
+        "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
+        "    - ansible.builtin.debug:\n        msg: it is shown\n"
+        f"    - ansible.builtin.command: sh -c 'until test -e {tmp_path}/seen; do sleep 0.1; done'\n"
+    )
+    env = environment.settled(_user(ANSIBLE_STRATEGY="ansible.builtin.linear"))
+    argv = [str(ANSIBLE), "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml")]
+    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        assert running.stdout
+        # The play goes on only once its first task was seen.
+        impatient = threading.Timer(60, running.kill)
+        impatient.start()
+        seen = next((line for line in running.stdout if "it is shown" in line), "")
+        (tmp_path / "seen").touch()
+        rest = running.stdout.read()
+        impatient.cancel()
+    assert seen, rest
+    assert running.returncode == 0, rest
 
 
 def test_ansible_does_not_by_itself(tmp_path: Path) -> None:

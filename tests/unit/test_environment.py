@@ -59,24 +59,37 @@ def test_ansible_works_in_every_locale(locale: dict[str, str], tmp_path: Path) -
     assert done.returncode == 0, done.stderr
 
 
+#: says something, as one that waits for somebody does, and goes on only once that was seen
+TALKING = """
+import pathlib, time
+from ansible.plugins.action import ActionBase
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        self._display.display("it is shown")
+        while not pathlib.Path(self._task.args["until"]).exists():
+            time.sleep(0.1)
+        return {}
+"""
+
+
 def test_ansible_shows_in_a_pipe_what_it_does_when_it_does_it(tmp_path: Path) -> None:
-    (tmp_path / "play.yml").write_text(
-        "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
-        "    - ansible.builtin.debug:\n        msg: it is shown\n"
-        f"    - ansible.builtin.command: sh -c 'until test -e {tmp_path}/seen; do sleep 0.1; done'\n"
-    )
+    seen = tmp_path / "seen"
+    for folder, content in (("action_plugins", TALKING), ("library", "")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "talk.py").write_text(content)
+    play = f"- hosts: all\n  gather_facts: false\n  tasks:\n    - talk:\n        until: {seen}\n"
+    (tmp_path / "play.yml").write_text(play)
     env = environment.settled(_user(ANSIBLE_STRATEGY="ansible.builtin.linear"))
-    argv = [str(ANSIBLE), "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml")]
+    argv = [str(ANSIBLE), "-i", "here,", "-c", "local", str(tmp_path / "play.yml")]
     with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
         assert running.stdout
-        # The play goes on only once its first task was seen.
         impatient = threading.Timer(60, running.kill)
         impatient.start()
-        seen = next((line for line in running.stdout if "it is shown" in line), "")
-        (tmp_path / "seen").touch()
+        shown = next((line for line in running.stdout if "it is shown" in line), "")
+        seen.touch()
         rest = running.stdout.read()
         impatient.cancel()
-    assert seen, rest
+    assert shown, rest
     assert running.returncode == 0, rest
 
 

@@ -91,6 +91,16 @@ def test_setup_refuses_what_is_older(tmp_path: Path) -> None:
     assert not (tmp_path / ".venv").exists()
 
 
+@pytest.mark.parametrize("name", ["a:b", "a,b"])
+def test_setup_refuses_a_path_that_ansible_takes_apart(tmp_path: Path, name: str) -> None:
+    (place := tmp_path / name / ".config").mkdir(parents=True)
+    shutil.copy(ROOT / ".config" / "setup", place)
+    done = subprocess.run([place / "setup"], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    sentence = "setup: Ansible cannot work in a folder whose path has a colon or a comma: move"
+    assert done.stderr == f"{sentence} {place.parent}\n"
+
+
 @pytest.mark.parametrize("version", ["3.11.1", "3.9.2"])
 def test_the_check_of_setup_tells_versions_apart(version: str) -> None:
     """The words of setup's check, with another version in the place of this Python's."""

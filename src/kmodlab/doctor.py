@@ -79,7 +79,7 @@ def _programs() -> Iterator[Finding]:
 
 def _space() -> Iterator[Finding]:
     for subject, directory in (("cache", paths.cache_dir()), ("state", paths.state_dir())):
-        there = next(parent for parent in (directory, *directory.parents) if parent.exists())
+        there = paths.nearest(directory)
         variable = f"KMODLAB_{subject.upper()}_DIR"
         if not there.is_dir() or not os.access(there, os.W_OK):
             why = "cannot be written to" if there.is_dir() else "is no directory"

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from kmodlab import paths
+
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 #: files of a control group: the limit, what is used, and in memory.stat what of that can be given back.
 #: Source: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst
@@ -48,8 +50,7 @@ def _groups() -> Iterator[tuple[Path, tuple[str, str, str]]]:
 
 def free_space(directory: Path) -> int:
     """Return the bytes that are free where a directory is, or is going to be."""
-    there = next(parent for parent in (directory, *directory.parents) if parent.exists())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(paths.nearest(directory)).free
 
 
 #: what to do where the folder of temporary files is of no use

@@ -52,8 +52,12 @@ def key_dir() -> Path:
     Where the user's own place cannot be written, it is the state directory that was named instead.
     """
     own = _directory("", "XDG_STATE_HOME", ".local/state") / "ssh"
-    there = next(parent for parent in (own, *own.parents) if parent.exists())
-    return own if os.access(there, os.W_OK) else state_dir() / "ssh"
+    return own if os.access(nearest(own), os.W_OK) else state_dir() / "ssh"
+
+
+def nearest(directory: Path) -> Path:
+    """Return a directory that is going to be made, or the one above it that is there already."""
+    return next(parent for parent in (directory, *directory.parents) if parent.exists())
 
 
 def project_dir() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -40,6 +41,13 @@ def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     _forget()
     yield
     _forget()
+
+
+@pytest.fixture
+def near() -> Iterator[Path]:
+    """A private directory whose path is short, as that of the user's runtime directory is: sockets fit in."""
+    with tempfile.TemporaryDirectory(prefix="kmodlab-", dir="/tmp") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

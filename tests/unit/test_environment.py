@@ -6,7 +6,6 @@ import os
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
@@ -122,12 +121,11 @@ def test_a_folder_for_temporary_files_that_is_none(wrong: str) -> None:
     assert "TMPDIR" not in environment.settled({"TMPDIR": wrong})
 
 
-def test_a_folder_for_temporary_files_in_which_no_socket_can_be() -> None:
-    with tempfile.TemporaryDirectory(prefix="kmodlab-", dir="/tmp") as near:
-        for length, kept in ((environment._LONGEST_TEMPORARY, True), (environment._LONGEST_TEMPORARY + 1, False)):
-            place = Path(near, "x" * (length - len(near) - 1))
-            place.mkdir()
-            assert ("TMPDIR" in environment.settled({"TMPDIR": str(place)})) is kept
+def test_a_folder_for_temporary_files_in_which_no_socket_can_be(near: Path) -> None:
+    for length, kept in ((environment._LONGEST_TEMPORARY, True), (environment._LONGEST_TEMPORARY + 1, False)):
+        place = near / ("x" * (length - len(str(near)) - 1))
+        place.mkdir()
+        assert ("TMPDIR" in environment.settled({"TMPDIR": str(place)})) is kept
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o000, 0o644), (0o002, 0o644), (0o077, 0o600)])

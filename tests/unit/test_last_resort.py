@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -76,14 +75,12 @@ def test_a_fault_is_one_message_with_a_log(which: str) -> None:
     assert log.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_log_that_cannot_be_where_it_belongs_is_with_temporary_files(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_where_it_belongs_is_with_temporary_files(tmp_path: Path, near: Path) -> None:
     (tmp_path / "file").touch()
-    # A short one: others are not taken for temporary files.
-    with tempfile.TemporaryDirectory(prefix="kmodlab-", dir="/tmp") as near:
-        variables = {"KMODLAB_STATE_DIR": str(tmp_path / "file" / "state"), "TMPDIR": near}
-        done = _run("kmodlab.cli.list_images", ZERO, "image", "list", **variables)
-        assert done.returncode == 70
-        assert f"  log: {_only_log(Path(near))}\n" in done.stderr.decode()
+    variables = {"KMODLAB_STATE_DIR": str(tmp_path / "file" / "state"), "TMPDIR": str(near)}
+    done = _run("kmodlab.cli.list_images", ZERO, "image", "list", **variables)
+    assert done.returncode == 70
+    assert f"  log: {_only_log(near)}\n" in done.stderr.decode()
 
 
 def test_a_fault_where_no_file_can_be_written_is_told_all_the_same(tmp_path: Path) -> None:

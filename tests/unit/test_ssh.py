@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,13 +63,6 @@ def _control_path(tmp_path: Path) -> Path:
     (tmp_path / "guest").mkdir(exist_ok=True)
     config = ssh.write_config(tmp_path / "guest", "web", 40123, HOST_KEY)
     return Path(_parsed(config, "web")["controlpath"])
-
-
-@pytest.fixture
-def near() -> Iterator[Path]:
-    """A private directory whose path is short, as that of the user's runtime directory is."""
-    with tempfile.TemporaryDirectory(prefix="kmodlab-", dir="/tmp") as directory:
-        yield Path(directory)
 
 
 def test_control_sockets_live_in_the_runtime_directory(

@@ -131,7 +131,7 @@ def test_the_key_in_a_box_is_the_one_that_vagrant_tries() -> None:
 def test_the_units_of_a_box_are_enabled() -> None:
     script = Path(box.__file__).with_name("box.sh").read_text()
     with_install = [file.name for file in (BOXFS / "etc/systemd/system").iterdir() if "[Install]" in file.read_text()]
-    assert sorted(with_install) == ["kmodlab-dns.path", "kmodlab-host-key.service"]
+    assert sorted(with_install) == ["kmodlab-dns.path", "kmodlab-emulated.service", "kmodlab-host-key.service"]
     assert all(name in script for name in with_install)
     modes = {member.name: member.mode for member in _members(image.overlay(BOXFS))}
     assert modes["usr/local/lib/kmodlab/name-servers"] == 0o755

@@ -89,8 +89,15 @@ def test_the_command_of_an_arm64_guest(arm_image: Image) -> None:
 
 
 def test_the_kernel_learns_who_may_log_in(image: Image) -> None:
-    assert machine.kernel_arguments(image).split()[-1] == f"kmodlab.key={ssh.lab_public_key()}"
-    assert machine.kernel_arguments(image).startswith("root=/dev/vda rw ")
+    words = Hardware(512, 1, "kvm").kernel_arguments(image).split()
+    assert words[-1] == f"kmodlab.key={ssh.lab_public_key()}"
+    assert words[:2] == ["root=/dev/vda", "rw"]
+
+
+@pytest.mark.parametrize(("accelerator", "fixed"), [("kvm", False), ("tcg", True)])
+def test_programs_have_one_address_where_their_code_is_translated(image: Image, accelerator: str, fixed: bool) -> None:
+    argv = machine.command("web", image, Hardware(512, 1, accelerator))
+    assert ("norandmaps" in argv[argv.index("-append") + 1].split()) is fixed
 
 
 #: ignores the polite ways to end where asked to, and says when it is ready

@@ -8,7 +8,7 @@ install -d -o vagrant -g vagrant -m 0700 /home/vagrant/.ssh
 # Everyone has the private half: Vagrant puts a key of the machine's own in its place when it first logs in.
 install -o vagrant -g vagrant -m 0600 /usr/local/lib/kmodlab/vagrant.pub /home/vagrant/.ssh/authorized_keys
 chmod 0440 /etc/sudoers.d/vagrant
-systemctl -q enable kmodlab-host-key.service kmodlab-dns.path
+systemctl -q enable kmodlab-emulated.service kmodlab-host-key.service kmodlab-dns.path
 # The networks that Vagrant configures have files between 20 and 90: they come first.
 mv /etc/systemd/network/20-lab.network /etc/systemd/network/90-lab.network
 /usr/local/lib/kmodlab/install-boot-loader "$@"

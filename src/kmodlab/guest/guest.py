@@ -190,7 +190,7 @@ class Guest:
             else:
                 snapshot.new_disk(self.directory, image)
             if hardware.boot == "secure":
-                secure_boot.prepare(self.directory, image, machine.kernel_arguments(image))
+                secure_boot.prepare(self.directory, image, hardware.kernel_arguments(image))
             self._console = Console(self.directory / "console.log", 0)
             loadvm = snapshot.STATE if resume else None
             machine.start(self.directory, machine.command(self.name, image, hardware, port=port, loadvm=loadvm))
@@ -473,12 +473,12 @@ def bootable_disk(image: Image, hardware: Hardware) -> Path:
     """
     if not find_release(image.release).boot_loader:
         raise UsageError(f"{image.release} cannot boot from its disk", hint="`--boot direct` starts the image's kernel")
-    target = snapshot.bootable_path(image)
+    target = snapshot.bootable_path(image, hardware)
     with snapshot.made_once(target, "making a disk that boots by itself") as missing:
         if missing:
             say(f"booting {image.release} once, to put a boot loader on its disk")
             with _booted(image, replace(hardware, boot="direct"), f"loader-{target.stem[-12:]}") as guest:
-                guest.succeed(f"/usr/local/lib/kmodlab/install-boot-loader {machine.kernel_arguments(image)}")
+                guest.succeed(f"/usr/local/lib/kmodlab/install-boot-loader {hardware.kernel_arguments(image)}")
                 guest.power_off()
                 snapshot.publish(guest.directory / "disk.qcow2", target)
     return target

@@ -38,9 +38,9 @@ def path(image: Image, hardware: Hardware) -> Path:
     return snapshots_dir() / f"{image.id}-{key}.qcow2"
 
 
-def bootable_path(image: Image) -> Path:
-    """Return the file of an image's disk with a boot loader on it, whether it is there or not."""
-    key = hashlib.sha256(f"{image.host_key} {machine.kernel_arguments(image)}".encode()).hexdigest()[:12]
+def bootable_path(image: Image, hardware: Hardware) -> Path:
+    """Return the file of an image's disk with a boot loader for some hardware, whether it is there or not."""
+    key = hashlib.sha256(f"{image.host_key} {hardware.kernel_arguments(image)}".encode()).hexdigest()[:12]
     return snapshots_dir() / f"{image.id}-boot{key}.qcow2"
 
 

@@ -163,7 +163,7 @@ def guest_build(
             hint="build inside the guest: there the headers follow the running kernel",
         )
     module = module.resolve()
-    print(root.make(module, f"-j{os.cpu_count()}", output=guest.directory / "build" / module.name))
+    print(root.made(module, f"-j{os.cpu_count()}", output=guest.directory / "build" / module.name))
 
 
 @guest_app.command("console")

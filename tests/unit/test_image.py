@@ -341,6 +341,45 @@ def test_a_module_cannot_be_built_natively_without_namespaces(monkeypatch: pytes
         assert caught.value.hint == hint
 
 
+def test_the_same_sources_are_built_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module, compat, out = tmp_path / "demo", tmp_path / "compat", tmp_path / "out"
+    for folder in (module, compat, tmp_path / "root" / "build"):
+        folder.mkdir(parents=True)
+    statuses, built = iter([1, 0, 0, 0]), []
+
+    def run(root: BuildRoot, argv: list[str], log: Path) -> int:
+        log.write_text("make's words\n")
+        built.append(argv)
+        (root.directory / argv[2].lstrip("/") / "demo.ko").write_text(f"build {len(built)}")
+        return next(statuses)
+
+    monkeypatch.setattr(BuildRoot, "_run", run)
+    root = BuildRoot(tmp_path / "root", "6.1")
+    with pytest.raises(LabError):
+        root.made(module, output=out)
+    seen = []
+    for file, text in ((module / "a.c", "1"), (module / "a.o", "2"), (module / "a.c", "3"), (compat / "b.h", "4")):
+        file.write_text(text)
+        seen.append(root.made(module, output=out).read_text())
+        assert (out / "build.log").read_text() == "make's words\n"
+    assert seen == ["build 2", "build 2", "build 3", "build 4"]
+
+
+def test_only_what_was_built_last_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module, root = tmp_path / "demo", BuildRoot(tmp_path / "root", "6.1")
+    module.mkdir()
+
+    def make(_root: BuildRoot, _module: Path, output: Path) -> Path:
+        output.mkdir(parents=True)
+        return output / "demo.ko"
+
+    monkeypatch.setattr(BuildRoot, "make", make)
+    for number in range(20):
+        (module / "a.c").write_text(str(number))
+        root.made(module, output=tmp_path / "out")
+    assert len(list((tmp_path / "root" / "made").iterdir())) == 2 * 16, "each with its lock"
+
+
 def test_a_host_without_mmdebstrap(monkeypatch: pytest.MonkeyPatch) -> None:
     fakes = Path(shutil.which("mmdebstrap") or "").parent
     (fakes / "mmdebstrap").unlink()

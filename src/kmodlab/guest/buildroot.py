@@ -16,12 +16,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from kmodlab import namespaces, paths
 from kmodlab.errors import LabError
 from kmodlab.guest.image import Image
 from kmodlab.process import locked, run, tail
+
+
+#: what a build by hand leaves beside the sources
+_OUTPUTS = ("*.o", "*.ko", ".*.cmd")
+#: modules that are kept in a build root
+_MADE = 16
 
 
 def buildroots_dir() -> Path:
@@ -114,6 +121,29 @@ class BuildRoot:
             )
         return Path(shutil.copy(work / module.name / f"{module.name}.ko", output))
 
+    def made(self, module: Path, *arguments: str, output: Path) -> Path:
+        """Build a module as `make` does, or take what the same sources came to here before; return the .ko.
+
+        Args:
+            module: as for `make`.
+            arguments: further arguments for make, none that changes what is built.
+            output: as for `make`.
+
+        Raises:
+            LabError: as `make`; what failed is built anew the next time.
+        """
+        kept = self.directory / "made" / f"{module.name}-{_digest(module, module.parent / 'compat')}"
+        with locked(kept.with_suffix(".lock"), f"building {module.name}"):
+            if not kept.exists():
+                incoming = kept.with_suffix(".incoming")
+                shutil.rmtree(incoming, ignore_errors=True)
+                self.make(module, *arguments, output=incoming)
+                incoming.rename(kept)
+        os.utime(kept)
+        _forget_oldest(kept.parent)
+        shutil.copytree(kept, output, dirs_exist_ok=True)
+        return output / f"{module.name}.ko"
+
     def _run(self, argv: list[str], log: Path) -> int:
         command = ["unshare", "--net", *own_mounts()]
         if os.getuid():
@@ -131,6 +161,25 @@ class BuildRoot:
             ).returncode
 
 
+def _digest(*sources: Path) -> str:
+    """Return a hash of the names, modes and contents of the files that a build takes along."""
+    digest = hashlib.sha256()
+    for source in sources:
+        for path in sorted(path for path in source.rglob("*") if path.is_file()):
+            if not any(fnmatch(path.name, pattern) for pattern in _OUTPUTS):
+                name = f"{path.relative_to(source.parent)}\0{path.stat().st_mode:o}\0{path.stat().st_size}\0"
+                digest.update(os.fsencode(name) + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _forget_oldest(directory: Path) -> None:
+    """Keep what was built last: each edit of a module adds one."""
+    kept = sorted(directory.glob("*[0-9a-f]"), key=lambda path: path.stat().st_mtime)
+    for path in kept[:-_MADE]:
+        shutil.rmtree(path, ignore_errors=True)
+        path.with_suffix(".lock").unlink(missing_ok=True)
+
+
 def _renew(source: Path, target: Path) -> None:
     """Copy sources over what is there; a file that is the same stays, so that make sees what has changed."""
 
@@ -138,7 +187,7 @@ def _renew(source: Path, target: Path) -> None:
         same = Path(old).is_file() and filecmp.cmp(new, old, shallow=False)
         return old if same else str(shutil.copyfile(new, old))
 
-    ignored = shutil.ignore_patterns("*.o", "*.ko", ".*.cmd")
+    ignored = shutil.ignore_patterns(*_OUTPUTS)
     shutil.copytree(source, target, ignore=ignored, copy_function=copy, dirs_exist_ok=True)
 
 

@@ -5,12 +5,16 @@ Each image brings the compiler of its own release: from gcc 10 on.
 
 from __future__ import annotations
 
+import io
 import re
+import runpy
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kmodlab.errors import LabError
 from kmodlab.guest.buildroot import BuildRoot
@@ -56,6 +60,21 @@ def test_modules_compile_without_a_warning(release: str, sources: Path) -> None:
         info = built.read_bytes()
         assert b"license=GPL" in info
         assert f"vermagic={root.kernel} ".encode() in info
+
+
+def test_the_tracer_compiles_in_the_tree_that_dkms_gets(tmp_path: Path) -> None:
+    """One folder with all that the build needs, and the same words to dkms as those of the lister, which dkms builds."""
+    pack = runpy.run_path(str(project_dir() / "plugins/action/kernel_source.py"))["pack"]
+    folders = [project_dir() / "kernel" / name for name in ("syscall_tracer", "compat")]
+    patterns = yaml.safe_load((project_dir() / "roles/kernel_module/defaults/main.yml").read_text())
+    tree = tmp_path / "syscall_tracer"
+    (tmp_path / "compat").mkdir()  # nothing beside it
+    with tarfile.open(fileobj=io.BytesIO(pack(folders, patterns["kernel_module_source_patterns"], flat=True))) as tar:
+        tar.extractall(tree)  # noqa: S202  # it is our own
+    other = (project_dir() / "kernel/task_lister/dkms.conf").read_text()
+    assert (tree / "dkms.conf").read_text() == other.replace("task_lister", "syscall_tracer")
+    built = BuildRoot.of_image(build_image("auto")).make(tree, "-j2", "modules")
+    assert b"name=syscall_tracer" in built.read_bytes()
 
 
 def test_what_is_built_again_compiles_what_has_changed(sources: Path) -> None:

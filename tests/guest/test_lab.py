@@ -134,6 +134,18 @@ def test_deploying_the_filters_alone(lab: Guest) -> None:
     lab.succeed("rm /root/kept && grep -qx N /sys/module/syscall_tracer/parameters/enforce")
 
 
+def test_parameters_and_filters_are_back_after_a_restart(lab: Guest) -> None:
+    """The modules are loaded at boot, with the parameters and the filters that were deployed."""
+    wanted = {"syscall_tracer_log_entries": 2048, "syscall_tracer_filters": ["unlink block"]}
+    done = play("deploy.yml", "-e", json.dumps(wanted))
+    assert done.returncode == 0, done.stdout
+    lab.reboot()
+    lab.settle()
+    assert lab.succeed("cat /sys/module/syscall_tracer/parameters/log_entries").strip() == "2048"
+    page = lab.succeed("head -n 1 /proc/task_lister >/dev/null && cat /proc/syscall_tracer")
+    assert page[page.rindex("Active Filters:") :].splitlines()[2:] == ["unlink: BLOCK"]
+
+
 @pytest.mark.usefixtures("lab")
 def test_deploy_works_without_mitogen(tmp_path: Path) -> None:
     """Where mitogen cannot be imported the same playbook runs with Ansible's own strategy."""

@@ -62,7 +62,7 @@ lock: setup ## Renew the locked dependencies from pyproject.toml
 	  --custom-compile-command "make lock" --python-version $(FLOOR) --extra dev --extra similarity pyproject.toml -o .config/requirements.lock
 
 clean: ## Remove what the checkout's own builds left behind
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .ansible src/*.egg-info kmodlab-lab-*.tar.gz
+	@rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .ansible src/*.egg-info kmodlab-lab-*.tar.gz
 	@# Kbuild's own clean needs kernel headers, which this machine may lack: then nothing was built here either.
 	@for module in kernel/*_*/; do $(MAKE) -s -C $$module clean 2>/dev/null || true; done
 

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from kmodlab import __version__, doctor, environment, matrix, matrix_page
 from kmodlab.errors import UsageError
+from kmodlab.faults import guarded
 from kmodlab.grading.commands import check_command, grade_command, new_command, worker_command
 from kmodlab.guest import Guest, accelerator, box, buildroot, list_guests, snapshot
 from kmodlab.guest.buildroot import BuildRoot
@@ -27,7 +28,6 @@ from kmodlab.guest.machine import Boot
 from kmodlab.guest.release import RELEASES
 from kmodlab.lab import run_lab
 from kmodlab.process import interruptible, run
-from kmodlab.start import guarded
 
 
 class _Commands(TyperGroup):

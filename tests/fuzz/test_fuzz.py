@@ -1,4 +1,4 @@
-"""The tracer's own sources, in user space, under a million inputs in all: what is written to it, and the rows that it shows.
+"""The tracer's own sources, in user space, under a million inputs in all: what is written to it, and the rows it shows.
 
 The inputs are the same in each run: they follow from the corpus and the seed. `make fuzz` looks for new ones.
 """

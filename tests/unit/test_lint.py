@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,14 +37,15 @@ SHELL = [path for path in TRACKED if _is_shell(path)]
 YAML = [path for path in TRACKED if path.suffix in (".yml", ".yaml")]
 
 
-def _start(*words: str | Path) -> subprocess.Popen[str]:
-    """Start a tool in the checkout; it must be there."""
+def _start(*words: str | Path, cwd: Path = ROOT, **variables: str) -> subprocess.Popen[str]:
+    """Start a tool in the checkout, or in a copy of it; the tool must be there."""
     program = shutil.which(words[0], path=os.pathsep.join([str(BIN), os.environ["PATH"]]))
     assert program, f"{words[0]} is not installed: `make check` installs what the tests need"
     env = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
+    env.update(variables)
     argv = [program, *map(str, words[1:])]
     return subprocess.Popen(
-        argv, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
@@ -102,6 +105,121 @@ def test_mypy_on_the_tests() -> None:
 
 def test_mypy_on_the_plugins() -> None:
     _silent("mypy", "--explicit-package-bases", "plugins")
+
+
+# -- who imports whom: the contracts in pyproject.toml -------------------------------------------------------------
+
+CONTRACTS = {
+    each["name"]: each
+    for each in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+}
+#: contract -> a file of the package, an import that breaks this contract alone, and what is said of it
+BREAKS = {
+    "The package has layers": (
+        "modules/tree.py",
+        "from kmodlab import paths",
+        "kmodlab.modules is not allowed to import kmodlab.paths: - kmodlab.modules.tree -> kmodlab.paths (l.",
+    ),
+    "The ground knows no client": (
+        "process.py",
+        "from kmodlab.modules import tree",
+        "kmodlab.process is not allowed to import kmodlab.modules: - kmodlab.process -> kmodlab.modules.tree (l.",
+    ),
+    "Images know no machine, machines no guest": (
+        "guest/release.py",
+        "from kmodlab.guest import terminal",
+        "kmodlab.guest.release is not allowed to import kmodlab.guest.terminal: "
+        "- kmodlab.guest.release -> kmodlab.guest.terminal (l.",
+    ),
+    "Reports know no machine": (
+        "grading/report/plots.py",
+        "from kmodlab.grading import agent",
+        "kmodlab.grading.report is not allowed to import kmodlab.grading.agent: "
+        "- kmodlab.grading.report.plots -> kmodlab.grading.agent (l.",
+    ),
+    "No imports in a circle": (
+        "modules/record.py",
+        "from kmodlab.modules import tracer",
+        "No cycles are allowed in kmodlab.modules. It could be made acyclic by removing 1 dependency: "
+        "- .record -> .tracer (1 import)",
+    ),
+    "Nobody imports tests": (
+        "host.py",
+        "import bench.lab",
+        "kmodlab is not allowed to import bench: - kmodlab.host -> bench (l.",
+    ),
+}
+
+
+def _lint_imports(root: Path) -> subprocess.Popen[str]:
+    return _start("lint-imports", "--no-cache", "--no-logo", cwd=root, PYTHONPATH=str(root / "src"))
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The package and the contracts, to be broken."""
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_imports() -> None:
+    _end(_lint_imports(ROOT))
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_an_import_that_breaks_a_contract_is_reported(copy: Path, contract: str) -> None:
+    name, line, words = BREAKS[contract]
+    with (copy / "src/kmodlab" / name).open("a") as file:
+        file.write(f"{line}\n")
+    process = _lint_imports(copy)
+    said = " ".join(process.communicate()[0].split())
+    assert process.returncode == 1
+    assert f"{contract} BROKEN" in said
+    assert f"Contracts: {len(CONTRACTS) - 1} kept, 1 broken." in said
+    assert words in said
+
+
+def test_a_new_module_is_reported_until_it_has_a_layer(copy: Path) -> None:
+    (copy / "src/kmodlab/new.py").touch()
+    process = _lint_imports(copy)
+    said = " ".join(process.communicate()[0].split())
+    assert process.returncode == 1
+    assert "The following modules are not listed as layers: - kmodlab.new " in said
+
+
+def test_every_folder_of_tests_is_one_that_nobody_imports() -> None:
+    folders = {path.relative_to(ROOT / "tests").parts[0] for path in TRACKED if path.is_relative_to(ROOT / "tests")}
+    assert set(CONTRACTS["Nobody imports tests"]["forbidden_modules"]) == {"tests", *folders}
+
+
+def _packages(source: str) -> set[str]:
+    """The packages that a source imports from outside of its own."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_the_client_imports_the_standard_library_alone() -> None:
+    """import-linter can say what is forbidden, and not that all but something is."""
+    sources = [ROOT / "src/kmodlab/errors.py", *sorted((ROOT / "src/kmodlab/modules").glob("*.py"))]
+    found = {path.name: _packages(path.read_text()) - sys.stdlib_module_names for path in sources}
+    # A checkout has the specification as YAML; the program for guests has it as JSON.
+    assert {name: packages for name, packages in found.items() if packages} == {"spec.py": {"yaml"}}
+
+
+def test_what_is_taken_for_a_package_from_outside() -> None:
+    source = (
+        "import os.path, rich.table\ndef f():\n    from typer import Typer\nfrom . import spec\nfrom .show import note"
+    )
+    assert _packages(source) == {"os", "rich", "typer"}
+
+
+# -- all the other languages ---------------------------------------------------------------------------------------
 
 
 def test_yamllint() -> None:

@@ -16,12 +16,12 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from kmodlab.errors import Fault
+from kmodlab.faults import told
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.names import clean
 from kmodlab.grading.result import Result, Verdict, key_of
 from kmodlab.grading.store import Store
-from kmodlab.start import told
 
 Examine = Callable[[Submission], Result]
 

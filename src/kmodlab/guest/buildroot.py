@@ -24,7 +24,6 @@ from kmodlab.errors import LabError
 from kmodlab.guest.image import Image
 from kmodlab.process import locked, run, tail
 
-
 #: what a build by hand leaves beside the sources
 _OUTPUTS = ("*.o", "*.ko", ".*.cmd")
 #: modules that are kept in a build root

@@ -6,12 +6,14 @@ and the proof that the compiler lays struct sct_record out as the specification 
 
 from __future__ import annotations
 
-from kmodlab.paths import project_dir
+from pathlib import Path
 
 from .spec import Attribute, AttributeSet, Enum, Operation, Record, Spec, load
 
-SPECIFICATION = project_dir() / "kernel" / "specs" / "syscall_tracer.yaml"
-FOLDER = project_dir() / "kernel" / "syscall_tracer"
+# As family.py finds it: of the package the client has errors.py alone.
+_KERNEL = Path(__file__).resolve().parents[3] / "kernel"
+SPECIFICATION = _KERNEL / "specs" / "syscall_tracer.yaml"
+FOLDER = _KERNEL / "syscall_tracer"
 _LICENCE = "SPDX-License-Identifier: GPL-2.0-only"
 _FROM = "Made by `python -m kmodlab.modules.spec_c` from kernel/specs/%s.yaml."
 _ADMIN = {"admin-perm": "GENL_ADMIN_PERM"}

@@ -69,7 +69,8 @@ def test_the_tracer_compiles_in_the_tree_that_dkms_gets(tmp_path: Path) -> None:
     patterns = yaml.safe_load((project_dir() / "roles/kernel_module/defaults/main.yml").read_text())
     tree = tmp_path / "syscall_tracer"
     (tmp_path / "compat").mkdir()  # nothing beside it
-    with tarfile.open(fileobj=io.BytesIO(pack(folders, patterns["kernel_module_source_patterns"], flat=True))) as tar:
+    packed = pack(folders, patterns["kernel_module_source_patterns"], flat=True)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         tar.extractall(tree)  # noqa: S202  # it is our own
     other = (project_dir() / "kernel/task_lister/dkms.conf").read_text()
     assert (tree / "dkms.conf").read_text() == other.replace("task_lister", "syscall_tracer")

@@ -1,7 +1,7 @@
 """With dkms a module is there after a kernel upgrade and a restart.
 
-It is the lister, for the compiler is slow under emulation. The tracer goes through the same tasks: test_build.py compiles
-the tree that dkms gets of it, and test_lab.py restarts a machine that has it, with its parameters and filters.
+It is the lister, for the compiler is slow under emulation. The tracer goes through the same tasks: test_build.py
+compiles the tree that dkms gets of it, and test_lab.py restarts a machine that has its parameters and filters.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BOOK = """
 
 
 class Lister:
-    """The guest `lab`, which starts the kernel that its own disk has, and the playbook that deploys the lister to it."""
+    """The guest `lab`, which starts the kernel of its own disk, and the playbook that deploys the lister to it."""
 
     def __init__(self, guest: Guest, folder: Path) -> None:
         self.guest = guest

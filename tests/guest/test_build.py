@@ -63,7 +63,7 @@ def test_modules_compile_without_a_warning(release: str, sources: Path) -> None:
 
 
 def test_the_tracer_compiles_in_the_tree_that_dkms_gets(tmp_path: Path) -> None:
-    """One folder with all that the build needs, and the same words to dkms as those of the lister, which dkms builds."""
+    """One folder with all that the build needs, and the same words to dkms as the lister's, which dkms builds."""
     pack = runpy.run_path(str(project_dir() / "plugins/action/kernel_source.py"))["pack"]
     folders = [project_dir() / "kernel" / name for name in ("syscall_tracer", "compat")]
     patterns = yaml.safe_load((project_dir() / "roles/kernel_module/defaults/main.yml").read_text())

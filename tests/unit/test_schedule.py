@@ -24,16 +24,15 @@ def test_a_file_stays_on_one_worker_and_a_kernel_has_one_of_its_own() -> None:
     """Tests of a file share a guest; only those of INDEPENDENT are told apart."""
     kernels = [f"tests/guest/{INDEPENDENT}::test_every_contract_test_passes[{name}]" for name in KERNELS]
     assert list(map(group, kernels)) == list(KERNELS)
-    assert [group(f"{test}@{name}") for test, name in zip(kernels, KERNELS, strict=True)] == list(KERNELS)
     assert group("tests/guest/test_build.py::test_modules_compile[debian-11]") == "test_build.py"
     assert group("tests/contract/mutants/test_mutants.py::test_there_are_mutants") == "test_mutants.py"
 
 
-def test_each_test_is_told_its_group() -> None:
-    """With `--dist loadgroup` the name that xdist hands tests out by is the group's."""
-    argv = ["-n", "1", "--dist", "loadgroup", "-v", "tests/guest/test_signatures.py", "-k", "a_wrong_signature"]
+def test_the_scheduler_is_used() -> None:
+    """With `--dist loadfile` it is this one that hands out the tests."""
+    argv = ["-n", "1", "--dist", "loadfile", "-v", "tests/guest/test_signatures.py", "-k", "a_wrong_signature"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *argv], cwd=project_dir(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
-    assert "@test_signatures.py " in done.stdout, done.stdout
+    assert "scheduling tests via Schedule\n" in done.stdout, done.stdout

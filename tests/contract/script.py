@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import string
 from typing import Any
 
 Answer = dict[str, Any]
@@ -15,6 +16,7 @@ LISTER = "/proc/task_lister"
 DETAIL = "/proc/task_detail"
 STATS = "/proc/task_stats"
 TREE = "/proc/task_tree"
+_NONCES: set[str] = set()
 TASK_FILES = (LISTER, DETAIL, STATS, TREE)
 
 
@@ -31,8 +33,12 @@ def step(name: str, *words: Word, **options: Word) -> str:
 
 
 def nonce(name: str) -> str:
-    """Return a command name that no earlier process had, nor any of an earlier run."""
-    return f"{name[:10]}.{secrets.token_hex(2)}"
+    """Return a command name that nothing else of this run has, nor, but for one in a million, of an earlier one."""
+    letters = string.ascii_lowercase + string.digits
+    while (end := "".join(secrets.choice(letters) for _ in range(4))) in _NONCES:
+        pass
+    _NONCES.add(end)
+    return f"{name[:10]}.{end}"
 
 
 def script(*steps: str) -> str:

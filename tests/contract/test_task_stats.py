@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -14,7 +15,7 @@ from .zoo import PICTURES, Zoo, visit
 pytestmark = pytest.mark.task_lister
 
 GROUPS = {"RUNNING": "Running", "SLEEPING": "Sleeping", "STOPPED": "Stopped", "TRACED": "Stopped", "ZOMBIE": "Zombie"}
-TRIES = 20
+TRIES, PLAYS = 20, 3
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +32,31 @@ def sums(listed: TaskList) -> Stats:
     return Stats(states | {"Total": len(listed.tasks)}, vm, rss)
 
 
+def at_rest(machine: Machine, *setup: str, of: Callable[[Stats], object] = lambda stats: stats) -> Stats:
+    """Return the statistics when they were those of the list between two looks at them; things change all the time.
+
+    Args:
+        machine: to look at.
+        setup: steps before.
+        of: what of the statistics has to be at rest, and that of the list.
+    """
+    tried = []
+    for _ in range(PLAYS):
+        answers = machine.play(*setup, *[read(STATS), read(LISTER), read(STATS)] * TRIES)[len(setup) :]
+        for before, listed, after in zip(*[iter(answers)] * 3, strict=True):
+            stats, expected = parse_stats(before["text"]), sums(parse_list(listed["text"]))
+            if of(stats) == of(parse_stats(after["text"])) == of(expected):
+                return stats
+            tried.append(f"{stats} is not {expected}")
+    pytest.fail("\n".join(tried))
+
+
 @pytest.mark.quick
 def test_the_statistics_are_the_sums_of_the_list(machine: Machine) -> None:
     """task_stats are the sums of task_lister: states, total, memory in MB (read again while things change)."""
-    zoo = [step("spawn", kind, kind) for kind in ("zombie", "stopped", "traced", "vfork")]
-    answers = machine.play(*zoo, *[read(STATS), read(LISTER), read(STATS)] * TRIES)[len(zoo) :]
-    tried = []
-    for before, listed, after in zip(*[iter(answers)] * 3, strict=True):
-        stats = parse_stats(before["text"])
-        tried.append((stats, sums(parse_list(listed["text"]))))
-        if stats == parse_stats(after["text"]) == tried[-1][1]:
-            assert stats.states["Zombie"] >= 1
-            assert stats.states["Stopped"] >= 2
-            return
-    pytest.fail("\n".join(f"{stats} is not {expected}" for stats, expected in tried))
+    stats = at_rest(machine, *[step("spawn", kind, kind) for kind in ("zombie", "stopped", "traced", "vfork")])
+    assert stats.states["Zombie"] >= 1
+    assert stats.states["Stopped"] >= 2
 
 
 def test_the_states_add_up(zoo: Zoo) -> None:
@@ -66,9 +78,6 @@ def test_a_pid_namespace_counts_its_own_processes_only(machine: Machine) -> None
 
 def test_memory_is_summed_in_pages_and_rounded_once(machine: Machine) -> None:
     """Many small processes weigh as much in the statistics as in the list: nothing is rounded away one by one."""
-    answers = machine.play(step("crowd", 300), *[read(STATS), read(LISTER), read(STATS)] * TRIES)[1:]
-    for before, listed, after in zip(*[iter(answers)] * 3, strict=True):
-        stats, expected = parse_stats(before["text"]), sums(parse_list(listed["text"]))
-        if stats == parse_stats(after["text"]) == expected:
-            return
-    pytest.fail(f"{stats} is not {expected}")
+    # The states are no part of it: a kernel thread that wakes up now and then would decide.
+    stats = at_rest(machine, step("crowd", 300), of=lambda stats: (stats.vm_mb, stats.rss_mb))
+    assert stats.states["Total"] > 300

@@ -1,6 +1,6 @@
 """Where the time of a run of the tests goes: a table of its stages, at its end. `make test` loads it (`-p cost`).
 
-Each process that runs tests looks ten times a second at all that it has started, down to daemons such as QEMU: Linux
+Each process that runs tests looks four times a second at all that it has started, down to daemons such as QEMU: Linux
 tells a parent only what those of its children have used that it waited for, and nobody waits for a daemon. To wait for
 them in their parent's stead (PR_SET_CHILD_SUBREAPER) would change what the tests see of processes that have ended.
 """
@@ -54,7 +54,7 @@ BUDGETS: dict[str, float] = {
     "test_vagrant.py": 600,
 }
 #: seconds between two looks: what a QEMU uses after the last one counts as the host's, or is lost
-PERIOD = 0.1
+PERIOD = 0.25
 #: what tells the processes of one meter from others', where their parents are gone
 MARK = "COST_OF_TESTS"
 #: options of an ssh that opens, asks or ends a shared connection, and carries no command

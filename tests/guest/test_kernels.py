@@ -7,6 +7,7 @@ import json
 import pytest
 
 from kmodlab.matrix_page import Row
+from kmodlab.paths import state_dir
 
 from .test_lab import run
 
@@ -22,7 +23,8 @@ KERNELS = {
 def test_every_contract_test_passes(guest: str) -> None:
     """`kmodlab matrix` boots the kernel, deploys, drives the workload, verifies, and takes the guest down."""
     done = run("kmodlab", "matrix", "--json", guest)
-    assert done.returncode == 0, done.stdout
+    log = state_dir() / "matrix" / "log" / f"{guest}.log"
+    assert done.returncode == 0, done.stdout + log.read_text(errors="replace")[-8000:]
     (known,) = json.loads(done.stdout.splitlines()[-1])
     row = Row.read(known)
     kernel, option = KERNELS[guest]

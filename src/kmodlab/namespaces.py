@@ -34,6 +34,27 @@ def is_root() -> bool:
     return any(int(first) == 0 and int(length) >= (1 << 32) - 1 for first, _, length in rows)
 
 
+def in_a_chroot() -> bool:
+    """Whether "/" is no mount point, as in a chroot: what is mounted there cannot be kept from the system around it."""
+    try:
+        places = [line.split()[4] for line in (_PROC / "self" / "mountinfo").read_text().splitlines()]
+    except OSError:
+        return False
+    return "/" not in places
+
+
+def with_root_mounted(argv: list[str]) -> list[str]:
+    """Return the command that runs another one where "/" is a mount point; root alone can run it.
+
+    In a chroot bubblewrap cannot leave its root behind. /proc is a mount point there, and its own: what is mounted
+    upon one of its directories once it is private is seen by nobody else.
+    """
+    if not in_a_chroot():
+        return argv
+    enter = 'mount --make-rprivate /proc && mount --rbind / /proc/fs && exec chroot /proc/fs "$@"'
+    return ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", enter, "sh", *argv]
+
+
 def refused() -> str:
     """Return why this user gets no user namespace, one sentence; empty where he gets one, or needs none."""
     if is_root():
@@ -58,6 +79,8 @@ def cause() -> tuple[str, str]:
         if value == bad:
             keep = f"to keep it over a restart: echo {name}={good} | sudo tee /etc/sysctl.d/60-kmodlab.conf"
             return f"{meaning}: {name} is {bad}", f"sudo sysctl -w {name}={good} ({keep})"
+    if in_a_chroot() and not is_root():
+        return "in a chroot the kernel gives none", "run the command as root, or outside"
     if not (_PROC / "self" / "ns" / "user").exists():
         return "this kernel has no user namespaces", "run the command as root"
     return "", _IN_A_CONTAINER

@@ -13,6 +13,7 @@ from kmodlab import host, namespaces, paths
 from kmodlab.errors import LabError
 from kmodlab.grading import examiner, sandbox
 from kmodlab.grading.lab import Lab
+from kmodlab.guest.buildroot import own_mounts
 from kmodlab.paths import project_dir
 
 from .conftest import FakeProgram
@@ -184,6 +185,41 @@ def test_root_of_a_container_that_has_few_user_ids_has_a_sandbox() -> None:
     if done.stderr.startswith("unshare: "):
         pytest.skip("this machine has no user namespaces")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+#: a root directory of its own that has all that this one has, and is no mount point
+_CHROOT = """
+mount -t tmpfs small "$0" && mkdir "$0/root.d" && cd "$0/root.d" || exit 99
+for place in /*; do
+    name=${place#/}
+    if [ -L "$place" ]; then cp -P "$place" "$name"
+    elif [ -d "$place" ]; then mkdir "$name" && mount --rbind "$place" "$name"; fi
+done
+exec chroot "$0/root.d" "$@"
+"""
+_IN_A_CHROOT = """
+from pathlib import Path
+from kmodlab import namespaces
+from kmodlab.grading import sandbox
+sandbox.require()
+print(namespaces.in_a_chroot(), len(list(Path("/proc/fs").iterdir())) > 0)
+"""
+
+
+def test_root_of_a_chroot_has_a_sandbox(tmp_path: Path) -> None:
+    """There "/" is no mount point, and bubblewrap alone gives up; what is mounted for it nobody else sees."""
+    if os.getuid():
+        pytest.skip("chroot(2) needs root")
+    argv = ["unshare", *own_mounts(), "sh", "-c", _CHROOT, str(tmp_path), sys.executable, "-c", _IN_A_CHROOT]
+    done = subprocess.run(argv, cwd="/", capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("True True\n", "")
+
+
+def test_a_user_in_a_chroot_is_told_so(monkeypatch: pytest.MonkeyPatch, proc: Path) -> None:
+    (proc / "self").mkdir(exist_ok=True)
+    (proc / "self" / "mountinfo").write_text("30 29 0:5 / /proc rw - proc proc rw\n")
+    monkeypatch.setattr(namespaces, "is_root", lambda: False)
+    assert namespaces.cause() == ("in a chroot the kernel gives none", "run the command as root, or outside")
 
 
 _NOEXEC = """

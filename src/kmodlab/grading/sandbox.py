@@ -35,6 +35,7 @@ How = Literal["makefile", "kbuild"]
 
 _HERE = Path(__file__).parent
 _PATH = "/kmodlab:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_BWRAP = ("bwrap", "--die-with-parent", "--new-session")
 _WATCH_SECONDS = 0.1
 _MODULE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,54}\.ko")
 #: processes of the sandbox itself
@@ -44,7 +45,7 @@ _MODULES = 64 << 20
 #: user ids that no host gives to anyone, one for each build at a time: the kernel counts processes by user
 _USERS = range(0x7000_0000, 0x7FFF_0000)
 #: how what is said begins where the sandbox itself does not start
-_OURS = ("bwrap: ", "setpriv: ", "prlimit: ")
+_OURS = ("bwrap: ", "setpriv: ", "prlimit: ", "unshare: ", "mount: ", "chroot: ")
 _TRUNCATED = b"\n[... the rest of what was printed is left out ...]\n"
 
 
@@ -125,9 +126,10 @@ def require() -> None:
         raise LabError(str(error.strerror or error), hint=host.TMPDIR_HINT) from error
     if place:
         raise LabError(f"no program can be run in {place}: it is mounted noexec", hint=host.TMPDIR_HINT)
-    argv = ["bwrap", *_isolated(), "--die-with-parent", "--new-session", "--ro-bind", "/", "/", "--proc", "/proc"]
+    argv = [*_BWRAP, *_isolated(), "--ro-bind", "/", "/", "--proc", "/proc"]
     argv += ["--dev", "/dev", "--size", str(1 << 20), "--tmpfs", "/tmp", *_as_nobody(), "/bin/true"]  # noqa: S108
     try:
+        argv = namespaces.with_root_mounted(argv)
         done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     except FileNotFoundError as error:
         raise _not_installed() from error
@@ -195,7 +197,7 @@ def _readable(source: Path) -> Iterator[Path]:
 
 def _command(root: BuildRoot, sources: Path, limits: BuildLimits, words: list[str]) -> list[str]:
     """Return the command that runs `words` in the sandbox."""
-    argv = ["bwrap", *_isolated(), "--die-with-parent", "--new-session", "--clearenv"]
+    argv = [*_BWRAP, *_isolated(), "--clearenv"]
     for name in ("usr", "bin", "sbin", "lib", "lib32", "lib64"):
         path = root.directory / name
         if path.is_symlink():
@@ -209,7 +211,8 @@ def _command(root: BuildRoot, sources: Path, limits: BuildLimits, words: list[st
     argv += ["--ro-bind", str(sources.with_name("tools")), "/kmodlab"]
     for key, value in (("PATH", _PATH), ("LC_ALL", "C"), ("HOME", "/build"), ("KMODLAB_KERNEL", root.kernel)):
         argv += ["--setenv", key, value]
-    return [*argv, "--chdir", "/build", *_as_nobody(), *_limited(limits), *words]
+    argv += ["--chdir", "/build", *_as_nobody(), *_limited(limits), *words]
+    return namespaces.with_root_mounted(argv)
 
 
 def _isolated() -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from cost import BUDGETS, COLLECTING, MARK, Meter, Process
+from cost import BUDGETS, COLLECTING, MARK, PERIOD, Meter, Process
 from guest.conftest import INDEPENDENT
 from guest.test_kernels import KERNELS
 
@@ -35,7 +35,7 @@ time.sleep(60)
 """
 UNIT = """
 import os, subprocess, sys, time
-from pathlib import Path
+from cost import PERIOD
 
 BURN = "import time\\nwhile time.process_time() < 0.7: pass"
 
@@ -44,7 +44,7 @@ def test_a_child_and_a_child_of_a_child(tmp_path):
     subprocess.run([sys.executable, "-c", BURN], check=True)
     while not (tmp_path / "pid").exists():
         time.sleep(0.02)
-    time.sleep(0.3)
+    time.sleep(2 * PERIOD)
     machine.kill()
     machine.wait()
 
@@ -56,17 +56,19 @@ def test_what_is_no_machine(tmp_path):
         process = subprocess.Popen(argv, cwd=tmp_path, env={**os.environ, **mark})
         while not (tmp_path / "pid").exists():
             time.sleep(0.02)
-        time.sleep(0.3)
+        time.sleep(2 * PERIOD)
         process.kill()
         process.wait()
 """
 GUEST = """
-import os, signal, subprocess
+import os, signal, subprocess, time
+from cost import PERIOD
 
 def test_a_daemon(tmp_path):
     argv = ["qemu-system-x86_64", "-drive", "x", "-daemonize", *LOADVM]
     for _ in range(2):
         subprocess.run(argv, cwd=tmp_path, process_group=0, check=True)
+        time.sleep(2 * PERIOD)  # for a look at what it has used in all: where it is reaped at once, it is gone then
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 def test_commands():
@@ -83,7 +85,10 @@ def session(directory: Path, *words: str, over: Mapping[str, float] | None = Non
     """Run tests, each in the file and folder that its name is, with two underscores for the slash."""
     programs = directory / "bin"
     programs.mkdir()
-    for name, text in (("qemu-system-x86_64", QEMU.format(python=sys.executable)), ("ssh", "#!/bin/sh\nsleep 0.3")):
+    for name, text in (
+        ("qemu-system-x86_64", QEMU.format(python=sys.executable)),
+        ("ssh", f"#!/bin/sh\nsleep {2 * PERIOD}"),
+    ):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     for name, text in files.items():

@@ -44,12 +44,12 @@ def in_a_chroot() -> bool:
 
 
 def with_root_mounted(argv: list[str]) -> list[str]:
-    """Return the command that runs another one where "/" is a mount point; root alone can run it.
+    """Return the command that runs another one where "/" is a mount point, as far as this user can have it so.
 
     In a chroot bubblewrap cannot leave its root behind. /proc is a mount point there, and its own: what is mounted
     upon one of its directories once it is private is seen by nobody else.
     """
-    if not in_a_chroot():
+    if not is_root() or not in_a_chroot():
         return argv
     enter = 'mount --make-rprivate /proc && mount --rbind / /proc/fs && exec chroot /proc/fs "$@"'
     return ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", enter, "sh", *argv]

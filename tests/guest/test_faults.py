@@ -20,6 +20,7 @@ from kmodlab import paths
 from kmodlab.errors import GuestCrashed, LabError
 from kmodlab.guest import Guest, accelerator, archive, list_guests, machine
 from kmodlab.guest.accelerator import qemu_binary
+from kmodlab.guest.buildroot import own_mounts
 from kmodlab.guest.image import Image, build_image, find_image, images_dir
 from kmodlab.playbook import play
 from kmodlab.process import Deadline
@@ -274,7 +275,7 @@ exit $status
 
 def _on_small_disk(disk: Path, size: str, variable: str, *words: str) -> subprocess.CompletedProcess[str]:
     disk.mkdir()
-    unshare = ["unshare", "--mount", *(["--map-root-user"] if os.getuid() else [])]
+    unshare = ["unshare", *own_mounts(), *(["--map-root-user"] if os.getuid() else [])]
     argv = [*unshare, "sh", "-c", SMALL_DISK, "sh", str(disk), size, str(KMODLAB), *words]
     env = {**os.environ, variable: str(disk), "DISK": str(disk)}
     done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -307,7 +308,7 @@ def test_a_disk_without_a_byte_free(tmp_path: Path) -> None:
     words = ["sh", "-c", 'head -c 1m /dev/zero >"$DISK/ballast.lock"; exec "$@"', "sh", str(KMODLAB)]
     disk = tmp_path / "disk"
     disk.mkdir()
-    unshare = ["unshare", "--mount", *(["--map-root-user"] if os.getuid() else [])]
+    unshare = ["unshare", *own_mounts(), *(["--map-root-user"] if os.getuid() else [])]
     argv = [*unshare, "sh", "-c", SMALL_DISK, "sh", str(disk), "64k", *words, "guest", "up", "victim"]
     env = {**os.environ, "KMODLAB_STATE_DIR": str(disk), "DISK": str(disk)}
     done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)

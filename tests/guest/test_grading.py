@@ -22,6 +22,7 @@ from kmodlab.grading.lab import Lab
 from kmodlab.grading.result import Result, Verdict
 from kmodlab.grading.sandbox import BuildLimits, build
 from kmodlab.grading.slot import Pool, sweep
+from kmodlab.guest.buildroot import own_mounts
 from kmodlab.paths import project_dir
 from kmodlab.process import Deadline
 
@@ -243,7 +244,7 @@ def test_a_host_whose_room_runs_out_blames_no_submission(pool: Pool, tmp_path: P
     words = [
         "unshare",
         *user,
-        "--mount",
+        *own_mounts(),
         "sh",
         "-c",
         mount,

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kmodlab import paths
+from kmodlab.guest.buildroot import own_mounts
 from kmodlab.guest.image import find_image
 
 BIN = Path(sys.executable).parent
@@ -154,7 +155,7 @@ def test_a_checkout_that_everybody_may_write_behind_a_link_with_a_home_that_nobo
         env |= {"KMODLAB_CACHE_DIR": str(there / ".cache" / "kmodlab"), "KMODLAB_STATE_DIR": "../state"}
         mounts = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && mount --bind /tmp /tmp'
         inside = f'{mounts} && mount -o remount,bind,noexec /tmp && ! touch "$0/x" 2>/dev/null && exec "$@"'
-        check(lab(there / "link", "unshare", "--mount", "sh", "-c", inside, str(home), umask=0, env=env))
+        check(lab(there / "link", "unshare", *own_mounts(), "sh", "-c", inside, str(home), umask=0, env=env))
         made = [path for path in (there / "state").rglob("*") if not path.is_symlink() and not path.is_socket()]
         assert made
         assert not [path for path in made if path.stat().st_mode & 0o002]

@@ -21,13 +21,15 @@ from kmodlab import __version__, doctor, environment, matrix, matrix_page
 from kmodlab.errors import UsageError
 from kmodlab.faults import guarded
 from kmodlab.grading.commands import check_command, grade_command, new_command, worker_command
-from kmodlab.guest import Guest, accelerator, box, buildroot, list_guests, snapshot
-from kmodlab.guest.buildroot import BuildRoot
-from kmodlab.guest.image import build_image, is_current, list_images
-from kmodlab.guest.machine import Boot
-from kmodlab.guest.release import RELEASES
+from kmodlab.guest import Guest, box, list_guests
+from kmodlab.image import buildroot
+from kmodlab.image.buildroot import BuildRoot
+from kmodlab.image.image import build_image, is_current, list_images
+from kmodlab.image.release import RELEASES
 from kmodlab.lab import run_lab
 from kmodlab.process import interruptible, run
+from kmodlab.vm import accelerator, snapshot
+from kmodlab.vm.machine import Boot
 
 
 class _Commands(TyperGroup):

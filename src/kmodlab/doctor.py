@@ -18,10 +18,11 @@ from pathlib import Path
 
 from kmodlab import namespaces, paths
 from kmodlab.errors import KmodlabError
-from kmodlab.guest import accelerator, archive, ssh, trust
-from kmodlab.guest.accelerator import qemu_binary
-from kmodlab.guest.image import BUILD_SPACE, find_image
 from kmodlab.host import TMPDIR_HINT, available_memory, free_space, without_programs
+from kmodlab.image import archive, trust
+from kmodlab.image.image import BUILD_SPACE, find_image
+from kmodlab.vm import accelerator, ssh
+from kmodlab.vm.accelerator import qemu_binary
 
 #: program -> the Debian package that brings it
 PROGRAMS = {

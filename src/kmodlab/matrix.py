@@ -15,13 +15,13 @@ from pathlib import Path
 from kmodlab import environment, paths
 from kmodlab.errors import GuestCrashed, KmodlabError, LabError, UsageError
 from kmodlab.guest import Guest
-from kmodlab.guest.accelerator import qemu_version
-from kmodlab.guest.image import build_image
-from kmodlab.guest.release import RELEASES
 from kmodlab.host import available_memory
+from kmodlab.image.image import build_image
+from kmodlab.image.release import RELEASES
 from kmodlab.matrix_page import Row, Run, page
 from kmodlab.playbook import Check, play, verify
 from kmodlab.process import end_group, interruptible, locked, say
+from kmodlab.vm.accelerator import qemu_version
 
 GROUP = "kernel_guests"
 #: MiB that a guest has, and what its QEMU and the playbooks take beside it

@@ -28,10 +28,10 @@ from kmodlab.grading.lab import Lab
 from kmodlab.grading.result import Result, Verdict
 from kmodlab.grading.slot import Pool
 from kmodlab.grading.template import room, runtime_dir
-from kmodlab.guest.accelerator import qemu_version
 from kmodlab.host import available_memory
 from kmodlab.paths import project_dir
 from kmodlab.process import say
+from kmodlab.vm.accelerator import qemu_version
 
 GRADING = project_dir() / "tests" / "grading"
 #: of a hundred

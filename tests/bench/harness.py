@@ -14,7 +14,7 @@ from bench.figures import DELIVERED, LOOPS, Row, Session, loop_key
 from bench.tracers import CALLS, Pace, Tracer
 from kmodlab.errors import LabError
 from kmodlab.guest import Guest, Result
-from kmodlab.guest.buildroot import BuildRoot
+from kmodlab.image.buildroot import BuildRoot
 from kmodlab.paths import project_dir
 from kmodlab.process import say
 

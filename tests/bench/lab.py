@@ -17,9 +17,9 @@ from datetime import date
 from pathlib import Path
 
 from bench import report
-from kmodlab.guest.accelerator import qemu_version
 from kmodlab.paths import project_dir
 from kmodlab.process import say
+from kmodlab.vm.accelerator import qemu_version
 
 BIN = Path(sys.executable).parent
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kmodlab.guest.buildroot import own_mounts
+from kmodlab.image.buildroot import own_mounts
 from kmodlab.paths import project_dir
 from kmodlab.process import Deadline, tail
 

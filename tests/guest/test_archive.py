@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from kmodlab.errors import LabError
-from kmodlab.guest.image import Image, build_image, find_image, images_dir
-from kmodlab.guest.release import find_release
+from kmodlab.image.image import Image, build_image, find_image, images_dir
+from kmodlab.image.release import find_release
 
 from .archive_server import PACKAGES, Archive, Key, host_packages
 

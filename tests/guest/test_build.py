@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from kmodlab.errors import LabError
-from kmodlab.guest.buildroot import BuildRoot
-from kmodlab.guest.image import build_image
+from kmodlab.image.buildroot import BuildRoot
+from kmodlab.image.image import build_image
 from kmodlab.paths import cache_dir, project_dir
 
 MODULES = ("syscall_tracer", "task_lister")

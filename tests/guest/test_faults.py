@@ -18,12 +18,14 @@ import pytest
 
 from kmodlab import paths
 from kmodlab.errors import GuestCrashed, LabError
-from kmodlab.guest import Guest, accelerator, archive, list_guests, machine
-from kmodlab.guest.accelerator import qemu_binary
-from kmodlab.guest.buildroot import own_mounts
-from kmodlab.guest.image import Image, build_image, find_image, images_dir
+from kmodlab.guest import Guest, list_guests
+from kmodlab.image import archive
+from kmodlab.image.buildroot import own_mounts
+from kmodlab.image.image import Image, build_image, find_image, images_dir
 from kmodlab.playbook import play
 from kmodlab.process import Deadline
+from kmodlab.vm import accelerator, machine
+from kmodlab.vm.accelerator import qemu_binary
 
 KMODLAB = Path(sys.executable).with_name("kmodlab")
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from kmodlab import __version__
-from kmodlab.guest import Guest, machine
+from kmodlab.guest import Guest
+from kmodlab.vm import machine
 
 from .test_lab import BIN, recap, start
 

@@ -22,7 +22,7 @@ from kmodlab.grading.lab import Lab
 from kmodlab.grading.result import Result, Verdict
 from kmodlab.grading.sandbox import BuildLimits, build
 from kmodlab.grading.slot import Pool, sweep
-from kmodlab.guest.buildroot import own_mounts
+from kmodlab.image.buildroot import own_mounts
 from kmodlab.paths import project_dir
 from kmodlab.process import Deadline
 

@@ -13,9 +13,10 @@ import pytest
 
 from kmodlab import paths
 from kmodlab.errors import CommandFailed, DeadlineExpired, LabError, UsageError
-from kmodlab.guest import Guest, Result, list_guests, machine
-from kmodlab.guest.image import find_image
+from kmodlab.guest import Guest, Result, list_guests
+from kmodlab.image.image import find_image
 from kmodlab.process import Deadline
+from kmodlab.vm import machine
 
 KMODLAB = Path(sys.executable).with_name("kmodlab")
 

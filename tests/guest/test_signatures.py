@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kmodlab.guest.buildroot import BuildRoot
-from kmodlab.guest.image import build_image
+from kmodlab.image.buildroot import BuildRoot
+from kmodlab.image.image import build_image
 from kmodlab.paths import project_dir
 
 from .test_build import RELEASES

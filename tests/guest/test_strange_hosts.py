@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kmodlab import paths
-from kmodlab.guest.buildroot import own_mounts
-from kmodlab.guest.image import find_image
+from kmodlab.image.buildroot import own_mounts
+from kmodlab.image.image import find_image
 
 BIN = Path(sys.executable).parent
 #: another project's, that Ansible would read in its place

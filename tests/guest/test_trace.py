@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kmodlab.guest import Guest
-from kmodlab.guest.buildroot import BuildRoot
+from kmodlab.image.buildroot import BuildRoot
 from kmodlab.paths import project_dir
 
 ROOT = project_dir()

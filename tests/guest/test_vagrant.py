@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from kmodlab.guest import accelerator, box
-from kmodlab.guest.image import build_image
+from kmodlab.guest import box
+from kmodlab.image.image import build_image
 from kmodlab.process import Deadline
+from kmodlab.vm import accelerator
 
 from .libvirt import OwnLibvirt, own_libvirt
 from .test_lab import recap

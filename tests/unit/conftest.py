@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from kmodlab import environment
-from kmodlab.guest import archive
-from kmodlab.guest.image import Image
-from kmodlab.guest.release import RELEASES, host_architecture
+from kmodlab.image import archive
+from kmodlab.image.image import Image
+from kmodlab.image.release import RELEASES, host_architecture
 
 environment.settle()
 

@@ -10,8 +10,8 @@ import pytest
 
 from kmodlab import paths
 from kmodlab.errors import LabError, UsageError
-from kmodlab.guest import accelerator
-from kmodlab.guest.image import Image
+from kmodlab.image.image import Image
+from kmodlab.vm import accelerator
 
 from .conftest import FakeProgram, make_image, on_amd64
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kmodlab.errors import UsageError
-from kmodlab.guest import archive
-from kmodlab.guest.archive import Source
+from kmodlab.image import archive
+from kmodlab.image.archive import Source
 
 from .conftest import FakeProgram
 

@@ -15,8 +15,10 @@ import pytest
 
 from kmodlab.errors import LabError, UsageError
 from kmodlab.grading.unpack import unpack_own
-from kmodlab.guest import box, image, ssh
-from kmodlab.guest.image import Image
+from kmodlab.guest import box
+from kmodlab.image import image
+from kmodlab.image.image import Image
+from kmodlab.vm import ssh
 
 from .conftest import FakeProgram, make_image, on_amd64
 

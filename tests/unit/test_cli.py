@@ -13,8 +13,8 @@ import pytest
 
 from kmodlab import __version__, doctor, paths
 from kmodlab.cli import main
-from kmodlab.guest import image as images
-from kmodlab.guest.release import RELEASES
+from kmodlab.image import image as images
+from kmodlab.image.release import RELEASES
 
 from .conftest import FakeProgram, make_image
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kmodlab.errors import GuestCrashed
-from kmodlab.guest.console import Console
+from kmodlab.vm.console import Console
 
 TROUBLE = [
     "Kernel panic - not syncing: sysrq triggered crash",

@@ -18,8 +18,9 @@ import pytest
 from kmodlab import doctor, namespaces, paths
 from kmodlab.doctor import Finding
 from kmodlab.grading import template
-from kmodlab.guest import ssh, trust
-from kmodlab.guest.accelerator import qemu_binary
+from kmodlab.image import trust
+from kmodlab.vm import ssh
+from kmodlab.vm.accelerator import qemu_binary
 
 from .conftest import FakeProgram, make_image
 

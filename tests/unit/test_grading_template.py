@@ -15,9 +15,9 @@ from kmodlab.grading import template
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.session import Session
 from kmodlab.grading.slot import Pool, Slot, sweep
-from kmodlab.guest.image import Image
-from kmodlab.guest.machine import Hardware
+from kmodlab.image.image import Image
 from kmodlab.paths import project_dir
+from kmodlab.vm.machine import Hardware
 
 from .fake_qmp import FakeQmp
 

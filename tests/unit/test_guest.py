@@ -7,8 +7,8 @@ import json
 import pytest
 
 from kmodlab.guest import Guest
-from kmodlab.guest.image import Image
-from kmodlab.guest.machine import Boot
+from kmodlab.image.image import Image
+from kmodlab.vm.machine import Boot
 
 from .conftest import FakeProgram
 

@@ -13,7 +13,7 @@ from kmodlab import host, namespaces, paths
 from kmodlab.errors import LabError
 from kmodlab.grading import examiner, sandbox
 from kmodlab.grading.lab import Lab
-from kmodlab.guest.buildroot import own_mounts
+from kmodlab.image.buildroot import own_mounts
 from kmodlab.paths import project_dir
 
 from .conftest import FakeProgram

@@ -16,10 +16,10 @@ import pytest
 
 from kmodlab import namespaces
 from kmodlab.errors import LabError
-from kmodlab.guest import archive, image, trust
-from kmodlab.guest.buildroot import BuildRoot
-from kmodlab.guest.image import Image, build_image, find_image, images_dir, is_current, list_images
-from kmodlab.guest.release import RELEASES
+from kmodlab.image import archive, image, trust
+from kmodlab.image.buildroot import BuildRoot
+from kmodlab.image.image import Image, build_image, find_image, images_dir, is_current, list_images
+from kmodlab.image.release import RELEASES
 
 from .conftest import FakeProgram, make_image, on_amd64
 

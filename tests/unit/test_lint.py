@@ -125,12 +125,6 @@ BREAKS = {
         "from kmodlab.modules import tree",
         "kmodlab.process is not allowed to import kmodlab.modules: - kmodlab.process -> kmodlab.modules.tree (l.",
     ),
-    "Images know no machine, machines no guest": (
-        "guest/release.py",
-        "from kmodlab.guest import terminal",
-        "kmodlab.guest.release is not allowed to import kmodlab.guest.terminal: "
-        "- kmodlab.guest.release -> kmodlab.guest.terminal (l.",
-    ),
     "Reports know no machine": (
         "grading/report/plots.py",
         "from kmodlab.grading import agent",
@@ -235,7 +229,7 @@ def test_shellcheck(script: Path) -> None:
 
 def test_shell_scripts_are_found_by_their_shebang() -> None:
     found = {str(path.relative_to(ROOT)) for path in SHELL}
-    assert {".ci/run", ".config/setup", "src/kmodlab/guest/customize.sh"} <= found
+    assert {".ci/run", ".config/setup", "src/kmodlab/image/customize.sh"} <= found
 
 
 def test_ansible_lint(ansible_lint: subprocess.Popen[str]) -> None:

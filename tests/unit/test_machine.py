@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from kmodlab.errors import LabError
-from kmodlab.guest import machine, ssh
-from kmodlab.guest.image import Image
-from kmodlab.guest.machine import Hardware
+from kmodlab.image.image import Image
+from kmodlab.vm import machine, ssh
+from kmodlab.vm.machine import Hardware
 
 from .conftest import FakeProgram, make_image, on_amd64
 from .fake_qmp import FakeQmp, Message

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kmodlab.errors import LabError
-from kmodlab.guest import machine, qmp
+from kmodlab.vm import machine, qmp
 
 from .fake_qmp import Answer, FakeQmp, Hangup, Message
 

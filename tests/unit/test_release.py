@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kmodlab.errors import LabError, UsageError
-from kmodlab.guest.release import PEERS, RELEASES, find_release, host_architecture
+from kmodlab.image.release import PEERS, RELEASES, find_release, host_architecture
 
 from .conftest import on_amd64
 

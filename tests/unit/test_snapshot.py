@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from kmodlab.errors import LabError
-from kmodlab.guest import snapshot
-from kmodlab.guest.accelerator import qemu_binary
-from kmodlab.guest.image import Image
-from kmodlab.guest.machine import Hardware
+from kmodlab.image.image import Image
+from kmodlab.vm import snapshot
+from kmodlab.vm.accelerator import qemu_binary
+from kmodlab.vm.machine import Hardware
 
 from .conftest import FakeProgram, make_image
 from .fake_qmp import FakeQmp

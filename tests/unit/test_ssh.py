@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kmodlab import paths
-from kmodlab.guest import ssh
+from kmodlab.vm import ssh
 
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kmodlab.errors import LabError
-from kmodlab.guest import archive, trust
-from kmodlab.guest.release import RELEASES
+from kmodlab.image import archive, trust
+from kmodlab.image.release import RELEASES
 
 from .conftest import FakeProgram
 

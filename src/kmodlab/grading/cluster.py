@@ -180,7 +180,7 @@ def _pool(lab: Lab) -> Any:  # noqa: ANN401  # a Pool, which is imported where t
 
 
 def _image(name: str) -> str:
-    from kmodlab.guest.image import build_image  # noqa: PLC0415
+    from kmodlab.image.image import build_image  # noqa: PLC0415
 
     return build_image(name).id
 

@@ -27,8 +27,8 @@ from typing import Literal
 from kmodlab import host, namespaces
 from kmodlab.errors import LabError
 from kmodlab.grading.compiler import explain
-from kmodlab.guest.buildroot import BuildRoot
-from kmodlab.guest.image import Image
+from kmodlab.image.buildroot import BuildRoot
+from kmodlab.image.image import Image
 from kmodlab.process import Deadline
 
 How = Literal["makefile", "kbuild"]

@@ -18,9 +18,10 @@ from kmodlab.errors import GuestCrashed, LabError
 from kmodlab.grading.agent import GRADER, Agent
 from kmodlab.grading.template import BESIDE, Template, make_template, room, runtime_dir, runtime_dirs
 from kmodlab.grading.vm import MOST_OUTPUT, SHARE_MEMORY, Limits, Vm, clear_away, command
-from kmodlab.guest import Result, machine, qmp, ssh
-from kmodlab.guest.image import Image, build_image
+from kmodlab.guest import Result
+from kmodlab.image.image import Image, build_image
 from kmodlab.process import Deadline
+from kmodlab.vm import machine, qmp, ssh
 
 _ANSWER_SECONDS = 60
 

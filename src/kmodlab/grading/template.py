@@ -21,12 +21,12 @@ from kmodlab import paths
 from kmodlab.errors import LabError
 from kmodlab.grading import agent
 from kmodlab.grading.vm import SHARE_MEMORY, Limits, Vm, command
-from kmodlab.guest import accelerator
-from kmodlab.guest.image import Image
-from kmodlab.guest.machine import Hardware
-from kmodlab.guest.snapshot import made_once
 from kmodlab.host import free_space
+from kmodlab.image.image import Image
 from kmodlab.process import run, say
+from kmodlab.vm import accelerator
+from kmodlab.vm.machine import Hardware
+from kmodlab.vm.snapshot import made_once
 
 _FILES = ("ram", "state", "disk.qcow2")
 _BOOT_SECONDS = 300

@@ -20,11 +20,12 @@ from pathlib import Path
 from kmodlab.errors import CommandFailed, DeadlineExpired, GuestCrashed, KmodlabError, LabError
 from kmodlab.grading import agent
 from kmodlab.grading.tape import Tape
-from kmodlab.guest import Result, machine, qmp, ssh
-from kmodlab.guest.accelerator import qemu_binary
-from kmodlab.guest.image import Image
-from kmodlab.guest.machine import BOARDS, Hardware
+from kmodlab.guest import Result
+from kmodlab.image.image import Image
 from kmodlab.process import Deadline, tail
+from kmodlab.vm import machine, qmp, ssh
+from kmodlab.vm.accelerator import qemu_binary
+from kmodlab.vm.machine import BOARDS, Hardware
 
 #: QEMU's command that leaves the memory, which is a file, out of what a migration carries
 SHARE_MEMORY: dict[str, object] = {"capabilities": [{"capability": "x-ignore-shared", "state": True}]}

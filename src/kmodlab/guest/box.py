@@ -16,11 +16,11 @@ from pathlib import Path
 
 from kmodlab import paths
 from kmodlab.errors import UsageError
-from kmodlab.guest import machine, snapshot
 from kmodlab.guest.guest import Guest
-from kmodlab.guest.image import DISK_SIZE, Image, build_image, overlay
-from kmodlab.guest.release import find_release
+from kmodlab.image.image import DISK_SIZE, Image, build_image, overlay
+from kmodlab.image.release import find_release
 from kmodlab.process import run, say
+from kmodlab.vm import machine, snapshot
 
 _HERE = Path(__file__).parent
 _VAGRANTFILE = """\

@@ -16,12 +16,12 @@ from types import TracebackType
 
 from kmodlab import paths
 from kmodlab.errors import CommandFailed, DeadlineExpired, GuestCrashed, LabError, UsageError
-from kmodlab.guest import accelerator, machine, secure_boot, snapshot, ssh
-from kmodlab.guest.console import Console
-from kmodlab.guest.image import Image, build_image, images_dir
-from kmodlab.guest.machine import Boot, Hardware
-from kmodlab.guest.release import find_release
+from kmodlab.image.image import Image, build_image, images_dir
+from kmodlab.image.release import find_release
 from kmodlab.process import Deadline, as_input, locked, say
+from kmodlab.vm import accelerator, machine, secure_boot, snapshot, ssh
+from kmodlab.vm.console import Console
+from kmodlab.vm.machine import Boot, Hardware
 
 BOOT_SECONDS = 300.0
 COMMAND_SECONDS = 600.0

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from kmodlab.errors import KmodlabError
 from kmodlab.guest import Guest
-from kmodlab.guest.buildroot import BuildRoot
+from kmodlab.image.buildroot import BuildRoot
 
 from .mutant import ROOT
 

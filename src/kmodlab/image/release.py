@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from kmodlab.errors import UsageError
-from kmodlab.guest.archive import host_release
+from kmodlab.image.archive import host_release
 
 #: Debian's name of an architecture -> what `uname -m` says there
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}

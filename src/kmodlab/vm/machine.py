@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from kmodlab.errors import LabError
-from kmodlab.guest import qmp, secure_boot, ssh
-from kmodlab.guest.accelerator import qemu_binary
-from kmodlab.guest.image import Image
+from kmodlab.image.image import Image
 from kmodlab.process import Deadline, finish, tail
+from kmodlab.vm import qmp, secure_boot, ssh
+from kmodlab.vm.accelerator import qemu_binary
 
 #: loglevel=4 keeps a chatty module from slowing the emulated serial line; oopses and lockups are above it.
 _KERNEL_ARGUMENTS = "root=/dev/vda rw loglevel=4"

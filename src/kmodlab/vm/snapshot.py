@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kmodlab import paths
-from kmodlab.guest import machine, qmp
-from kmodlab.guest.accelerator import qemu_version
-from kmodlab.guest.image import Image
-from kmodlab.guest.machine import Hardware
+from kmodlab.image.image import Image
 from kmodlab.process import locked, run
+from kmodlab.vm import machine, qmp
+from kmodlab.vm.accelerator import qemu_version
+from kmodlab.vm.machine import Hardware
 
 STATE = "ready"
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from kmodlab import paths
 from kmodlab.errors import UsageError
-from kmodlab.guest.image import Image, list_images
-from kmodlab.guest.release import MACHINES
+from kmodlab.image.image import Image, list_images
+from kmodlab.image.release import MACHINES
 from kmodlab.process import Deadline, locked, run, say
 
 #: a kernel under working KVM prints its first lines within a second; a crowded host may need some more

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 from kmodlab.errors import LabError
-from kmodlab.guest import archive
-from kmodlab.guest.release import Release
+from kmodlab.image import archive
+from kmodlab.image.release import Release
 
 #: distribution -> the keyring of its archive
 KEYRINGS = {name: Path(f"/usr/share/keyrings/{name}-archive-keyring.gpg") for name in archive.COMPONENTS}

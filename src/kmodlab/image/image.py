@@ -19,8 +19,8 @@ from pathlib import Path
 
 from kmodlab import namespaces, paths
 from kmodlab.errors import LabError
-from kmodlab.guest import archive, trust
-from kmodlab.guest.release import MACHINES, Release, find_release, host_architecture
+from kmodlab.image import archive, trust
+from kmodlab.image.release import MACHINES, Release, find_release, host_architecture
 from kmodlab.process import locked, run, say
 
 #: what every guest carries beside its kernel: a system that boots to ssh, Python for Ansible, and a toolchain

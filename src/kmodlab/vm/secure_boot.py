@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kmodlab import paths
 from kmodlab.errors import UsageError
-from kmodlab.guest.image import Image
+from kmodlab.image.image import Image
 from kmodlab.process import locked, run, say
 
 #: unpacked, never installed: their installation would have a word with the host's own boot loader

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from kmodlab import namespaces, paths
 from kmodlab.errors import LabError
-from kmodlab.guest.image import Image
+from kmodlab.image.image import Image
 from kmodlab.process import locked, run, tail
 
 #: what a build by hand leaves beside the sources

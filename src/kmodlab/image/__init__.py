@@ -1,0 +1,1 @@
+"""Images: what guests boot from, built from an apt archive, and what modules for them are built with."""

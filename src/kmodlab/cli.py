@@ -22,9 +22,11 @@ from kmodlab.errors import UsageError
 from kmodlab.faults import guarded
 from kmodlab.grading.commands import check_command, grade_command, new_command, worker_command
 from kmodlab.guest import Guest, box, list_guests
+from kmodlab.host import HOST
 from kmodlab.image import buildroot
 from kmodlab.image.buildroot import BuildRoot
 from kmodlab.image.image import build_image, is_current, list_images
+from kmodlab.image.plan import planned
 from kmodlab.image.release import RELEASES
 from kmodlab.lab import run_lab
 from kmodlab.process import interruptible, run
@@ -101,7 +103,7 @@ def guest_up(
 ) -> None:
     """Bring a guest up, from nothing if need be, and wait until it can be logged into."""
     guest = Guest(name)
-    changed = guest.up(image=image, memory=memory, cpus=cpus, port=port, boot=boot, cold=cold)
+    changed = guest.up(image=planned(image), memory=memory, cpus=cpus, port=port, boot=boot, cold=cold)
     if as_json:
         print(json.dumps({"changed": changed, **_state(guest)}))
     else:
@@ -165,7 +167,7 @@ def guest_build(
             hint="build inside the guest: there the headers follow the running kernel",
         )
     module = module.resolve()
-    print(root.made(module, f"-j{os.cpu_count()}", output=guest.directory / "build" / module.name))
+    print(root.made(module, f"-j{HOST.processors()}", output=guest.directory / "build" / module.name))
 
 
 @guest_app.command("console")
@@ -190,7 +192,7 @@ def image_build(
     force: Annotated[bool, typer.Option("--force", help="Build anew with what the archive has today.")] = False,
 ) -> None:
     """Build a guest image, unless it is there."""
-    image = build_image(release, force=force)
+    image = build_image(planned(release), force=force)
     print(f"{image.id}: kernel {image.kernel_version}, {image.size() >> 20} MiB")
 
 
@@ -200,7 +202,7 @@ def image_box(
     out: Annotated[Path | None, typer.Option(help="Copy it there, too.", dir_okay=False)] = None,
 ) -> None:
     """Make a Vagrant box for libvirt of an image, unless it is there; print its file, for `vagrant box add`."""
-    file = box.build_box(release)
+    file = box.build_box(planned(release))
     if out:
         run(["cp", "--reflink=auto", file, out], hint="is it a directory that is there, with room on its disk?")
     print(out or file)
@@ -211,7 +213,7 @@ def image_list(as_json: Json = False) -> None:
     """List the images, and whether each is still what a build would give."""
     images = list(list_images())
     if as_json:
-        rows = [{"id": i.id, "release": i.release, "kernel": i.kernel_version, "bytes": i.size()} for i in images]
+        rows = [{"id": i.id, "release": i.release.name, "kernel": i.kernel_version, "bytes": i.size()} for i in images]
         print(json.dumps(rows))
         return
     table = Table("image", "kernel", "MiB", "state", box=None)
@@ -227,11 +229,14 @@ def image_prune(
     everything: Annotated[bool, typer.Option("--all", help="Remove the current images too.")] = False,
 ) -> None:
     """Remove images that nothing would use again, and the snapshots and boxes that belong to them."""
-    used = {str(guest.settings.get("image")) for guest in list_guests() if guest.running}
+    users = {str(guest.settings.get("image")): guest.name for guest in list_guests() if guest.has_disk}
     kept = set()
     for image in list_images():
-        if image.id in used or (not everything and is_current(image)):
+        if not everything and is_current(image):
             kept.add(image.id)
+        elif image.id in users:
+            kept.add(image.id)
+            print(f"kept {image.id}: the disk of the guest {users[image.id]} is made upon it")
         else:
             image.remove()
             print(f"removed {image.id}")
@@ -276,7 +281,7 @@ def lab_command(
     """Bring up the lab: a guest with both modules built, loaded, exercised and verified; exit 1 if a check failed."""
     if context.invoked_subcommand:
         return
-    if not run_lab(image=image, memory=memory, cpus=cpus, selection=select):
+    if not run_lab(image=planned(image), memory=memory, cpus=cpus, selection=select):
         raise typer.Exit(1)
 
 

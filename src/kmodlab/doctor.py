@@ -18,9 +18,11 @@ from pathlib import Path
 
 from kmodlab import namespaces, paths
 from kmodlab.errors import KmodlabError
-from kmodlab.host import TMPDIR_HINT, available_memory, free_space, without_programs
+from kmodlab.host import HOST, TMPDIR_HINT, Host, without_programs
 from kmodlab.image import archive, trust
 from kmodlab.image.image import BUILD_SPACE, find_image
+from kmodlab.image.places import HERE, Places, host_release
+from kmodlab.image.plan import planned
 from kmodlab.vm import accelerator, ssh
 from kmodlab.vm.accelerator import qemu_binary
 
@@ -78,7 +80,7 @@ def _programs() -> Iterator[Finding]:
         yield Finding(program, found is not None, found or "not installed", fix)
 
 
-def _space() -> Iterator[Finding]:
+def _space(host: Host) -> Iterator[Finding]:
     for subject, directory in (("cache", paths.cache_dir()), ("state", paths.state_dir())):
         there = paths.nearest(directory)
         variable = f"KMODLAB_{subject.upper()}_DIR"
@@ -87,7 +89,7 @@ def _space() -> Iterator[Finding]:
             fix = f"choose one of your own: export {variable}=/PATH/OF/A/DIRECTORY; or see `ls -ld {there}`"
             yield Finding(f"{subject} directory", False, f"{there} {why}", fix)
             continue
-        free = free_space(directory)
+        free = host.space(directory)
         detail = f"{free >> 20} MiB free in {directory}"
         fix = f"an image needs {BUILD_SPACE >> 20} MiB: `kmodlab image prune`, or set {variable}"
         yield Finding(f"{subject} directory", free >= BUILD_SPACE, detail, fix)
@@ -110,14 +112,14 @@ def _temporary() -> Iterator[Finding]:
             yield Finding(subject, True, str(place))
 
 
-def _shared_memory() -> Iterator[Finding]:
+def _shared_memory(host: Host) -> Iterator[Finding]:
     from kmodlab.grading import template  # noqa: PLC0415  # other commands start without it
     from kmodlab.grading.lab import Limits  # noqa: PLC0415
 
     memory, disk = template.runtime_dirs()
     limits = Limits()
     needed = template.room(1, limits.memory, limits.disk)
-    free = free_space(memory) if memory.parent.is_dir() else 0
+    free = host.space(memory) if memory.parent.is_dir() else 0
     detail = f"{free >> 20} MiB free in {memory.parent}"
     if free >= needed:
         yield Finding("memory for files", True, detail)
@@ -203,15 +205,15 @@ def _ansible() -> Iterator[Finding]:
         yield Finding("ansible.cfg", True, str(own))
 
 
-def _memory() -> Iterator[Finding]:
-    available = available_memory()
+def _memory(host: Host) -> Iterator[Finding]:
+    available = host.available_memory()
     fix = f"{MEMORY} MiB are needed for one guest: end other programs, or use `--memory 512`"
     yield Finding("memory", available >= MEMORY, f"{available} MiB available", fix)
 
 
-def _archive() -> Iterator[Finding]:
-    release = archive.host_release()
-    sources = archive.sources_for(release.distribution, (release.codename,))
+def _archive(places: Places) -> Iterator[Finding]:
+    release = host_release(places)
+    sources = archive.sources_for(release.distribution, (release.codename,), places)
     if not sources:
         fix = f"run `apt-get update` once; else mmdebstrap's default mirror of {release.distribution} is used"
         yield Finding("apt sources", False, f"apt knows no archive of {release.distribution}", fix)
@@ -219,17 +221,17 @@ def _archive() -> Iterator[Finding]:
         yield _reach(f"{source.uri.rstrip('/')}/dists/{source.suite}/InRelease")
 
 
-def _keys() -> Iterator[Finding]:
+def _keys(places: Places) -> Iterator[Finding]:
     for distribution in archive.COMPONENTS:
-        file = trust.keyring(distribution)
-        if file and file.is_file():
-            yield Finding(f"keys of {distribution}", True, str(file))
-        elif file and os.environ.get(trust.keyring_variable(distribution)):
-            fix = trust.hint_of_missing(distribution)
-            yield Finding(f"keys of {distribution}", False, f"there is no file {file}", fix)
-        elif file:
+        keys = trust.keyring(distribution, places)
+        subject = f"keys of {distribution}"
+        if keys.missing and keys.named:
+            yield Finding(subject, False, f"there is no file {keys.file}", keys.how_to_get())
+        elif keys.missing:
             detail = f"not there: images of {distribution} need `{trust.GET_KEYRING[distribution]}`"
-            yield Finding(f"keys of {distribution}", True, detail)
+            yield Finding(subject, True, detail)
+        elif keys.file:
+            yield Finding(subject, True, str(keys.file))
 
 
 def _reach(url: str) -> Finding:
@@ -240,8 +242,8 @@ def _reach(url: str) -> Finding:
         return Finding("archive", False, f"{url}: {error}", "check network, proxy and /etc/apt/sources.list*")
 
 
-def _acceleration() -> Iterator[Finding]:
-    image = find_image("auto")
+def _acceleration(places: Places) -> Iterator[Finding]:
+    image = find_image(planned("auto", places))
     if image is None:
         yield Finding("accelerator", True, "not probed: that needs an image (`kmodlab image build`)")
         return
@@ -250,15 +252,16 @@ def _acceleration() -> Iterator[Finding]:
     yield Finding("accelerator", True, "kvm boots a kernel" if chosen == "kvm" else slow)
 
 
-def examine() -> Iterator[Finding]:
+def examine(host: Host = HOST, places: Places = HERE) -> Iterator[Finding]:
     """Yield a finding for each thing the lab needs, in the order in which they matter."""
-    parts: tuple[Callable[[], Iterator[Finding]], ...] = (
-        *(_python, _programs, _space, _temporary, _memory, _namespaces, _shared_memory, _sockets),
-        *(_locale, _ansible, _compiler, _archive, _keys, _acceleration),
+    parts: tuple[tuple[Callable[..., Iterator[Finding]], *tuple[Host | Places, ...]], ...] = (
+        *((_python,), (_programs,), (_space, host), (_temporary,), (_memory, host), (_namespaces,)),
+        *((_shared_memory, host), (_sockets,), (_locale,), (_ansible,), (_compiler,)),
+        *((_archive, places), (_keys, places), (_acceleration, places)),
     )
-    for part in parts:
+    for part, *needs in parts:
         try:
-            yield from part()
+            yield from part(*needs)
         except RuntimeError as error:  # pathlib's, where a user has no home directory
             yield Finding("home directory", False, str(error), "export HOME=/PATH/OF/A/DIRECTORY")
         except OSError as error:

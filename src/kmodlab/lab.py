@@ -10,6 +10,7 @@ from rich.text import Text
 from kmodlab.errors import LabError
 from kmodlab.guest import Guest
 from kmodlab.guest.guest import guests_dir
+from kmodlab.image.plan import Plan
 from kmodlab.playbook import Check, play, verify
 from kmodlab.process import locked, say
 
@@ -62,11 +63,11 @@ def _show_checks(checks: list[Check], console: Console) -> None:
         console.print(line, soft_wrap=True)
 
 
-def run_lab(*, image: str, memory: int, cpus: int, selection: str = "quick") -> bool:
+def run_lab(*, image: Plan, memory: int, cpus: int, selection: str = "quick") -> bool:
     """Bring the lab's guest up, deploy both modules, drive a workload, verify, and show it all.
 
     Args:
-        image: the guest's release.
+        image: what the guest's image is built of.
         memory: MiB.
         cpus: virtual processors.
         selection: which contract tests, an expression for pytest's `-m`.

@@ -15,8 +15,9 @@ from pathlib import Path
 from kmodlab import environment, paths
 from kmodlab.errors import GuestCrashed, KmodlabError, LabError, UsageError
 from kmodlab.guest import Guest
-from kmodlab.host import available_memory
+from kmodlab.host import HOST
 from kmodlab.image.image import build_image
+from kmodlab.image.plan import planned
 from kmodlab.image.release import RELEASES
 from kmodlab.matrix_page import Row, Run, page
 from kmodlab.playbook import Check, play, verify
@@ -105,9 +106,9 @@ def prove(name: str) -> Row:
 
 def _proved(guest: Guest, stages: Stages, log: Path) -> Row:
     with stages.run("image"):
-        build_image(guest.name)
+        image = build_image(planned(guest.name))
     with stages.run("up"):
-        guest.up(image=guest.name, memory=MEMORY)
+        guest.up(image=image, memory=MEMORY)
     with stages.run("deploy"):
         status = play(guest, "deploy.yml", "playbooks/workload.yml", log=log)
     if status:
@@ -154,7 +155,7 @@ def _hook(kind: str, ftrace: int, breakpoints: int) -> str:
 
 def parallel() -> int:
     """Return how many guests run side by side: one for each processor, as far as there is memory for them."""
-    return max(1, min(len(os.sched_getaffinity(0)), available_memory() // (MEMORY + BESIDE)))
+    return HOST.at_a_time(MEMORY + BESIDE)
 
 
 def run_matrix(names: Sequence[str] = (), *, jobs: int = 0) -> list[Row]:
@@ -216,7 +217,7 @@ def write(rows: Sequence[Row], seconds: float, jobs: int) -> None:
         jobs: how many ran side by side.
     """
     docs = paths.project_dir() / "docs"
-    run = Run(time.strftime("%Y-%m-%d"), os.cpu_count() or 1, jobs, qemu_version(), round(seconds), tuple(rows))
+    run = Run(time.strftime("%Y-%m-%d"), HOST.processors(), jobs, qemu_version(), round(seconds), tuple(rows))
     (docs / "kernels.json").write_text(json.dumps(asdict(run), indent=2) + "\n")
     (docs / "kernels.md").write_text(page(run))
 

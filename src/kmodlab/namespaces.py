@@ -23,21 +23,21 @@ _IN_A_CONTAINER = (
 )
 
 
-def is_root() -> bool:
+def is_root(proc: Path = _PROC) -> bool:
     """Whether this user is root over all user ids, and not only in a namespace that has a few of them."""
     if os.getuid():
         return False
     try:
-        rows = [line.split() for line in (_PROC / "self" / "uid_map").read_text().splitlines()]
+        rows = [line.split() for line in (proc / "self" / "uid_map").read_text().splitlines()]
     except OSError:
         return True
     return any(int(first) == 0 and int(length) >= (1 << 32) - 1 for first, _, length in rows)
 
 
-def in_a_chroot() -> bool:
+def in_a_chroot(proc: Path = _PROC) -> bool:
     """Whether "/" is no mount point, as in a chroot: what is mounted there cannot be kept from the system around it."""
     try:
-        places = [line.split()[4] for line in (_PROC / "self" / "mountinfo").read_text().splitlines()]
+        places = [line.split()[4] for line in (proc / "self" / "mountinfo").read_text().splitlines()]
     except OSError:
         return False
     return "/" not in places
@@ -69,18 +69,18 @@ def refused() -> str:
     return cause()[0] or f"user namespaces are refused: {done.stderr.strip()}"
 
 
-def cause() -> tuple[str, str]:
+def cause(proc: Path = _PROC) -> tuple[str, str]:
     """Return which setting of the system refuses user namespaces, and the way out; where none does, only the latter."""
     for name, (bad, meaning, good) in _SETTINGS.items():
         try:
-            value = (_PROC / "sys" / name.replace(".", "/", 1)).read_text().strip()
+            value = (proc / "sys" / name.replace(".", "/", 1)).read_text().strip()
         except OSError:
             continue
         if value == bad:
             keep = f"to keep it over a restart: echo {name}={good} | sudo tee /etc/sysctl.d/60-kmodlab.conf"
             return f"{meaning}: {name} is {bad}", f"sudo sysctl -w {name}={good} ({keep})"
-    if in_a_chroot() and not is_root():
+    if in_a_chroot(proc) and not is_root(proc):
         return "in a chroot the kernel gives none", "run the command as root, or outside"
-    if not (_PROC / "self" / "ns" / "user").exists():
+    if not (proc / "self" / "ns" / "user").exists():
         return "this kernel has no user namespaces", "run the command as root"
     return "", _IN_A_CONTAINER

@@ -28,7 +28,8 @@ from kmodlab.grading.lab import Lab
 from kmodlab.grading.result import Result, Verdict
 from kmodlab.grading.slot import Pool
 from kmodlab.grading.template import room, runtime_dir
-from kmodlab.host import available_memory
+from kmodlab.host import HOST
+from kmodlab.image.plan import planned
 from kmodlab.paths import project_dir
 from kmodlab.process import say
 from kmodlab.vm.accelerator import qemu_version
@@ -164,7 +165,7 @@ def page(graded: list[Graded], jobs: int, memory: int) -> str:
     verdicts = ", ".join(f"{number} {name}" for name, number in count.most_common())
     return f"""# How fast a class is graded
 
-Written by `make bench-grade` on {date.today().isoformat()}: {os.cpu_count()} processors, {jobs} machines at a time,
+Written by `make bench-grade` on {date.today().isoformat()}: {HOST.processors()} processors, {jobs} machines at a time,
 {qemu_version()}.
 
 | what | measured | aim |
@@ -224,7 +225,7 @@ def share(graded: Iterable[Graded], phase: str) -> str:
 def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, max(1, available_memory() // 1024)))
+    parser.add_argument("--jobs", type=int, default=HOST.at_a_time(1024))
     parser.add_argument("--share", type=float, default=1.0, help="of the hundred submissions, for a quick look")
     options = parser.parse_args()
     lab = Lab.load(GRADING / "lab")
@@ -233,7 +234,12 @@ def main() -> None:
         work = Path(temporary)
         runtime = runtime_dir(room(options.jobs, limits.memory, limits.disk)) / f"bench-{os.getpid()}"
         pool = Pool(
-            "auto", options.jobs, memory=limits.memory, cpus=limits.processors, disk=limits.disk, directory=runtime
+            planned("auto"),
+            options.jobs,
+            memory=limits.memory,
+            cpus=limits.processors,
+            disk=limits.disk,
+            directory=runtime,
         )
         say(f"the template is in {pool.template.directory}")
         try:

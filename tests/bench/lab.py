@@ -17,6 +17,7 @@ from datetime import date
 from pathlib import Path
 
 from bench import report
+from kmodlab.host import HOST
 from kmodlab.paths import project_dir
 from kmodlab.process import say
 from kmodlab.vm.accelerator import qemu_version
@@ -115,7 +116,7 @@ def host() -> dict[str, str]:
     model = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
     return {
         "date": date.today().isoformat(),
-        "processor": f"{os.cpu_count()} x {model.partition(': ')[2]}",
+        "processor": f"{HOST.processors()} x {model.partition(': ')[2]}",
         "qemu": qemu_version(),
     }
 

@@ -16,6 +16,7 @@ from bench.lab import host
 from bench.tracers import TRACERS
 from kmodlab.guest import Guest
 from kmodlab.guest.guest import guests_dir
+from kmodlab.image.plan import planned
 from kmodlab.process import interruptible, locked, say
 
 IMAGE = "debian-12-peers"
@@ -35,7 +36,7 @@ def run(keys: list[str], repetitions: int) -> Run:
         guest = Guest("bench-tracers")
         guest.down()
         try:
-            guest.up(image=IMAGE, memory=MEMORY)
+            guest.up(image=planned(IMAGE), memory=MEMORY)
             laboratory = Laboratory(guest)
             laboratory.prepare()
             rows = measure(laboratory, chosen, repetitions)

@@ -13,7 +13,7 @@ from email.utils import formatdate
 from functools import partial
 from pathlib import Path
 
-from kmodlab.image.archive import host_release
+from kmodlab.image.places import host_release
 
 #: by name alone what every system begins with; the file itself is not there
 PACKAGES = b"""Package: base-files

@@ -15,6 +15,7 @@ import pytest
 
 from kmodlab.errors import LabError
 from kmodlab.image.image import Image, build_image, find_image, images_dir
+from kmodlab.image.plan import planned
 from kmodlab.image.release import find_release
 
 from .archive_server import PACKAGES, Archive, Key, host_packages
@@ -56,7 +57,7 @@ def archive(keys: tuple[Key, Key], tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def _failure() -> LabError:
     with pytest.raises(LabError, match=r"^building the image ubuntu-24\.04 failed: ") as caught:
-        build_image("ubuntu-24.04")
+        build_image(planned("ubuntu-24.04"))
     assert caught.value.exit_code
     assert [path.name for path in images_dir().iterdir()] == [".ubuntu-24.04.lock"]
     return caught.value
@@ -122,8 +123,8 @@ def test_a_whole_image(archive: Archive, keys: tuple[Key, Key]) -> None:
     main = [paragraph for paragraph in packages if paragraph not in loader]
     main += [archive.stand_in(f"linux-{kind}-virtual", getattr(own, name)) for kind, name in KERNEL.items()]
     archive.add("noble", keys[0], {"main": b"\n".join(main), "universe": b"\n".join(loader) or COMPONENTS["universe"]})
-    image = build_image("ubuntu-24.04")
-    assert image == find_image("ubuntu-24.04")
+    image = build_image(planned("ubuntu-24.04"))
+    assert image == find_image(planned("ubuntu-24.04"))
     assert {"pool/linux-image-virtual.deb", "pool/linux-headers-virtual.deb"} < set(archive.asked)
     installed = {
         line.split("\t")[0].partition(":")[0] for line in (image.directory / "packages").read_text().splitlines()

@@ -19,6 +19,7 @@ import yaml
 from kmodlab.errors import LabError
 from kmodlab.image.buildroot import BuildRoot
 from kmodlab.image.image import build_image
+from kmodlab.image.plan import planned
 from kmodlab.paths import cache_dir, project_dir
 
 MODULES = ("syscall_tracer", "task_lister")
@@ -47,7 +48,7 @@ def _compiler(root: BuildRoot) -> int:
 @pytest.mark.parametrize("release", RELEASES)
 def test_modules_compile_without_a_warning(release: str, sources: Path) -> None:
     """`make W=1` prints no warning."""
-    root = BuildRoot.of_image(build_image(release))
+    root = BuildRoot.of_image(build_image(planned(release)))
     kernel, compiler = RELEASES[release]
     assert root.kernel.startswith(kernel)
     assert _compiler(root) == compiler or (release == "debian-testing" and _compiler(root) > compiler)
@@ -74,13 +75,13 @@ def test_the_tracer_compiles_in_the_tree_that_dkms_gets(tmp_path: Path) -> None:
         tar.extractall(tree)  # noqa: S202  # it is our own
     other = (project_dir() / "kernel/task_lister/dkms.conf").read_text()
     assert (tree / "dkms.conf").read_text() == other.replace("task_lister", "syscall_tracer")
-    built = BuildRoot.of_image(build_image("auto")).make(tree, "-j2", "modules")
+    built = BuildRoot.of_image(build_image(planned("auto"))).make(tree, "-j2", "modules")
     assert b"name=syscall_tracer" in built.read_bytes()
 
 
 def test_what_is_built_again_compiles_what_has_changed(sources: Path) -> None:
     """In one workplace the second build compiles the file that has changed, and that alone; the third one nothing."""
-    root = BuildRoot.of_image(build_image("auto"))
+    root = BuildRoot.of_image(build_image(planned("auto")))
     module, compiled = sources / "task_lister", []
     with root.workplace() as work:
         for extra in ("", "\n", ""):
@@ -95,7 +96,7 @@ def test_what_is_built_again_compiles_what_has_changed(sources: Path) -> None:
 
 def test_a_warning_fails_the_build_check(sources: Path) -> None:
     """The check above sees a warning where there is one: an unused variable is enough."""
-    root = BuildRoot.of_image(build_image("auto"))
+    root = BuildRoot.of_image(build_image(planned("auto")))
     main = sources / "task_lister" / "main.c"
     main.write_text(main.read_text() + "\nstatic int never_used;\n")
     root.make(sources / "task_lister", "W=1")
@@ -104,7 +105,7 @@ def test_a_warning_fails_the_build_check(sources: Path) -> None:
 
 def test_a_build_that_fails_says_why(sources: Path) -> None:
     """A compiler's error ends in the error's output, with the log's path."""
-    root = BuildRoot.of_image(build_image("auto"))
+    root = BuildRoot.of_image(build_image(planned("auto")))
     (sources / "task_lister" / "main.c").write_text("#error kaput\n")
     with pytest.raises(LabError, match=r"building task_lister for .* failed") as caught:
         root.make(sources / "task_lister")
@@ -123,7 +124,7 @@ def _sparse(root: BuildRoot, module: Path) -> str:
 
 def test_sparse_is_silent(sources: Path) -> None:
     """`make C=2` prints nothing but its own progress."""
-    root = BuildRoot.of_image(build_image("auto"))
+    root = BuildRoot.of_image(build_image(planned("auto")))
     for module in MODULES:
         log = _sparse(root, sources / module)
         assert "CHECK " in log
@@ -132,7 +133,7 @@ def test_sparse_is_silent(sources: Path) -> None:
 
 def test_sparse_complains_of_a_defect(sources: Path) -> None:
     """The check above sees what sparse says: a symbol that should be static."""
-    root = BuildRoot.of_image(build_image("auto"))
+    root = BuildRoot.of_image(build_image(planned("auto")))
     main = sources / "task_lister" / "main.c"
     main.write_text(main.read_text() + "\nint should_be_static;\n")
     assert "should_be_static" in _sparse(root, sources / "task_lister")

@@ -22,6 +22,8 @@ from kmodlab.guest import Guest, list_guests
 from kmodlab.image import archive
 from kmodlab.image.buildroot import own_mounts
 from kmodlab.image.image import Image, build_image, find_image, images_dir
+from kmodlab.image.places import host_release
+from kmodlab.image.plan import planned
 from kmodlab.playbook import play
 from kmodlab.process import Deadline
 from kmodlab.vm import accelerator, machine
@@ -33,7 +35,7 @@ KMODLAB = Path(sys.executable).with_name("kmodlab")
 @pytest.fixture(scope="module", autouse=True)
 def image() -> Image:
     """The image that the guests here start from, built before anything is broken."""
-    return build_image("auto")
+    return build_image(planned("auto"))
 
 
 @pytest.fixture
@@ -325,7 +327,7 @@ def closed_archive(programs: Path) -> Iterator[str]:
     """An apt source on a loopback port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = int(listener.getsockname()[1])
-    release = archive.host_release()
+    release = host_release()
     uri = f"http://127.0.0.1:{port}/{release.distribution}/"
     real = shutil.which("apt-get")
     line = f"{release.distribution.title()}|{uri}|{release.codename}|main"
@@ -340,14 +342,14 @@ def test_an_archive_that_cannot_be_reached(own_cache: Path, closed_archive: str)
     kept.mkdir(parents=True)
     (kept / "manifest.json").write_text("{}")
     with pytest.raises(LabError) as caught:
-        build_image("auto")
+        build_image(planned("auto"))
     error = caught.value
     assert error.message.startswith("building the image ")
     assert closed_archive in (error.log.read_text() if error.log else "")
     assert error.hint == "is the archive reachable? try `apt-get update`"
     assert error.output
     assert [path.name for path in images_dir().iterdir() if path.suffix != ".lock"] == [kept.name]
-    assert find_image("auto") is None
+    assert find_image(planned("auto")) is None
 
 
 def test_a_host_without_qemu(programs: Path, monkeypatch: pytest.MonkeyPatch, victim: Guest) -> None:

@@ -23,6 +23,7 @@ from kmodlab.grading.result import Result, Verdict
 from kmodlab.grading.sandbox import BuildLimits, build
 from kmodlab.grading.slot import Pool, sweep
 from kmodlab.image.buildroot import own_mounts
+from kmodlab.image.plan import planned
 from kmodlab.paths import project_dir
 from kmodlab.process import Deadline
 
@@ -41,7 +42,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pool(runtime: Path) -> Pool:
     """Machines of the host's own release."""
-    return Pool("auto", 1, directory=runtime)
+    return Pool(planned("auto"), 1, directory=runtime)
 
 
 @pytest.fixture(scope="module")
@@ -218,8 +219,9 @@ from kmodlab.errors import DeadlineExpired, LabError
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.session import Session
 from kmodlab.grading.slot import Pool
+from kmodlab.image.plan import planned
 place = Path(sys.argv[1])
-with Pool("auto", directory=place).slot() as slot:
+with Pool(planned("auto"), directory=place).slot() as slot:
     with (place / "filler").open("wb") as filler:
         room = os.statvfs(place)
         filler.write(bytes(room.f_bavail * room.f_frsize - (4 << 20)))
@@ -263,7 +265,8 @@ def test_a_host_whose_room_runs_out_blames_no_submission(pool: Pool, tmp_path: P
 def test_the_slots_of_a_killed_grader_are_gone(runtime: Path, pool: Pool) -> None:
     assert pool.template
     words = "import sys, time, pathlib; from kmodlab.grading.slot import Pool;"
-    words += "held = Pool('auto', directory=pathlib.Path(sys.argv[1])).slot(); slot = held.__enter__();"
+    words += "from kmodlab.image.plan import planned;"
+    words += "held = Pool(planned('auto'), directory=pathlib.Path(sys.argv[1])).slot(); slot = held.__enter__();"
     words += "print(slot.name, flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", words, runtime], stdout=subprocess.PIPE, text=True) as grader:
         assert grader.stdout

@@ -15,6 +15,7 @@ from kmodlab import paths
 from kmodlab.errors import CommandFailed, DeadlineExpired, LabError, UsageError
 from kmodlab.guest import Guest, Result, list_guests
 from kmodlab.image.image import find_image
+from kmodlab.image.plan import planned
 from kmodlab.process import Deadline
 from kmodlab.vm import machine
 
@@ -83,7 +84,7 @@ def test_up_again_changes_nothing(guest: Guest) -> None:
 
 
 def test_it_runs_the_kernel_of_its_image(guest: Guest) -> None:
-    assert guest.image == find_image("auto")
+    assert guest.image == find_image(planned("auto"))
     assert guest.succeed("uname -r").strip() == guest.image.kernel_version
     assert guest.succeed("test -d /lib/modules/$(uname -r)/build && nproc").strip() == "2"
 

@@ -9,6 +9,7 @@ import pytest
 
 from kmodlab.image.buildroot import BuildRoot
 from kmodlab.image.image import build_image
+from kmodlab.image.plan import planned
 from kmodlab.paths import project_dir
 
 from .test_build import RELEASES
@@ -39,7 +40,7 @@ def signatures() -> dict[str, str]:
 
 def headers(release: str) -> Path:
     """Return the directory of a release's linux-headers that all flavours share."""
-    root = BuildRoot.of_image(build_image(release))
+    root = BuildRoot.of_image(build_image(planned(release)))
     (common,) = root.directory.glob("usr/src/linux-headers-*-common*")
     return common
 

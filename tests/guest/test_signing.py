@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kmodlab.guest import Guest
+from kmodlab.image.plan import planned
 from kmodlab.process import Deadline
 
 from .test_lab import play
@@ -24,7 +25,7 @@ QUIET = 1.5
 @pytest.fixture(scope="module")
 def lab(lab: Guest) -> Guest:
     """The guest `lab`, started by UEFI Secure Boot."""
-    lab.up(image="debian-12", boot="secure")
+    lab.up(image=planned("debian-12"), boot="secure")
     return lab
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from kmodlab import paths
 from kmodlab.image.buildroot import own_mounts
 from kmodlab.image.image import find_image
+from kmodlab.image.plan import planned
 
 BIN = Path(sys.executable).parent
 #: another project's, that Ansible would read in its place
@@ -64,7 +65,7 @@ def checkout(place: Path) -> Path:
 
 def images(home: Path) -> None:
     """Let a home's cache have the image that this user's has, and the accelerator: neither is what is asked."""
-    there = find_image("auto")
+    there = find_image(planned("auto"))
     assert there, "the lab's tests come first, and build it"
     place = home / ".cache" / "kmodlab" / "images"
     place.mkdir(parents=True)

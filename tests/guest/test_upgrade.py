@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kmodlab.guest import Guest
+from kmodlab.image.plan import planned
 
 from .test_lab import play, recap
 
@@ -43,7 +44,7 @@ class Lister:
 @pytest.fixture(scope="module")
 def lister(lab: Guest, tmp_path_factory: pytest.TempPathFactory) -> Lister:
     """The lister, deployed by dkms."""
-    lab.up(image="debian-12", boot="disk")
+    lab.up(image=planned("debian-12"), boot="disk")
     one = Lister(lab, tmp_path_factory.mktemp("lister"))
     assert one.deploy()["changed"] > 5
     return one

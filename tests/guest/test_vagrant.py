@@ -16,6 +16,7 @@ import pytest
 
 from kmodlab.guest import box
 from kmodlab.image.image import build_image
+from kmodlab.image.plan import planned
 from kmodlab.process import Deadline
 from kmodlab.vm import accelerator
 
@@ -42,7 +43,7 @@ def libvirt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnLibvirt]:
         pytest.skip("libvirtd in namespaces of its own needs root")
     before = _network_of_the_host()
     directory = tmp_path_factory.mktemp("libvirt")
-    file = box.build_box("auto")
+    file = box.build_box(planned("auto"))
     with own_libvirt(directory) as own:
         own.environment |= {"KMODLAB_VAGRANT_BOX": BOX, "KMODLAB_VAGRANT_MEMORY": "1024"}
         own.succeed("vagrant", "box", "add", "--name", BOX, file)
@@ -82,7 +83,7 @@ def test_the_machine_is_its_own(libvirt: OwnLibvirt) -> None:
     )
     keys = _inside(libvirt, "cat ~/.ssh/authorized_keys /run/kmodlab/authorized_keys")
     assert [line.split()[1] for line in keys.splitlines() if line.startswith("ssh-")] == [private.split()[1]]
-    image = build_image("auto")
+    image = build_image(planned("auto"))
     assert image.host_key.split()[1] not in _inside(libvirt, "cat /etc/ssh/ssh_host_*_key.pub")
     assert _inside(libvirt, "cat /etc/resolv.conf").split() == ["nameserver", "192.168.121.1"]
 

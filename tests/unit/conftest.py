@@ -14,6 +14,7 @@ import pytest
 from kmodlab import environment
 from kmodlab.image import archive
 from kmodlab.image.image import Image
+from kmodlab.image.places import Places
 from kmodlab.image.release import RELEASES, host_architecture
 
 environment.settle()
@@ -25,11 +26,6 @@ on_amd64 = pytest.mark.skipif(host_architecture() != "amd64", reason="this machi
 FakeProgram = Callable[[str, str], Path]
 
 
-def _forget() -> None:
-    for function in (archive.host_release, archive.host_sources, archive.acquire_options):
-        function.cache_clear()
-
-
 @pytest.fixture(autouse=True)
 def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep the user's cache, state and environment out of a test, and what was learned of the host out of the next."""
@@ -38,9 +34,9 @@ def own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setenv("KMODLAB_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("KMODLAB_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg-state"))
-    _forget()
+    archive.host_sources.cache_clear()
     yield
-    _forget()
+    archive.host_sources.cache_clear()
 
 
 @pytest.fixture
@@ -66,11 +62,33 @@ def fake_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProgram
     return make
 
 
+def make_places(directory: Path, **fields: str) -> Places:
+    """Make a host's places in a new directory, with nothing in them but what its os-release says.
+
+    Args:
+        directory: it is made.
+        fields: of os-release(5).
+    """
+    (directory / "apt" / "sources.list.d").mkdir(parents=True)
+    (directory / "apt" / "trusted.gpg.d").mkdir()
+    for name in ("keyrings", "emulators", "staging"):
+        (directory / name).mkdir()
+    (directory / "os-release").write_text("".join(f'{name}="{value}"\n' for name, value in fields.items()))
+    return Places(
+        os_release=directory / "os-release",
+        apt=directory / "apt",
+        keyrings=directory / "keyrings",
+        ubuntu_suites=directory / "ubuntu.csv",
+        emulators=directory / "emulators",
+        staging=directory / "staging",
+    )
+
+
 @pytest.fixture
-def debian_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def debian_host(tmp_path: Path) -> Places:
     """A host that runs Debian 12, whatever this one runs."""
     fields = {"ID": "debian", "VERSION_ID": "12", "VERSION_CODENAME": "bookworm", "PRETTY_NAME": "Debian 12"}
-    monkeypatch.setattr("platform.freedesktop_os_release", lambda: fields)
+    return make_places(tmp_path / "host", **fields)
 
 
 @pytest.fixture
@@ -79,12 +97,15 @@ def image(tmp_path: Path) -> Image:
     return make_image(tmp_path / "cache" / "images" / "debian-12-0123456789ab")
 
 
-def make_image(directory: Path, release: str = "debian-12", kernel: str = "6.1.0-56-cloud-amd64") -> Image:
-    """Make the files of an image in a new directory."""
+def make_image(
+    directory: Path, release: str = "debian-12", kernel: str = "6.1.0-56-cloud-amd64", built: str = ""
+) -> Image:
+    """Make the files of an image in a new directory: by default one of before it was written down when it is built."""
     directory.mkdir(parents=True)
     for name in ("disk.raw", "vmlinuz", "initrd"):
         (directory / name).write_text(name)
     (directory / "kernel").write_text(f"{kernel}\n")
     (directory / "host_key.pub").write_text(f"ssh-ed25519 AAAA{directory.name} lab\n")
-    (directory / "manifest.json").write_text(json.dumps({"release": asdict(RELEASES[release])}))
+    manifest = {"release": asdict(RELEASES[release]), **({"built": built} if built else {})}
+    (directory / "manifest.json").write_text(json.dumps(manifest))
     return Image(directory)

@@ -16,8 +16,10 @@ import pytest
 from kmodlab.errors import LabError, UsageError
 from kmodlab.grading.unpack import unpack_own
 from kmodlab.guest import box
-from kmodlab.image import image
-from kmodlab.image.image import Image
+from kmodlab.image import overlay
+from kmodlab.image.image import Image, images_dir
+from kmodlab.image.places import Places
+from kmodlab.image.plan import Plan, planned
 from kmodlab.vm import ssh
 
 from .conftest import FakeProgram, make_image, on_amd64
@@ -31,8 +33,21 @@ INSECURE_KEYS = [
 
 
 @pytest.fixture
+def plan(debian_host: Places) -> Plan:
+    """What the image is built of."""
+    return planned("debian-12", debian_host)
+
+
+@pytest.fixture
+def image(plan: Plan) -> Image:
+    """The image of that plan: nothing is built for a box."""
+    return make_image(images_dir() / f"{plan.id}-01234567")
+
+
+@pytest.fixture
 def prepared(tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the machines that were made for boxes: none is booted, an empty disk stands for each."""
+    del image
     names: list[str] = []
 
     @contextlib.contextmanager
@@ -46,12 +61,11 @@ def prepared(tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch) -> l
         shutil.rmtree(directory)
 
     monkeypatch.setattr(box, "_prepared_disk", disk)
-    monkeypatch.setattr(box, "build_image", lambda _: image)
     return names
 
 
-def test_a_box_is_three_files_that_vagrant_libvirt_takes(prepared: list[str], tmp_path: Path) -> None:
-    file = box.build_box("debian-12")
+def test_a_box_is_three_files_that_vagrant_libvirt_takes(plan: Plan, prepared: list[str], tmp_path: Path) -> None:
+    file = box.build_box(plan)
     assert len(prepared) == 1
     with tarfile.open(file, "r:gz") as tar:
         members = {member.name: member for member in tar}
@@ -66,11 +80,11 @@ def test_a_box_is_three_files_that_vagrant_libvirt_takes(prepared: list[str], tm
     assert (info["format"], info["virtual-size"], "backing-filename" in info) == ("qcow2", 8 << 20, False)
 
 
-def test_the_boxs_vagrantfile_is_ruby(prepared: list[str], tmp_path: Path) -> None:
+def test_the_boxs_vagrantfile_is_ruby(plan: Plan, prepared: list[str], tmp_path: Path) -> None:
     del prepared
     if shutil.which("ruby") is None:
         pytest.skip("ruby is not installed")
-    with tarfile.open(box.build_box("debian-12"), "r:gz") as tar:
+    with tarfile.open(box.build_box(plan), "r:gz") as tar:
         unpack_own(tar, tmp_path / "box")
     done = subprocess.run(
         ["ruby", "-wc", tmp_path / "box" / "Vagrantfile"], capture_output=True, text=True, check=False
@@ -78,8 +92,8 @@ def test_the_boxs_vagrantfile_is_ruby(prepared: list[str], tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_box_is_made_once(prepared: list[str], image: Image) -> None:
-    assert box.build_box("debian-12") == box.build_box("debian-12") == box.box_path(image)
+def test_a_box_is_made_once(plan: Plan, prepared: list[str], image: Image) -> None:
+    assert box.build_box(plan) == box.build_box(plan) == box.box_path(image)
     assert len(prepared) == 1
 
 
@@ -94,14 +108,17 @@ def test_another_image_or_another_way_to_make_it_is_another_box(
     assert box.box_path(image) != before
     monkeypatch.undo()
     other = make_image(tmp_path / "debian-12-other")
-    assert box.box_path(other).name.partition("debian-12-other")[2] != before.name.partition(image.id)[2]
+    assert box.box_path(other).name.startswith("debian-12-other-")
+    assert before.name.startswith(f"{image.id}-")
 
 
-def test_a_box_is_there_whole_or_not_at_all(prepared: list[str], image: Image, fake_program: FakeProgram) -> None:
+def test_a_box_is_there_whole_or_not_at_all(
+    plan: Plan, prepared: list[str], image: Image, fake_program: FakeProgram
+) -> None:
     real = shutil.which("qemu-img")
     fake_program("qemu-img", f'[ "$1" = convert ] && echo "No space left on device" >&2 && exit 1; exec {real} "$@"')
     with pytest.raises(LabError, match="qemu-img failed") as caught:
-        box.build_box("debian-12")
+        box.build_box(plan)
     assert "No space left on device" in str(caught.value)
     assert not box.box_path(image).exists()
     assert not list(box.boxes_dir().glob("*.incoming"))
@@ -111,13 +128,13 @@ def test_a_box_is_there_whole_or_not_at_all(prepared: list[str], image: Image, f
 @on_amd64
 def test_a_release_that_cannot_boot_from_its_disk_has_no_box(prepared: list[str]) -> None:
     with pytest.raises(UsageError, match=r"^debian-12-arm64 cannot boot from its disk"):
-        box.build_box("debian-12-arm64")
+        box.build_box(planned("debian-12-arm64"))
     assert prepared == []
 
 
-def test_prune_keeps_the_boxes_of_images_that_stay(prepared: list[str], image: Image) -> None:
+def test_prune_keeps_the_boxes_of_images_that_stay(plan: Plan, prepared: list[str], image: Image) -> None:
     del prepared
-    file = box.build_box("debian-12")
+    file = box.build_box(plan)
     assert box.prune({image.id}) == []
     assert box.prune(set()) == [file]
     assert not file.exists()
@@ -135,7 +152,7 @@ def test_the_units_of_a_box_are_enabled() -> None:
     with_install = [file.name for file in (BOXFS / "etc/systemd/system").iterdir() if "[Install]" in file.read_text()]
     assert sorted(with_install) == ["kmodlab-dns.path", "kmodlab-emulated.service", "kmodlab-host-key.service"]
     assert all(name in script for name in with_install)
-    modes = {member.name: member.mode for member in _members(image.overlay(BOXFS))}
+    modes = {member.name: member.mode for member in _members(overlay.packed(BOXFS))}
     assert modes["usr/local/lib/kmodlab/name-servers"] == 0o755
 
 

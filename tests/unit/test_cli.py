@@ -13,7 +13,8 @@ import pytest
 
 from kmodlab import __version__, doctor, paths
 from kmodlab.cli import main
-from kmodlab.image import image as images
+from kmodlab.image.image import Image
+from kmodlab.image.plan import planned
 from kmodlab.image.release import RELEASES
 
 from .conftest import FakeProgram, make_image
@@ -51,9 +52,10 @@ def kmodlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 
 
 @pytest.fixture
-def bare_host(fake_program: FakeProgram, monkeypatch: pytest.MonkeyPatch, debian_host: None) -> None:
-    """A host with an apt that knows nothing, and hardly any other program."""
-    del debian_host
+def bare_host(fake_program: FakeProgram, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A host with an apt that knows nothing, the keys of Debian's archive, and hardly any other program."""
+    (tmp_path / "debian.gpg").touch()
+    monkeypatch.setenv("KMODLAB_DEBIAN_KEYRING", str(tmp_path / "debian.gpg"))
     fake_program("apt-get", "exit 0")
     monkeypatch.setenv("PATH", str(fake_program("apt-config", "exit 0").parent))
 
@@ -115,7 +117,7 @@ def test_an_accelerator_that_there_is_not(
 ) -> None:
     fake_program("apt-get", "exit 0")
     fake_program("apt-config", "exit 0")
-    make_image(paths.cache_dir() / "images" / f"debian-12-{images._key(RELEASES['debian-12'])}")
+    make_image(paths.cache_dir() / "images" / planned("debian-12").id)
     monkeypatch.setenv("KMODLAB_ACCEL", "warp")
     done = kmodlab("guest", "up", "web", "--image", "debian-12")
     assert done.returncode == 2
@@ -183,7 +185,7 @@ def test_the_accelerator_is_one_word(kmodlab: Kmodlab, monkeypatch: pytest.Monke
 def test_a_box_is_copied_where_one_wants_it(kmodlab: Kmodlab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kept = tmp_path / "kept.box"
     kept.write_text("a box")
-    monkeypatch.setattr("kmodlab.guest.box.build_box", lambda release: {"debian-12": kept}[release])
+    monkeypatch.setattr("kmodlab.guest.box.build_box", lambda plan: {"debian-12": kept}[plan.release.name])
     done = kmodlab("image", "box", "debian-12")
     assert (done.returncode, done.stdout) == (0, f"{kept}\n")
     done = kmodlab("image", "box", "debian-12", "--out", str(tmp_path / "mine.box"))
@@ -210,6 +212,52 @@ def test_prune_removes_old_images_and_says_so(kmodlab: Kmodlab) -> None:
     assert kmodlab("image", "prune").stdout == ""
 
 
+def _files_of(image: Image) -> list[Path]:
+    """Make one of each that belongs to a build of an image: snapshot, template, box, build root."""
+    cache = paths.cache_dir()
+    files = [cache / "snapshots" / f"{image.id}-0123.qcow2", cache / "boxes" / f"{image.id}-0123.box"]
+    folders = [cache / "templates" / f"{image.id}-0123", cache / "buildroots" / image.id]
+    for folder in (*folders, *(file.parent for file in files)):
+        folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        file.touch()
+    return [*files, *folders]
+
+
+@pytest.mark.usefixtures("bare_host")
+def test_prune_keeps_the_newest_build_and_what_guests_are_made_upon(kmodlab: Kmodlab) -> None:
+    name = planned("debian-12").id
+    first, used, newest = (
+        make_image(paths.cache_dir() / "images" / directory, built=built)
+        for directory, built in ((name, ""), (f"{name}-ffffffff", "2026-01-01"), (f"{name}-00000000", "2026-01-02"))
+    )
+    kept = [*_files_of(used), *_files_of(newest)]
+    gone = _files_of(first)
+    guest = paths.state_dir() / "guests" / "web"
+    guest.mkdir(parents=True)
+    (guest / "guest.json").write_text(json.dumps({"image": used.id}))
+    (guest / "disk.qcow2").touch()
+    done = kmodlab("image", "prune")
+    lines = [f"kept {used.id}: the disk of the guest web is made upon it", f"removed {first.id}"]
+    assert sorted(done.stdout.splitlines()) == sorted([*lines, *(f"removed {path.name}" for path in gone)])
+    assert all(path.exists() for path in (*kept, used.directory, newest.directory))
+    assert not any(path.exists() for path in (*gone, first.directory))
+    (guest / "disk.qcow2").unlink()
+    assert f"removed {used.id}" in kmodlab("image", "prune").stdout
+    listed = kmodlab("image", "list").stdout.splitlines()[1:]
+    assert [(line.split()[0], line.split()[-1]) for line in listed] == [(newest.id, "current")]
+    assert f"removed {newest.id}" in kmodlab("image", "prune", "--all").stdout
+
+
+@pytest.mark.usefixtures("bare_host")
+def test_an_image_of_a_release_that_is_no_more_is_old(kmodlab: Kmodlab) -> None:
+    image = make_image(paths.cache_dir() / "images" / "debian-9-0123456789ab")
+    manifest = json.loads((image.directory / "manifest.json").read_text())
+    manifest["release"]["name"] = "debian-9"
+    (image.directory / "manifest.json").write_text(json.dumps(manifest))
+    assert kmodlab("image", "list").stdout.split()[-1] == "old"
+
+
 @pytest.mark.usefixtures("bare_host")
 def test_a_broken_lab_ends_with_3(kmodlab: Kmodlab, fake_program: FakeProgram) -> None:
     fake_program("mmdebstrap", "echo 'E: no such suite' >&2; exit 100")
@@ -221,7 +269,7 @@ def test_a_broken_lab_ends_with_3(kmodlab: Kmodlab, fake_program: FakeProgram) -
 
 
 @pytest.mark.usefixtures("bare_host")
-@pytest.mark.parametrize("words", [("lab",), ("guest", "up", "web"), ("image", "build")])
+@pytest.mark.parametrize("words", [("lab", "--image"), ("guest", "up", "web", "--image"), ("image", "build")])
 def test_a_home_that_cannot_be_written_is_said_before_anything_is_made(
     kmodlab: Kmodlab, monkeypatch: pytest.MonkeyPatch, fake_program: FakeProgram, words: tuple[str, ...]
 ) -> None:
@@ -230,7 +278,7 @@ def test_a_home_that_cannot_be_written_is_said_before_anything_is_made(
         monkeypatch.delenv(name, raising=False)
     # Not even root can make a file there.
     monkeypatch.setenv("HOME", "/proc/self")
-    done = kmodlab(*words)
+    done = kmodlab(*words, "debian-12")
     assert (done.returncode, done.stdout) == (3, "")
     first, hint = done.stderr.splitlines()
     assert first.startswith("kmodlab: error: No such file or directory: /proc/self/.")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +18,15 @@ import pytest
 from kmodlab import doctor, namespaces, paths
 from kmodlab.doctor import Finding
 from kmodlab.grading import template
+from kmodlab.host import Host
 from kmodlab.image import trust
+from kmodlab.image.image import images_dir
+from kmodlab.image.places import Places
+from kmodlab.image.plan import planned
 from kmodlab.vm import ssh
 from kmodlab.vm.accelerator import qemu_binary
 
-from .conftest import FakeProgram, make_image
+from .conftest import FakeProgram, make_image, make_places
 
 
 @pytest.fixture
@@ -56,9 +60,8 @@ def archive_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 @pytest.fixture(autouse=True)
-def host(debian_host: None, fake_program: FakeProgram, archive_port: int) -> FakeProgram:
+def host(fake_program: FakeProgram, archive_port: int) -> FakeProgram:
     """A Debian host that lacks nothing: every program is a stand-in, the archive is on loopback."""
-    del debian_host
     fake_program("apt-get", f"echo 'Debian|http://127.0.0.1:{archive_port}/debian/|bookworm|main'")
     fake_program("apt-config", "exit 0")
     for name in (*doctor.PROGRAMS, qemu_binary(), "newuidmap"):
@@ -66,14 +69,30 @@ def host(debian_host: None, fake_program: FakeProgram, archive_port: int) -> Fak
     return fake_program
 
 
-def _examine() -> dict[str, Finding]:
-    return {finding.subject: finding for finding in doctor.examine()}
+#: examines a host by the doctor
+Examine = Callable[..., dict[str, Finding]]
 
 
-def test_a_host_that_lacks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "BUILD_SPACE", 1)
-    monkeypatch.setattr(doctor, "MEMORY", 1)
-    found = _examine()
+def _machine(proc: Path, memory: int = 4096, space: int = 8 << 30) -> Host:
+    """A machine with MiB of memory and bytes on each disk that are free."""
+    proc.mkdir(exist_ok=True)
+    (proc / "meminfo").write_text(f"MemAvailable: {memory << 10} kB\n")
+    return Host(proc=proc, space=lambda _: space)
+
+
+@pytest.fixture
+def examine(debian_host: Places, tmp_path: Path) -> Examine:
+    """A function that examines a Debian host with enough memory and room, or another one."""
+
+    def found(machine: Host | None = None, places: Places = debian_host) -> dict[str, Finding]:
+        machine = machine or _machine(tmp_path / "proc")
+        return {finding.subject: finding for finding in doctor.examine(machine, places)}
+
+    return found
+
+
+def test_a_host_that_lacks_nothing(examine: Examine) -> None:
+    found = examine()
     assert [finding for finding in found.values() if not finding.good] == []
     assert {*doctor.PROGRAMS, qemu_binary(), "cache directory", "state directory", "memory"} < set(found)
     assert found["archive"].detail.endswith("/debian/dists/bookworm/InRelease answers")
@@ -83,13 +102,13 @@ def test_a_host_that_lacks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     ("program", "package"), [("qemu-img", "qemu-utils"), ("mmdebstrap", "mmdebstrap"), ("ssh", "openssh-client")]
 )
 def test_a_missing_program_is_named_with_its_package(
-    host: FakeProgram, monkeypatch: pytest.MonkeyPatch, program: str, package: str
+    examine: Examine, host: FakeProgram, monkeypatch: pytest.MonkeyPatch, program: str, package: str
 ) -> None:
     fakes = host("another", "exit 0").parent
     (fakes / program).unlink()
     monkeypatch.setenv("PATH", str(fakes))
     monkeypatch.setattr(shutil, "which", _which_on_path(fakes))
-    finding = _examine()[program]
+    finding = examine()[program]
     assert finding == Finding(program, False, "not installed", f"apt-get install {package}")
 
 
@@ -103,123 +122,121 @@ def _which_on_path(directory: Path) -> object:
     return which
 
 
-def test_a_missing_emulator_is_named_with_its_package(host: FakeProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_emulator_is_named_with_its_package(
+    examine: Examine, host: FakeProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fakes = host("another", "exit 0").parent
     (fakes / qemu_binary()).unlink()
     monkeypatch.setattr(shutil, "which", _which_on_path(fakes))
-    finding = _examine()[qemu_binary()]
+    finding = examine()[qemu_binary()]
     assert not finding.good
     assert finding.fix.startswith("apt-get install qemu-system-")
 
 
 @pytest.mark.parametrize("subject", ["cache", "state"])
-def test_a_full_disk_is_named_with_what_is_needed(monkeypatch: pytest.MonkeyPatch, subject: str) -> None:
-    monkeypatch.setattr(doctor, "free_space", lambda _: 7 << 20)
-    finding = _examine()[f"{subject} directory"]
+def test_a_full_disk_is_named_with_what_is_needed(examine: Examine, tmp_path: Path, subject: str) -> None:
+    finding = examine(_machine(tmp_path / "full", space=7 << 20))[f"{subject} directory"]
     directory = paths.cache_dir() if subject == "cache" else paths.state_dir()
     assert (finding.good, finding.detail) == (False, f"7 MiB free in {directory}")
     assert "`kmodlab image prune`" in finding.fix
     assert f"KMODLAB_{subject.upper()}_DIR" in finding.fix
 
 
-def test_little_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "MEMORY", 1 << 40)
-    finding = _examine()["memory"]
+def test_little_memory_is_named(examine: Examine, tmp_path: Path) -> None:
+    finding = examine(_machine(tmp_path / "small", memory=2047))["memory"]
     assert not finding.good
-    assert finding.detail.endswith(" MiB available")
+    assert finding.detail == "2047 MiB available"
     assert "--memory 512" in finding.fix
 
 
-def test_an_archive_that_does_not_answer_is_named(host: FakeProgram, closed_port: int) -> None:
+def test_an_archive_that_does_not_answer_is_named(examine: Examine, host: FakeProgram, closed_port: int) -> None:
     host("apt-get", f"echo 'Debian|http://127.0.0.1:{closed_port}/debian/|bookworm|main'")
-    finding = _examine()["archive"]
+    finding = examine()["archive"]
     assert not finding.good
     assert finding.detail.startswith(f"http://127.0.0.1:{closed_port}/debian/dists/bookworm/InRelease: ")
     assert "Connection refused" in finding.detail
     assert finding.fix == "check network, proxy and /etc/apt/sources.list*"
 
 
-def test_an_archive_without_the_release_is_named(host: FakeProgram, archive_port: int) -> None:
+def test_an_archive_without_the_release_is_named(examine: Examine, host: FakeProgram, archive_port: int) -> None:
     host("apt-get", f"echo 'Debian|http://127.0.0.1:{archive_port}/other/|bookworm|main'")
-    finding = _examine()["archive"]
+    finding = examine()["archive"]
     assert not finding.good
     assert "404" in finding.detail
 
 
-def test_apt_that_knows_no_archive_is_named(host: FakeProgram) -> None:
+def test_apt_that_knows_no_archive_is_named(examine: Examine, host: FakeProgram) -> None:
     host("apt-get", "exit 0")
-    finding = _examine()["apt sources"]
+    finding = examine()["apt sources"]
     assert (finding.good, finding.detail) == (False, "apt knows no archive of debian")
     assert finding.fix.startswith("run `apt-get update` once")
 
 
 def test_the_keys_of_the_other_distribution_are_no_lack_but_said(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    examine: Examine, debian_host: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trust, "KEYRINGS", {name: tmp_path / name for name in trust.KEYRINGS})
-    found = _examine()
+    found = examine()
     assert "keys of debian" not in found
     assert found["keys of ubuntu"] == Finding(
         "keys of ubuntu", True, "not there: images of ubuntu need `apt-get install ubuntu-keyring`"
     )
-    (tmp_path / "ubuntu").touch()
-    assert _examine()["keys of ubuntu"] == Finding("keys of ubuntu", True, str(tmp_path / "ubuntu"))
+    (file := debian_host.keyrings / trust.KEYRINGS["ubuntu"]).touch()
+    assert examine()["keys of ubuntu"] == Finding("keys of ubuntu", True, str(file))
     monkeypatch.setenv("KMODLAB_UBUNTU_KEYRING", "/no/such/file")
-    finding = _examine()["keys of ubuntu"]
+    finding = examine()["keys of ubuntu"]
     assert (finding.good, finding.detail) == (False, "there is no file /no/such/file")
     assert finding.fix == "KMODLAB_UBUNTU_KEYRING names it: name another, or none"
 
 
 def test_the_mirror_that_the_user_names_is_the_one_that_is_asked(
-    monkeypatch: pytest.MonkeyPatch, closed_port: int
+    examine: Examine, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     monkeypatch.setenv("KMODLAB_DEBIAN_MIRROR", f"http://127.0.0.1:{closed_port}/near")
-    finding = _examine()["archive"]
+    finding = examine()["archive"]
     assert not finding.good
     assert finding.detail.startswith(f"http://127.0.0.1:{closed_port}/near/dists/bookworm/InRelease: ")
 
 
-def test_a_host_of_another_kind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {"ID": "fedora", "PRETTY_NAME": "Fedora 43"})
-    lacks = [finding for finding in doctor.examine() if "Fedora 43" in finding.detail]
+def test_a_host_of_another_kind_is_named(tmp_path: Path) -> None:
+    fedora = make_places(tmp_path / "fedora", ID="fedora", PRETTY_NAME="Fedora 43")
+    lacks = [finding for finding in doctor.examine(places=fedora) if "Fedora 43" in finding.detail]
     assert lacks
     assert all(not finding.good and "vagrant up" in finding.fix for finding in lacks)
 
 
-def test_emulation_is_no_lack_but_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert _examine()["accelerator"].detail.startswith("not probed: that needs an image")
-    built = make_image(tmp_path / "image")
-    monkeypatch.setattr(doctor, "find_image", lambda _: built)
+def test_emulation_is_no_lack_but_said(examine: Examine, monkeypatch: pytest.MonkeyPatch, debian_host: Places) -> None:
+    assert examine()["accelerator"].detail.startswith("not probed: that needs an image")
+    make_image(images_dir() / planned("auto", debian_host).id)
     monkeypatch.setenv("KMODLAB_ACCEL", "tcg")
-    finding = _examine()["accelerator"]
+    finding = examine()["accelerator"]
     assert finding.good
     assert "about ten times slower" in finding.detail
     monkeypatch.setenv("KMODLAB_ACCEL", "kvm")
-    assert _examine()["accelerator"].detail == "kvm boots a kernel"
+    assert examine()["accelerator"].detail == "kvm boots a kernel"
 
 
 # -- what is around the programs ---------------------------------------------------------------------------------
 
 
-def test_a_python_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _examine()["Python"].good
+def test_a_python_that_is_too_old_is_named(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert examine()["Python"].good
     monkeypatch.setattr(sys, "version_info", (3, 11, 1))
-    finding = _examine()["Python"]
+    finding = examine()["Python"]
     assert not finding.good
     assert finding.fix == "3.11.2 or newer is needed: apt-get install python3"
 
 
-def test_a_python_that_could_make_no_environment_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "venv" not in _examine()
+def test_a_python_that_could_make_no_environment_is_noted(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "venv" not in examine()
     monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "ensurepip" else 1)
-    finding = _examine()["venv"]
+    finding = examine()["venv"]
     assert (finding.mark, finding.fix) == ("note", "apt-get install python3-venv")
 
 
 @pytest.mark.parametrize("subject", ["cache", "state"])
 @pytest.mark.parametrize(("what", "words"), [("file", "is no directory"), ("locked", "cannot be written to")])
 def test_a_directory_that_cannot_be_used_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, subject: str, what: str, words: str
+    examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, subject: str, what: str, words: str
 ) -> None:
     (tmp_path / "locked").mkdir()
     (tmp_path / "file").touch()
@@ -227,73 +244,78 @@ def test_a_directory_that_cannot_be_used_is_named(
     monkeypatch.setenv(variable, str(tmp_path / what / "below"))
     if what == "locked":
         monkeypatch.setattr("os.access", lambda path, _: Path(path) != tmp_path / "locked")
-    finding = _examine()[f"{subject} directory"]
+    finding = examine()[f"{subject} directory"]
     assert (finding.mark, finding.detail) == ("LACK", f"{tmp_path / what} {words}")
     assert f"export {variable}=" in finding.fix
 
 
-def test_a_user_without_a_home_directory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_home_directory_is_told(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("KMODLAB_CACHE_DIR")
     monkeypatch.setattr(Path, "home", none)
-    finding = _examine()["home directory"]
+    finding = examine()["home directory"]
     assert (finding.mark, finding.fix) == ("LACK", "export HOME=/PATH/OF/A/DIRECTORY")
 
 
-def test_temporary_files_that_have_no_place_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert _examine()["temporary files"].good
+def test_temporary_files_that_have_no_place_are_named(
+    examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert examine()["temporary files"].good
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
-    assert _examine()["temporary files"].fix == f"chmod 1777 {tmp_path / 'none'}"
+    assert examine()["temporary files"].fix == f"chmod 1777 {tmp_path / 'none'}"
 
 
-def test_no_place_for_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_place_for_temporary_files_is_named(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
     monkeypatch.setattr(tempfile, "gettempdir", none)
-    finding = _examine()["temporary files"]
+    finding = examine()["temporary files"]
     assert (finding.mark, finding.detail) == ("LACK", "No usable temporary directory found in ['/tmp']")
 
 
 @pytest.mark.parametrize(("free", "mark"), [(64, "note"), (1535, "note"), (1536, "ok")])
 def test_little_memory_for_files_is_noted(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, mark: str
+    examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, mark: str
 ) -> None:
     monkeypatch.setattr(template, "_SHARED", tmp_path)
-    monkeypatch.setattr(doctor, "free_space", lambda _: free << 20)
-    finding = _examine()["memory for files"]
+    finding = examine(_machine(tmp_path / "proc", space=free << 20))["memory for files"]
     assert (finding.good, finding.mark) == (True, mark)
     assert (str(paths.state_dir()) in finding.detail) == (mark == "note")
     assert ("--shm-size=1536m" in finding.fix) == (mark == "note")
 
 
-def test_refused_namespaces_are_named_with_the_fix(host: FakeProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_namespaces_are_named_with_the_fix(
+    examine: Examine, host: FakeProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host("unshare", "echo 'unshare: write failed /proc/self/uid_map: Operation not permitted' >&2; exit 1")
     host("bwrap", "echo 'bwrap: setting up uid map: Permission denied' >&2; exit 1")
     why = "AppArmor keeps them from ordinary users (Ubuntu): kernel.apparmor_restrict_unprivileged_userns is 1"
     monkeypatch.setattr(namespaces, "is_root", lambda: False)
     monkeypatch.setattr(namespaces, "cause", lambda: (why, "sudo sysctl -w x=0"))
-    found = _examine()
+    found = examine()
     assert found["user namespaces"] == Finding("user namespaces", False, why, "sudo sysctl -w x=0")
     assert found["sandbox"].detail.endswith(f"{why}: bwrap: setting up uid map: Permission denied")
     assert found["sandbox"].fix == "sudo sysctl -w x=0"
     monkeypatch.setattr(namespaces, "cause", lambda: ("", "in a container: ..."))
-    assert _examine()["user namespaces"].detail.startswith("user namespaces are refused: unshare: write failed")
+    assert examine()["user namespaces"].detail.startswith("user namespaces are refused: unshare: write failed")
     monkeypatch.setattr(namespaces, "is_root", lambda: True)
-    assert _examine()["user namespaces"].good
+    assert examine()["user namespaces"].good
 
 
-def test_no_place_for_control_sockets_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_place_for_control_sockets_is_named(
+    examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     deep = tmp_path / ("x" * 60)
     deep.mkdir(mode=0o700)
     monkeypatch.setattr(ssh, "_control_dirs", lambda: iter([deep]))
-    finding = _examine()["control sockets"]
+    finding = examine()["control sockets"]
     assert finding.note
     assert "XDG_RUNTIME_DIR" in finding.fix
     monkeypatch.undo()
-    assert not _examine()["control sockets"].note
+    assert not examine()["control sockets"].note
 
 
 _DOCTOR = "from kmodlab import doctor; [print(f.mark, f.detail, '|', f.fix) for f in doctor._locale()]"
@@ -314,33 +336,37 @@ def test_a_locale_that_is_not_utf_8_is_noted(variables: dict[str, str], mark: st
     assert done.stdout.endswith("| export LC_ALL=C.UTF-8\n" if mark == "note" else "| \n")
 
 
-def test_settings_of_ansible_that_do_not_count_are_noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_settings_of_ansible_that_do_not_count_are_noted(
+    examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("ANSIBLE_CONFIG", raising=False)
     own = paths.project_dir() / "ansible.cfg"
     (tmp_path / "ansible.cfg").touch()
     tmp_path.chmod(0o777)
     monkeypatch.setattr(paths, "project_dir", lambda: tmp_path)
-    finding = _examine()["ansible.cfg"]
+    finding = examine()["ansible.cfg"]
     assert finding.mark == "note"
     assert finding.fix == f"chmod o-w {tmp_path}, or export ANSIBLE_CONFIG={tmp_path / 'ansible.cfg'}"
     monkeypatch.setenv("ANSIBLE_CONFIG", str(tmp_path / "ansible.cfg"))
-    assert _examine()["ansible.cfg"].mark == "ok", "named by its path it counts"
+    assert examine()["ansible.cfg"].mark == "ok", "named by its path it counts"
     tmp_path.chmod(0o755)
     for other in (str(own), "/no/such/ansible.cfg"):
         monkeypatch.setenv("ANSIBLE_CONFIG", other)
-        finding = _examine()["ansible.cfg"]
+        finding = examine()["ansible.cfg"]
         assert (finding.mark, finding.fix) == ("note", "unset ANSIBLE_CONFIG")
         assert other in finding.detail
     monkeypatch.delenv("ANSIBLE_CONFIG")
-    assert _examine()["ansible.cfg"].mark == "ok"
+    assert examine()["ansible.cfg"].mark == "ok"
 
 
-def test_compilers_are_for_the_tests_alone(host: FakeProgram, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compilers_are_for_the_tests_alone(
+    examine: Examine, host: FakeProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fakes = host("another", "exit 0").parent
     monkeypatch.setattr(shutil, "which", _which_on_path(fakes))
-    finding = _examine()["compiler"]
+    finding = examine()["compiler"]
     assert (finding.mark, finding.fix) == ("note", "for the tests: .config/setup test")
     assert finding.detail.startswith("no gcc and no clang here. Only `make check` and `make test` need them")
     for name in ("gcc", "clang"):
         host(name, "exit 0")
-    assert _examine()["compiler"].mark == "ok"
+    assert examine()["compiler"].mark == "ok"

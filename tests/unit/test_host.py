@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from kmodlab import host, namespaces, paths
 from kmodlab.errors import LabError
 from kmodlab.grading import examiner, sandbox
 from kmodlab.grading.lab import Lab
+from kmodlab.host import Host
 from kmodlab.image.buildroot import own_mounts
 from kmodlab.paths import project_dir
 
@@ -23,16 +25,19 @@ MiB = 1 << 20
 
 
 @pytest.fixture
-def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A /proc and a /sys/fs/cgroup of a machine with 8 GiB free, whose process is in the group /a/b."""
+def proc(tmp_path: Path) -> Path:
+    """A /proc of a machine with 8 GiB free, whose kernel has user namespaces."""
     folder = tmp_path / "proc"
     (folder / "self" / "ns").mkdir(parents=True)
     (folder / "self" / "ns" / "user").touch()
     (folder / "meminfo").write_text(f"MemTotal: {16 << 20} kB\nMemAvailable: {8 << 20} kB\n")
-    for module in (host, namespaces):
-        monkeypatch.setattr(module, "_PROC", folder)
-    monkeypatch.setattr(host, "_CGROUPS", tmp_path / "cgroup")
     return folder
+
+
+@pytest.fixture
+def machine(proc: Path, tmp_path: Path) -> Host:
+    """That machine, of which the scheduler gives four processors; its control groups are yet to be made."""
+    return Host(proc=proc, cgroups=tmp_path / "cgroup", allowed=4)
 
 
 def _group(folder: Path, names: tuple[str, str, str], limit: str, used: int, inactive: int) -> None:
@@ -42,10 +47,10 @@ def _group(folder: Path, names: tuple[str, str, str], limit: str, used: int, ina
     (folder / "memory.stat").write_text(f"anon 5\n{names[2]} {inactive * MiB}\n")
 
 
-def test_memory_without_groups(proc: Path) -> None:
-    assert host.available_memory() == 8192
-    (proc / "self" / "cgroup").write_text("0::/a/b\n")
-    assert host.available_memory() == 8192
+def test_memory_without_groups(machine: Host) -> None:
+    assert machine.available_memory() == 8192
+    (machine.proc / "self" / "cgroup").write_text("0::/a/b\n")
+    assert machine.available_memory() == 8192
 
 
 @pytest.mark.parametrize(
@@ -53,28 +58,68 @@ def test_memory_without_groups(proc: Path) -> None:
 )
 @pytest.mark.parametrize("where", ["a/b", "a", "."])
 def test_the_least_that_a_group_leaves_counts(
-    proc: Path, tmp_path: Path, line: str, names: tuple[str, str, str], top: str, where: str
+    machine: Host, line: str, names: tuple[str, str, str], top: str, where: str
 ) -> None:
     """Pages of files that are not in use are as good as free; the group of a container is its top one."""
-    (proc / "self" / "cgroup").write_text(f"9:cpu:/x\n{line}\n")
-    _group(tmp_path / "cgroup" / top / "a" / "b", names, "max" if names == host._V2 else str(1 << 62), 100, 0)
-    _group(tmp_path / "cgroup" / top / where, names, str(1000 * MiB), 700, 200)
-    assert host.available_memory() == 500
+    (machine.proc / "self" / "cgroup").write_text(f"9:cpu:/x\n{line}\n")
+    _group(machine.cgroups / top / "a" / "b", names, "max" if names == host._V2 else str(1 << 62), 100, 0)
+    _group(machine.cgroups / top / where, names, str(1000 * MiB), 700, 200)
+    assert machine.available_memory() == 500
 
 
-def test_memory_of_this_machine() -> None:
-    assert 0 < host.available_memory() < 1 << 30
+def _quota(machine: Host, where: str, quota: int, period: int, *, unified: bool) -> None:
+    """Let a group have so many microseconds of processors in each period; -1: as many as there are."""
+    folder = machine.cgroups / ("." if unified else "cpu") / where
+    folder.mkdir(parents=True, exist_ok=True)
+    if unified:
+        (folder / "cpu.max").write_text(f"{'max' if quota < 0 else quota} {period}\n")
+    else:
+        (folder / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+        (folder / "cpu.cfs_period_us").write_text(f"{period}\n")
+
+
+@pytest.mark.parametrize(("line", "unified"), [("0::/a/b", True), ("4:cpu,cpuacct:/a/b", False)], ids=["v2", "v1"])
+@pytest.mark.parametrize("where", ["a/b", "a", "."])
+@pytest.mark.parametrize(("quota", "processors"), [(-1, 4), (900, 4), (300, 3), (299, 2), (100, 1), (50, 1)])
+def test_the_least_that_a_group_may_run_on_counts(
+    machine: Host, line: str, unified: bool, where: str, quota: int, processors: int
+) -> None:
+    """A part of a processor is none, and there is always one."""
+    (machine.proc / "self" / "cgroup").write_text(f"9:memory:/x\n{line}\n")
+    _quota(machine, "a/b", -1, 100, unified=unified)
+    _quota(machine, where, quota, 100, unified=unified)
+    assert machine.processors() == processors
+
+
+def test_processors_without_groups_are_the_schedulers(machine: Host) -> None:
+    assert machine.processors() == 4
+    assert Host().allowed == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("memory", "machines"), [(1024, 4), (2048, 4), (2049, 3), (5000, 1), (9000, 1)])
+def test_machines_side_by_side_are_as_many_as_memory_and_processors_allow(
+    machine: Host, memory: int, machines: int
+) -> None:
+    assert machine.at_a_time(memory) == machines
+    (machine.proc / "self" / "cgroup").write_text("0::/a\n")
+    _quota(machine, "a", 200, 100, unified=True)
+    assert machine.at_a_time(memory) == min(2, machines)
+
+
+def test_this_machine() -> None:
+    assert 0 < host.HOST.available_memory() < 1 << 30
+    assert 1 <= host.HOST.processors() <= len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize(("available", "words"), [(700, "700 are available"), (768, ""), (1000, "")])
 def test_too_little_memory_is_said_before_the_first_student(
-    available: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    machine: Host, available: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sandbox, "require", lambda: None)
-    monkeypatch.setattr(examiner, "available_memory", lambda: available)
     monkeypatch.setattr("kmodlab.grading.slot.build_image", lambda _: 1 / 0)
+    (machine.proc / "meminfo").write_text(f"MemAvailable: {available << 10} kB\n")
     with pytest.raises(LabError if words else ZeroDivisionError) as caught:
-        examiner.examiner(Lab.load(LAB), 2)
+        examiner.examiner(Lab.load(LAB), 2, host=machine)
     assert words in str(caught.value)
     assert ("2 machines may take 1536 MiB" in capsys.readouterr().err) == (not words)
 
@@ -96,19 +141,19 @@ def test_each_setting_that_refuses_is_named_with_its_fix(proc: Path, name: str) 
         file.write_text(f"{good}\n")
     bad, good = SETTINGS[name]
     (proc / "sys" / name.replace(".", "/", 1)).write_text(f"{bad}\n")
-    why, fix = namespaces.cause()
+    why, fix = namespaces.cause(proc)
     assert why.endswith(f": {name} is {bad}")
     assert fix.startswith(
         f"sudo sysctl -w {name}={good} (to keep it over a restart: echo {name}={good} | sudo tee /etc"
     )
     (proc / "sys" / name.replace(".", "/", 1)).write_text(f"{good}\n")
-    assert namespaces.cause()[0] == ""
-    assert "--security-opt" in namespaces.cause()[1]
+    assert namespaces.cause(proc)[0] == ""
+    assert "--security-opt" in namespaces.cause(proc)[1]
 
 
 def test_a_kernel_without_them_is_named(proc: Path) -> None:
     (proc / "self" / "ns" / "user").unlink()
-    assert namespaces.cause() == ("this kernel has no user namespaces", "run the command as root")
+    assert namespaces.cause(proc) == ("this kernel has no user namespaces", "run the command as root")
 
 
 @pytest.mark.parametrize(
@@ -118,9 +163,9 @@ def test_who_is_root(proc: Path, monkeypatch: pytest.MonkeyPatch, rows: str, roo
     """Root of a container that was given some user ids has not the one that a build is to run as."""
     (proc / "self" / "uid_map").write_text(f"{rows}\n")
     monkeypatch.setattr("os.getuid", lambda: 0)
-    assert namespaces.is_root() is root
+    assert namespaces.is_root(proc) is root
     monkeypatch.setattr("os.getuid", lambda: 1000)
-    assert not namespaces.is_root()
+    assert not namespaces.is_root(proc)
 
 
 def test_the_sandbox_starts_here() -> None:
@@ -133,8 +178,10 @@ def test_a_sandbox_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
         sandbox.require()
 
 
-def test_a_sandbox_that_is_refused_for_no_known_reason(fake_program: FakeProgram, proc: Path) -> None:
-    del proc
+def test_a_sandbox_that_is_refused_for_no_known_reason(
+    fake_program: FakeProgram, proc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(namespaces, "cause", functools.partial(namespaces.cause, proc))
     fake_program("bwrap", "echo 'bwrap: no such luck' >&2; exit 1")
     with pytest.raises(LabError, match=r"^the sandbox in which submissions are built does not start\n") as caught:
         sandbox.require()
@@ -215,11 +262,10 @@ def test_root_of_a_chroot_has_a_sandbox(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("True True\n", "")
 
 
-def test_a_user_in_a_chroot_is_told_so(monkeypatch: pytest.MonkeyPatch, proc: Path) -> None:
-    (proc / "self").mkdir(exist_ok=True)
+def test_a_user_in_a_chroot_is_told_so(proc: Path) -> None:
     (proc / "self" / "mountinfo").write_text("30 29 0:5 / /proc rw - proc proc rw\n")
-    monkeypatch.setattr(namespaces, "is_root", lambda: False)
-    assert namespaces.cause() == ("in a chroot the kernel gives none", "run the command as root, or outside")
+    (proc / "self" / "uid_map").write_text("0 1000 1\n")
+    assert namespaces.cause(proc) == ("in a chroot the kernel gives none", "run the command as root, or outside")
 
 
 _NOEXEC = """

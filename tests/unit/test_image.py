@@ -8,18 +8,21 @@ import re
 import shutil
 import tarfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from kmodlab import namespaces
 from kmodlab.errors import LabError
-from kmodlab.image import archive, image, trust
+from kmodlab.host import Host, free_space
+from kmodlab.image import archive, overlay
 from kmodlab.image.buildroot import BuildRoot
 from kmodlab.image.image import Image, build_image, find_image, images_dir, is_current, list_images
-from kmodlab.image.release import RELEASES
+from kmodlab.image.places import HERE, Places
+from kmodlab.image.plan import Plan, of_release, planned
+from kmodlab.image.release import RELEASES, Release
 
 from .conftest import FakeProgram, make_image, on_amd64
 
@@ -31,64 +34,82 @@ for word; do case $word in --customize-hook=*) hook=$word;; esac; done
 out=$(echo "$hook" | sed 's/.*"\\$1" \\([^ ]*\\) .*/\\1/')
 cd "$out"
 echo "6.1.0-$$-cloud-amd64" >kernel
-echo "ssh-ed25519 AAAA lab" >host_key.pub
+echo "ssh-ed25519 AAAA$$ lab" >host_key.pub
 for name in disk.raw vmlinuz initrd packages; do echo $name >$name; done
 """
 
 
+@dataclass(frozen=True)
+class Lab:
+    """A host with one apt source, and a private copy of the files that make an image.
+
+    Attributes:
+        places: the host's.
+        program: puts a stand-in on PATH.
+        started: notes the words of each build.
+    """
+
+    places: Places
+    program: FakeProgram
+    started: Path
+
+    def plan(self, name: str = "debian-12") -> Plan:
+        """Return what an image is to be built of now: apt is asked again."""
+        archive.host_sources.cache_clear()
+        return planned(name, self.places)
+
+    def build(self, name: str = "debian-12", **options: Any) -> Image:  # those of `build_image`
+        """Return the image of a release."""
+        return build_image(self.plan(name), **options)
+
+
 @pytest.fixture(autouse=True)
-def host(
-    debian_host: None, fake_program: FakeProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> SimpleNamespace:
-    """A host with one apt source, and a private copy of the files that make an image; `started` notes builds."""
-    del debian_host
+def host(debian_host: Places, fake_program: FakeProgram, tmp_path: Path) -> Lab:
+    """The host on which images are built here."""
     fake_program("apt-get", SOURCES)
     fake_program("apt-config", "exit 0")
-    here = tmp_path / "with blanks" / "guest"
-    shutil.copytree(Path(image.__file__).parent / "rootfs", here / "rootfs", symlinks=True)
-    shutil.copy(Path(image.__file__).with_name("customize.sh"), here)
-    monkeypatch.setattr(image, "_HERE", here)
-    staging = tmp_path / "staging"
-    staging.mkdir()
-    monkeypatch.setattr(image, "_staging_parent", lambda: staging)
+    recipe = tmp_path / "with blanks" / "guest"
+    shutil.copytree(HERE.recipe / "rootfs", recipe / "rootfs", symlinks=True)
+    shutil.copy(HERE.recipe / "customize.sh", recipe)
     fake_program("mmdebstrap", MMDEBSTRAP.replace("STARTED", str(tmp_path / "started")))
-    return SimpleNamespace(here=here, staging=staging, started=tmp_path / "started", program=fake_program)
-
-
-def _key() -> str:
-    for function in (archive.host_sources, archive.acquire_options):
-        function.cache_clear()
-    return image._key(RELEASES["debian-12"])
+    return Lab(replace(debian_host, recipe=recipe), fake_program, tmp_path / "started")
 
 
 def _edit(file: Path) -> None:
     file.write_text(file.read_text() + "\n# changed\n")
 
 
-CHANGES: dict[str, Callable[[SimpleNamespace, pytest.MonkeyPatch], object]] = {
-    "mirror": lambda host, _: host.program("apt-get", SOURCES.replace("mirror", "other")),
-    "component": lambda host, _: host.program("apt-get", SOURCES + "; echo " + SOURCES[5:].replace("main", "contrib")),
-    "proxy": lambda host, _: host.program("apt-config", """echo 'Acquire::http::Proxy "http://proxy.example";'"""),
-    "packages": lambda _, patch: patch.setattr(image, "PACKAGES", (*image.PACKAGES, "gdb")),
-    "excluded paths": lambda _, patch: patch.setattr(image, "EXCLUDED_PATHS", ()),
-    "disk size": lambda _, patch: patch.setattr(image, "DISK_SIZE", "9G"),
-    "finishing script": lambda host, _: _edit(host.here / "customize.sh"),
-    "file's content": lambda host, _: _edit(host.here / "rootfs/etc/fstab"),
-    "new file": lambda host, _: (host.here / "rootfs/etc/motd").write_text(""),
-    "file's name": lambda host, _: (host.here / "rootfs/etc/fstab").rename(host.here / "rootfs/etc/fstab2"),
-    "program's mode": lambda host, _: (host.here / "rootfs/usr/local/lib/kmodlab/authorize").chmod(0o644),
+CHANGES: dict[str, Callable[[Lab], object]] = {
+    "mirror": lambda host: host.program("apt-get", SOURCES.replace("mirror", "other")),
+    "component": lambda host: host.program("apt-get", SOURCES + "; echo " + SOURCES[5:].replace("main", "contrib")),
+    "proxy": lambda host: host.program("apt-config", """echo 'Acquire::http::Proxy "http://proxy.example";'"""),
+    "finishing script": lambda host: _edit(host.places.recipe / "customize.sh"),
+    "file's content": lambda host: _edit(host.places.recipe / "rootfs/etc/fstab"),
+    "new file": lambda host: (host.places.recipe / "rootfs/etc/motd").write_text(""),
+    "file's name": lambda host: (host.places.recipe / "rootfs/etc/fstab").rename(host.places.recipe / "rootfs/etc/tab"),
+    "program's mode": lambda host: (host.places.recipe / "rootfs/usr/local/lib/kmodlab/authorize").chmod(0o644),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_the_key_changes_with(host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
-    before = _key()
-    assert before == _key()
-    CHANGES[change](host, monkeypatch)
-    assert _key() != before
+def test_the_id_changes_with(host: Lab, change: str) -> None:
+    before = host.plan().id
+    assert before == host.plan().id
+    CHANGES[change](host)
+    assert host.plan().id != before
 
 
-def test_the_key_changes_with_each_field_of_the_release() -> None:
+def test_the_id_changes_with_each_part_of_the_plan(host: Lab) -> None:
+    plan = host.plan()
+    changed = [
+        replace(plan, packages=(*plan.packages, "gdb")),
+        replace(plan, excluded=()),
+        replace(plan, disk_size="9G"),
+    ]
+    assert len({other.id for other in (plan, *changed)}) == len(changed) + 1
+
+
+def test_the_id_changes_with_each_field_of_the_release(host: Lab) -> None:
     release = RELEASES["debian-12"]
     changed = [
         replace(release, name="debian-x"),
@@ -98,28 +119,52 @@ def test_the_key_changes_with_each_field_of_the_release() -> None:
         replace(release, pinned="bookworm-backports"),
         replace(release, architecture="riscv64"),
     ]
-    assert len({image._key(other) for other in (release, *changed)}) == len(changed) + 1
+    keys = {of_release(other, host.places).id.rpartition("-")[2] for other in (release, *changed)}
+    assert len(keys) == len(changed) + 1
 
 
-def test_the_key_stays_when_nothing_that_goes_in_changes(
-    host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_the_id_stays_when_nothing_that_goes_in_changes(
+    host: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    before = _key()
-    for path in host.here.rglob("*"):
+    before = host.plan().id
+    for path in host.places.recipe.rglob("*"):
         os.utime(path, (1, 1))
-    (host.here / "rootfs/etc/fstab").chmod(0o600)
+    (host.places.recipe / "rootfs/etc/fstab").chmod(0o600)
     monkeypatch.setenv("KMODLAB_CACHE_DIR", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
-    monkeypatch.setattr(image, "BUILD_SPACE", 1)
-    assert _key() == before
+    assert host.plan().id == before
 
 
-def test_the_overlay_belongs_to_root_and_has_no_dates(host: SimpleNamespace) -> None:
+def test_a_plan_asks_apt_once(host: Lab, tmp_path: Path) -> None:
+    for name in ("apt-get", "apt-config"):
+        host.program(name, f"echo {name} >>'{tmp_path}/asked'; exit 0")
+    plan = host.plan()
+    assert not (tmp_path / "asked").exists(), "who finds a guest up need not wait for it"
+    for _ in range(2):
+        assert (plan.sources, plan.options, plan.id) == ((), "", plan.id)
+    assert (tmp_path / "asked").read_text().split() == ["apt-get", "apt-config"]
+
+
+def test_the_id_is_made_as_it_always_was(tmp_path: Path, host: Lab) -> None:
+    """Made in another way it would have everyone's images built again."""
+    recipe = tmp_path / "recipe"
+    (recipe / "rootfs" / "etc").mkdir(parents=True)
+    (recipe / "rootfs" / "etc" / "motd").write_text("hello\n")
+    (recipe / "customize.sh").write_text("exit 0\n")
+    host.program("apt-config", """echo 'Acquire::http::Proxy "http://proxy.example";'""")
+    release = Release("debian-12", "debian", ("bookworm",), "linux-image-x", "linux-headers-x")
+    plan = of_release(release, replace(host.places, recipe=recipe))
+    made_up = replace(plan, packages=("one", "two"), excluded=("/usr/share/doc/*", "/x"), disk_size="1G")
+    assert made_up.id == "debian-12-0df8a3896c80"
+
+
+def test_the_overlay_belongs_to_root_and_has_no_dates(host: Lab) -> None:
+    rootfs = host.places.recipe / "rootfs"
     if os.getuid() == 0:  # for anyone else the files are their own already
-        for path in host.here.rglob("*"):
+        for path in rootfs.rglob("*"):
             os.chown(path, 4321, 4321, follow_symlinks=False)
-    tree = image.overlay(host.here / "rootfs")
-    assert tree == image.overlay(host.here / "rootfs")
+    tree = overlay.packed(rootfs)
+    assert tree == overlay.packed(rootfs)
     with tarfile.open(fileobj=io.BytesIO(tree)) as tar:
         members = {member.name: member for member in tar}
     assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members.values()} == {(0, 0, "root", "root", 0)}
@@ -130,22 +175,43 @@ def test_the_overlay_belongs_to_root_and_has_no_dates(host: SimpleNamespace) -> 
     assert members["etc/systemd/system/multi-user.target.wants/kmodlab-key.service"].issym()
 
 
-def test_a_build_gives_an_image_once(host: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
-    assert find_image("debian-12") is None
-    built = build_image("auto")
-    assert built == find_image("debian-12") == build_image("debian-12") == find_image("auto")
+def test_a_build_gives_an_image_once(host: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = host.plan("auto")
+    assert find_image(plan) is None
+    built = build_image(plan)
+    assert built == find_image(plan) == host.build() == find_image(host.plan("auto"))
     assert host.started.read_text().splitlines().count("--variant=apt") == 1
-    assert built.id == f"debian-12-{_key()}"
-    assert (built.release, built.host_key) == ("debian-12", "ssh-ed25519 AAAA")
+    assert re.fullmatch(rf"{plan.id}-[0-9a-f]{{8}}", built.id)
+    assert built.release == RELEASES["debian-12"]
+    assert built.host_key.startswith("ssh-ed25519 AAAA")
     assert built.kernel_version.startswith("6.1.0-")
     assert built.size() > 0
     said = capsys.readouterr().err
     assert "building the guest image debian-12 (the host's own release, from the host's own archive)" in said
-    assert list(host.staging.iterdir()) == []
+    assert list(host.places.staging.iterdir()) == []
 
 
-def test_mmdebstrap_is_told_what_the_release_is(host: SimpleNamespace) -> None:
-    build_image("debian-13-backports")
+def test_an_image_from_before_builds_had_names_goes_on_being_found(host: Lab) -> None:
+    """The disks of guests are made upon it: it keeps the directory that it has, and is the current one."""
+    before = make_image(images_dir() / host.plan().id)
+    assert host.build() == before == find_image(host.plan())
+    assert is_current(before, host.places)
+    built = host.build(force=True)
+    assert host.build() == built != before
+    assert (is_current(before, host.places), is_current(built, host.places)) == (False, True)
+
+
+def test_where_nothing_can_be_written_images_are_found(host: Lab) -> None:
+    """The bare machine has the images of the one around it, and may not write to them."""
+    before = make_image(images_dir() / host.plan().id)
+    (images_dir() / ".debian-12.lock").mkdir()  # not even root can make that file now
+    assert host.build() == before
+    with pytest.raises(IsADirectoryError):
+        host.build(force=True)
+
+
+def test_mmdebstrap_is_told_what_the_release_is(host: Lab) -> None:
+    host.build("debian-13-backports")
     words = host.started.read_text().splitlines()
     assert words[-5:] == [
         "trixie",
@@ -157,26 +223,30 @@ def test_mmdebstrap_is_told_what_the_release_is(host: SimpleNamespace) -> None:
     assert [word for word in words if "n=trixie-backports" in word]
     include = next(word for word in words if word.startswith("--include="))
     assert include.endswith(",linux-image-cloud-amd64,linux-headers-cloud-amd64")
-    assert f"""--customize-hook=sh '{host.here}/customize.sh' "$1" {host.staging}/""" in "\n".join(words)
+    assert f"""--customize-hook=sh '{host.places.recipe}/customize.sh' "$1" {host.places.staging}/""" in "\n".join(
+        words
+    )
 
 
-def test_a_forced_build_replaces_the_image() -> None:
-    before = build_image("debian-12").kernel_version
-    (images_dir() / "kept").touch()
-    built = build_image("debian-12", force=True)
-    assert built.kernel_version != before
-    assert sorted(path.name for path in images_dir().iterdir()) == [".debian-12.lock", built.id, "kept"]
+def test_a_forced_build_is_another_image(host: Lab) -> None:
+    builds = [host.build(), host.build(force=True), host.build(force=True)]
+    assert len({built.id for built in builds}) == len(builds)
+    assert {built.id.rpartition("-")[0] for built in builds} == {host.plan().id}
+    assert host.build() == builds[-1] == find_image(host.plan())
+    assert sorted(path.name for path in images_dir().glob("[!.]*")) == sorted(built.id for built in builds)
+    builds[-1].remove()
+    assert find_image(host.plan()) == builds[1]
 
 
 def _left_in_cache() -> list[str]:
     return [path.name for path in images_dir().iterdir() if path.name != ".debian-12.lock"]
 
 
-def test_a_failed_build_leaves_nothing_and_says_why(host: SimpleNamespace) -> None:
+def test_a_failed_build_leaves_nothing_and_says_why(host: Lab) -> None:
     words = "echo 'E: Unable to fetch some archives' >&2; exit 25"
     host.program("mmdebstrap", MMDEBSTRAP.replace("STARTED", str(host.started)) + words)
     with pytest.raises(LabError) as caught:
-        build_image("debian-12")
+        host.build()
     error = caught.value
     assert (error.message, error.exit_code) == ("building the image debian-12 failed", 25)
     assert error.output == "E: Unable to fetch some archives"
@@ -184,32 +254,32 @@ def test_a_failed_build_leaves_nothing_and_says_why(host: SimpleNamespace) -> No
     assert error.log.read_text() == "E: Unable to fetch some archives\n"
     assert error.hint == "is the archive reachable? try `apt-get update`"
     assert _left_in_cache() == []
-    assert list(host.staging.iterdir()) == []
-    assert find_image("debian-12") is None
+    assert list(host.places.staging.iterdir()) == []
+    assert find_image(host.plan()) is None
 
 
-def test_a_failed_forced_build_leaves_the_image_that_was_there(host: SimpleNamespace) -> None:
-    before = build_image("debian-12")
+def test_a_failed_forced_build_leaves_the_image_that_was_there(host: Lab) -> None:
+    before = host.build()
     kernel = before.kernel_version
     host.program("mmdebstrap", "exit 1")
     with pytest.raises(LabError, match="building the image debian-12 failed"):
-        build_image("debian-12", force=True)
-    assert build_image("debian-12").kernel_version == kernel
+        host.build(force=True)
+    assert host.build().kernel_version == kernel
     assert _left_in_cache() == [before.id]
 
 
-def test_a_build_without_the_files_it_should_give_leaves_nothing(host: SimpleNamespace) -> None:
+def test_a_build_without_the_files_it_should_give_leaves_nothing(host: Lab) -> None:
     host.program("cp", 'for last; do :; done; echo half >"$last"; echo "cp: No space left on device" >&2; exit 1')
     with pytest.raises(LabError) as caught:
-        build_image("debian-12")
+        host.build()
     assert caught.value.output == "cp: No space left on device\n"
     assert "make room (`kmodlab image prune`" in (caught.value.hint or "")
     assert _left_in_cache() == []
-    assert list(host.staging.iterdir()) == []
+    assert list(host.places.staging.iterdir()) == []
 
 
-def test_a_debian_image_is_checked_with_what_the_hosts_apt_trusts(host: SimpleNamespace) -> None:
-    build_image("debian-12")
+def test_a_debian_image_is_checked_with_what_the_hosts_apt_trusts(host: Lab) -> None:
+    host.build()
     words = host.started.read_text().splitlines()
     keyrings = [word for word in words if word.startswith("--keyring=")]
     assert [Path(word).name for word in keyrings] == ["keys"]
@@ -227,11 +297,11 @@ def ubuntu_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_an_ubuntu_image_is_made_of_ubuntus_parts(
-    host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, ubuntu_keys: Path
+    host: Lab, monkeypatch: pytest.MonkeyPatch, ubuntu_keys: Path
 ) -> None:
     del ubuntu_keys
     monkeypatch.setenv("KMODLAB_UBUNTU_MIRROR", "http://near.example/ubuntu")
-    build_image("ubuntu-22.04-hwe")
+    host.build("ubuntu-22.04-hwe")
     words = host.started.read_text().splitlines()
     assert words[-5:] == [
         "jammy",
@@ -248,18 +318,15 @@ def test_an_ubuntu_image_is_made_of_ubuntus_parts(
 
 
 @pytest.mark.usefixtures("ubuntu_keys")
-def test_without_a_mirror_mmdebstrap_takes_its_own(
-    host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "ubuntu.csv").write_text("24.04 LTS,Noble Numbat,noble,2023-10-12,2024-04-25\n")
-    monkeypatch.setattr(trust, "_UBUNTU_SUITES", tmp_path / "ubuntu.csv")
-    build_image("ubuntu-24.04")
+def test_without_a_mirror_mmdebstrap_takes_its_own(host: Lab) -> None:
+    host.places.ubuntu_suites.write_text("24.04 LTS,Noble Numbat,noble,2023-10-12,2024-04-25\n")
+    host.build("ubuntu-24.04")
     words = host.started.read_text().splitlines()
     assert words[-2:] == ["noble", "/dev/null"]
     assert "--components=main,universe" in words
     host.program("mmdebstrap", "echo \"Could not resolve 'ubuntu.example'\"; exit 1")
     with pytest.raises(LabError) as caught:
-        build_image("ubuntu-24.04-generic")
+        host.build("ubuntu-24.04-generic")
     assert caught.value.message == (
         "building the image ubuntu-24.04-generic failed: the name ubuntu.example of its archive leads nowhere"
     )
@@ -269,46 +336,45 @@ def test_without_a_mirror_mmdebstrap_takes_its_own(
     )
 
 
-def test_an_ubuntu_image_depends_on_mirror_and_keys(monkeypatch: pytest.MonkeyPatch, ubuntu_keys: Path) -> None:
-    keys = [image._key(RELEASES["ubuntu-24.04"])]
+def test_an_ubuntu_image_depends_on_mirror_and_keys(
+    host: Lab, monkeypatch: pytest.MonkeyPatch, ubuntu_keys: Path
+) -> None:
+    ids = [host.plan("ubuntu-24.04").id]
     for mirror in ("http://near.example/ubuntu", "http://far.example/ubuntu"):
         monkeypatch.setenv("KMODLAB_UBUNTU_MIRROR", mirror)
-        keys.append(image._key(RELEASES["ubuntu-24.04"]))
+        ids.append(host.plan("ubuntu-24.04").id)
     ubuntu_keys.write_bytes(b"other keys")
-    keys.append(image._key(RELEASES["ubuntu-24.04"]))
-    assert len(set(keys)) == 4
+    ids.append(host.plan("ubuntu-24.04").id)
+    assert len(set(ids)) == 4
     ubuntu_keys.rename(ubuntu_keys.with_suffix(".moved"))
     monkeypatch.setenv("KMODLAB_UBUNTU_KEYRING", str(ubuntu_keys.with_suffix(".moved")))
-    assert image._key(RELEASES["ubuntu-24.04"]) == keys[-1]
+    assert host.plan("ubuntu-24.04").id == ids[-1]
 
 
 def test_a_debian_image_depends_on_the_keys_that_the_user_names(
-    monkeypatch: pytest.MonkeyPatch, ubuntu_keys: Path
+    host: Lab, monkeypatch: pytest.MonkeyPatch, ubuntu_keys: Path
 ) -> None:
-    before = _key()
+    before = host.plan().id
     monkeypatch.setenv("KMODLAB_DEBIAN_KEYRING", str(ubuntu_keys))
-    assert _key() != before
+    assert host.plan().id != before
 
 
-def test_nothing_is_built_where_the_keys_are_missing(host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_built_where_the_keys_are_missing(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KMODLAB_UBUNTU_KEYRING", "/no/such/file.gpg")
     with pytest.raises(LabError, match=r"there is no file /no/such/file\.gpg\n"):
-        build_image("ubuntu-24.04")
+        host.build("ubuntu-24.04")
     assert not host.started.exists()
-    assert find_image("ubuntu-24.04") is None
+    assert find_image(host.plan("ubuntu-24.04")) is None
 
 
 @pytest.mark.parametrize("full", ["images", "staging"])
-def test_no_room_for_a_build(monkeypatch: pytest.MonkeyPatch, host: SimpleNamespace, full: str) -> None:
-    real = shutil.disk_usage
+def test_no_room_for_a_build(host: Lab, full: str) -> None:
+    def space(path: Path) -> int:
+        return 100 << 20 if path.name == full else max(free_space(path), 8 << 30)
 
-    def usage(path: Path) -> object:
-        return SimpleNamespace(free=100 << 20) if path.name == full else real(path)
-
-    monkeypatch.setattr(shutil, "disk_usage", usage)
     with pytest.raises(LabError) as caught:
-        build_image("debian-12")
-    directory = images_dir() if full == "images" else host.staging
+        host.build(host=Host(space=space))
+    directory = images_dir() if full == "images" else host.places.staging
     assert caught.value.message == f"100 MiB free on the disk of {directory}, and building an image needs 4096"
     assert "`kmodlab image prune`" in (caught.value.hint or "")
     assert "KMODLAB_CACHE_DIR" in (caught.value.hint or "")
@@ -317,12 +383,12 @@ def test_no_room_for_a_build(monkeypatch: pytest.MonkeyPatch, host: SimpleNamesp
 
 
 def test_a_user_without_namespaces_is_told_why_no_image_can_be_built(
-    host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    host: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.program("mmdebstrap", "echo 'E: unable to create a user namespace'; exit 1")
     monkeypatch.setattr(namespaces, "refused", lambda: "none are allowed on this system")
     with pytest.raises(LabError) as caught:
-        build_image("debian-12")
+        host.build()
     assert caught.value.message == "building the image debian-12 failed: none are allowed on this system"
     assert caught.value.hint == namespaces.cause()[1]
 
@@ -380,38 +446,35 @@ def test_only_what_was_built_last_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert len(list((tmp_path / "root" / "made").iterdir())) == 2 * 16, "each with its lock"
 
 
-def test_a_host_without_mmdebstrap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_mmdebstrap(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     fakes = Path(shutil.which("mmdebstrap") or "").parent
     (fakes / "mmdebstrap").unlink()
     monkeypatch.setenv("PATH", str(fakes))
     with pytest.raises(LabError, match="mmdebstrap is not installed"):
-        build_image("debian-12")
+        host.build()
     assert _left_in_cache() == []
 
 
-def test_images_are_listed_whole_ones_only() -> None:
-    current = build_image("debian-12")
+def test_images_are_listed_whole_ones_only(host: Lab) -> None:
+    current = host.build()
     old = make_image(images_dir() / "debian-12-000000000000")
     (images_dir() / ".debian-12-111111111111.incoming").mkdir()
     (images_dir() / "debian-12-222222222222").mkdir()
     assert sorted(found.id for found in list_images()) == sorted([old.id, current.id])
-    assert (is_current(current), is_current(old)) == (True, False)
+    assert (is_current(current, host.places), is_current(old, host.places)) == (True, False)
     old.remove()
     assert list(list_images()) == [Image(current.directory)]
 
 
 @on_amd64
-def test_a_foreign_image_needs_an_emulator_of_programs(
-    host: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(image, "_BINFMT", tmp_path)
+def test_a_foreign_image_needs_an_emulator_of_programs(host: Lab) -> None:
     with pytest.raises(LabError) as caught:
-        build_image("debian-12-arm64")
+        host.build("debian-12-arm64")
     assert caught.value.message == (
         "the image debian-12-arm64 cannot be built: this machine does not run programs of arm64"
     )
     assert ".config/setup matrix" in (caught.value.hint or "")
     assert not host.started.exists()
-    (tmp_path / "qemu-aarch64").touch()
-    assert build_image("debian-12-arm64").architecture == "arm64"
+    (host.places.emulators / "qemu-aarch64").touch()
+    assert host.build("debian-12-arm64").architecture == "arm64"
     assert "--architectures=arm64" in host.started.read_text().splitlines()

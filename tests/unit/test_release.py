@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kmodlab.errors import LabError, UsageError
+from kmodlab.image.places import HostRelease, host_release
 from kmodlab.image.release import PEERS, RELEASES, find_release, host_architecture
 
-from .conftest import on_amd64
-
-
-def _host(monkeypatch: pytest.MonkeyPatch, **fields: str) -> None:
-    monkeypatch.setattr("platform.freedesktop_os_release", lambda: fields)
+from .conftest import make_places, on_amd64
 
 
 @pytest.mark.parametrize(
@@ -25,15 +24,15 @@ def _host(monkeypatch: pytest.MonkeyPatch, **fields: str) -> None:
     ],
 )
 def test_auto_is_the_hosts_own_release(
-    monkeypatch: pytest.MonkeyPatch, distribution: str, version: str, codename: str, expected: str
+    tmp_path: Path, distribution: str, version: str, codename: str, expected: str
 ) -> None:
-    _host(monkeypatch, ID=distribution, VERSION_ID=version, VERSION_CODENAME=codename)
-    assert find_release("auto") is RELEASES[expected]
+    host = make_places(tmp_path / "host", ID=distribution, VERSION_ID=version, VERSION_CODENAME=codename)
+    assert find_release("auto", host) is RELEASES[expected]
 
 
-def test_debian_testing_has_a_codename_and_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    _host(monkeypatch, ID="debian", VERSION_CODENAME="forky")
-    assert find_release("auto").name == "debian-testing"
+def test_debian_testing_has_a_codename_and_no_version(tmp_path: Path) -> None:
+    host = make_places(tmp_path / "host", ID="debian", VERSION_CODENAME="forky")
+    assert find_release("auto", host).name == "debian-testing"
 
 
 def test_a_name_is_the_release_of_that_name() -> None:
@@ -103,32 +102,36 @@ def test_a_name_like_no_other_gets_the_list_alone() -> None:
     assert caught.value.hint == f"known: auto {' '.join(RELEASES)}"
 
 
-def test_a_host_of_a_release_that_is_too_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    _host(monkeypatch, ID="ubuntu", VERSION_ID="44.04", VERSION_CODENAME="zany")
+def test_a_host_of_a_release_that_is_too_new(tmp_path: Path) -> None:
+    host = make_places(tmp_path / "host", ID="ubuntu", VERSION_ID="44.04", VERSION_CODENAME="zany")
     with pytest.raises(UsageError, match=r"^there is no guest release 'ubuntu-44\.04'"):
-        find_release("auto")
+        find_release("auto", host)
 
 
-def test_a_host_without_a_codename(monkeypatch: pytest.MonkeyPatch) -> None:
-    _host(monkeypatch, ID="ubuntu", VERSION_ID="4.10", PRETTY_NAME="Ubuntu of my own making")
+def test_a_host_without_a_codename(tmp_path: Path) -> None:
+    host = make_places(tmp_path / "host", ID="ubuntu", VERSION_ID="4.10", PRETTY_NAME="Ubuntu of my own making")
     with pytest.raises(UsageError, match=r"there is no guest release 'ubuntu-4\.10'"):
-        find_release("auto")
+        find_release("auto", host)
 
 
 @pytest.mark.parametrize("system", ["Fedora Linux 43", "Alpine Linux v3.22"])
-def test_a_host_that_is_neither_debian_nor_ubuntu(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
-    _host(monkeypatch, ID=system.partition(" ")[0].lower(), PRETTY_NAME=system)
+def test_a_host_that_is_neither_debian_nor_ubuntu(tmp_path: Path, system: str) -> None:
+    host = make_places(tmp_path / "host", ID=system.partition(" ")[0].lower(), PRETTY_NAME=system)
     with pytest.raises(LabError) as caught:
-        find_release("auto")
+        find_release("auto", host)
     assert caught.value.message == f"the host is {system}, neither Debian nor Ubuntu"
     assert "--image debian-12" in (caught.value.hint or "")
-    assert find_release("debian-12").name == "debian-12"
+    assert find_release("debian-12", host).name == "debian-12"
 
 
-def test_a_host_without_os_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent() -> dict[str, str]:
-        raise FileNotFoundError
-
-    monkeypatch.setattr("platform.freedesktop_os_release", absent)
+def test_a_host_without_os_release(tmp_path: Path) -> None:
+    host = make_places(tmp_path / "host")
+    host.os_release.unlink()
     with pytest.raises(LabError, match="the host is of an unknown kind, neither Debian nor Ubuntu"):
-        find_release("auto")
+        find_release("auto", host)
+
+
+def test_what_an_os_release_says_is_read_as_a_shell_would(tmp_path: Path) -> None:
+    host = make_places(tmp_path / "host")
+    host.os_release.write_text("# a comment=1\n\nID=debian\nVERSION_ID='12'\nVERSION_CODENAME=\"book\"worm\n")
+    assert host_release(host) == HostRelease("debian", "12", "bookworm")

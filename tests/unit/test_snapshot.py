@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,10 +43,12 @@ def test_the_name_changes_with_the_image(image: Image) -> None:
     assert snapshot.path(other, HARDWARE) != snapshot.path(image, HARDWARE)
 
 
-def test_the_name_changes_when_the_image_is_built_anew(image: Image) -> None:
-    before = snapshot.path(image, HARDWARE)
-    (image.directory / "host_key.pub").write_text("ssh-ed25519 AAAAanother lab\n")
-    assert snapshot.path(image, HARDWARE) != before
+@pytest.mark.parametrize("path", [snapshot.path, snapshot.bootable_path])
+def test_another_build_of_an_image_has_files_of_its_own(image: Image, path: Callable[[Image, Hardware], Path]) -> None:
+    """What is in them knows the host key, and lies upon the disk, of one build alone."""
+    other = make_image(image.directory.with_name(f"{image.id}-01234567"))
+    names = [path(each, HARDWARE).name for each in (image, other)]
+    assert [name.rpartition("-")[0] for name in names] == [image.id, other.id]
 
 
 def test_the_name_changes_with_qemu(image: Image, fake_program: FakeProgram) -> None:

@@ -3,80 +3,84 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kmodlab.errors import LabError
-from kmodlab.image import archive, trust
+from kmodlab.image import archive, refusal, trust
+from kmodlab.image.places import HERE, Places
+from kmodlab.image.plan import Plan, planned
 from kmodlab.image.release import RELEASES
 
-from .conftest import FakeProgram
-
-pytestmark = pytest.mark.usefixtures("debian_host")
-
-NOBLE = RELEASES["ubuntu-24.04"]
+from .conftest import FakeProgram, make_places
 
 
-@pytest.fixture(autouse=True)
-def host(tmp_path: Path, fake_program: FakeProgram, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A host with one apt source, one key that apt trusts, no keyring of an archive, and no list of suites."""
+@pytest.fixture
+def host(debian_host: Places, fake_program: FakeProgram) -> Places:
+    """A host with one apt source, a key that apt trusts, another of a source, no keyring, and no list of suites."""
     fake_program("apt-get", "echo 'Debian|http://mirror.example/debian/|bookworm|main'")
-    (tmp_path / "parts").mkdir()
-    (tmp_path / "parts/host.asc").write_text("-----BEGIN PGP PUBLIC KEY BLOCK-----\n")
-    (tmp_path / "parts/README").touch()
-    monkeypatch.setattr(trust, "_TRUSTED_PARTS", tmp_path / "parts")
-    monkeypatch.setattr(trust, "KEYRINGS", {name: tmp_path / f"{name}.gpg" for name in archive.COMPONENTS})
-    monkeypatch.setattr(trust, "_UBUNTU_SUITES", tmp_path / "ubuntu.csv")
-    monkeypatch.setattr(archive, "keyrings", lambda: [tmp_path / "signed-by.pgp"])
-    (tmp_path / "signed-by.pgp").write_bytes(b"\x99binary")
-    return tmp_path
+    fake_program("apt-config", "exit 0")
+    parts = debian_host.apt / "trusted.gpg.d"
+    (parts / "host.asc").write_text("-----BEGIN PGP PUBLIC KEY BLOCK-----\n")
+    (parts / "README").touch()
+    key = debian_host.apt / "signed-by.pgp"
+    key.write_bytes(b"\x99binary")
+    line = f"deb [signed-by={key}] http://mirror.example/debian bookworm main\n"
+    (debian_host.apt / "sources.list").write_text(line)
+    return debian_host
 
 
-def _refused(name: str) -> LabError:
+def _keyring(host: Places, distribution: str) -> Path:
+    return host.keyrings / f"{distribution}-archive-keyring.gpg"
+
+
+def _refused(name: str, host: Places) -> LabError:
     with pytest.raises(LabError) as caught:
-        trust.require(RELEASES[name])
+        refusal.require(planned(name, host))
     return caught.value
 
 
-def test_the_hosts_own_distribution_is_trusted_as_apt_does(host: Path) -> None:
-    assert trust.keyring("debian") is None
+def test_the_hosts_own_distribution_is_trusted_as_apt_does(host: Places, tmp_path: Path) -> None:
+    keys = trust.keyring("debian", host)
+    assert keys.file is None
     before = os.umask(0o077)
-    trust.lay_out("debian", host / "keys")
+    trust.lay_out(keys, tmp_path / "keys", host)
     os.umask(before)
-    assert {path.stat().st_mode & 0o777 for path in (host / "keys").iterdir()} == {0o644}
-    found = {path.name: path.read_bytes()[:6] for path in (host / "keys").iterdir()}
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "keys").iterdir()} == {0o644}
+    found = {path.name: path.read_bytes()[:6] for path in (tmp_path / "keys").iterdir()}
     assert found == {"lab-0.asc": b"-----B", "lab-1.gpg": b"\x99binar"}
 
 
-def test_the_other_distribution_is_trusted_by_its_keyring_alone(host: Path) -> None:
-    (host / "ubuntu.gpg").write_bytes(b"\x99ubuntu")
-    assert trust.keyring("ubuntu") == host / "ubuntu.gpg"
-    trust.lay_out("ubuntu", host / "keys")
-    assert {path.name: path.read_bytes() for path in (host / "keys").iterdir()} == {"lab-0.gpg": b"\x99ubuntu"}
+def test_the_other_distribution_is_trusted_by_its_keyring_alone(host: Places, tmp_path: Path) -> None:
+    _keyring(host, "ubuntu").write_bytes(b"\x99ubuntu")
+    keys = trust.keyring("ubuntu", host)
+    assert keys.file == _keyring(host, "ubuntu")
+    trust.lay_out(keys, tmp_path / "keys", host)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()} == {"lab-0.gpg": b"\x99ubuntu"}
 
 
-def test_the_keyrings_are_where_the_packages_put_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    assert {name: str(path) for name, path in trust.KEYRINGS.items()} == {
+def test_the_keyrings_are_where_the_packages_put_them() -> None:
+    assert {name: str(HERE.keyrings / file) for name, file in trust.KEYRINGS.items()} == {
         "debian": "/usr/share/keyrings/debian-archive-keyring.gpg",
         "ubuntu": "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
     }
 
 
 @pytest.mark.parametrize("distribution", archive.COMPONENTS)
-def test_the_user_names_another_file(host: Path, monkeypatch: pytest.MonkeyPatch, distribution: str) -> None:
-    monkeypatch.setenv(f"KMODLAB_{distribution.upper()}_KEYRING", str(host / "signed-by.pgp"))
-    trust.lay_out(distribution, host / "keys")
-    assert [path.name for path in (host / "keys").iterdir()] == ["lab-0.gpg"]
+def test_the_user_names_another_file(
+    host: Places, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, distribution: str
+) -> None:
+    monkeypatch.setenv(f"KMODLAB_{distribution.upper()}_KEYRING", str(host.apt / "signed-by.pgp"))
+    trust.lay_out(trust.keyring(distribution, host), tmp_path / "keys", host)
+    assert [path.name for path in (tmp_path / "keys").iterdir()] == ["lab-0.gpg"]
 
 
-def test_a_missing_keyring_is_named_with_its_package(host: Path) -> None:
-    error = _refused("ubuntu-24.04")
+def test_a_missing_keyring_is_named_with_its_package(host: Places) -> None:
+    error = _refused("ubuntu-24.04", host)
     assert error.message == (
         "the image ubuntu-24.04 cannot be built: the keys of ubuntu's archive are not on this machine: "
-        f"there is no file {host}/ubuntu.gpg"
+        f"there is no file {_keyring(host, 'ubuntu')}"
     )
     assert error.hint == (
         "apt-get install ubuntu-keyring, or name a file of keys with KMODLAB_UBUNTU_KEYRING "
@@ -84,43 +88,46 @@ def test_a_missing_keyring_is_named_with_its_package(host: Path) -> None:
     )
 
 
-def test_a_file_of_keys_that_the_user_names_and_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_keys_that_the_user_names_and_that_is_not_there(
+    host: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("KMODLAB_DEBIAN_KEYRING", "/no/such/file")
-    error = _refused("debian-12")
+    error = _refused("debian-12", host)
     assert error.message.endswith("there is no file /no/such/file")
     assert error.hint == "KMODLAB_DEBIAN_KEYRING names it: name another, or none"
 
 
-def test_an_ubuntu_host_lacks_debians_keyring(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive.host_release.cache_clear()
-    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {"ID": "ubuntu", "VERSION_CODENAME": "noble"})
-    error = _refused("debian-12")
-    assert error.message.endswith(f"there is no file {host}/debian.gpg")
+@pytest.mark.usefixtures("host")
+def test_an_ubuntu_host_lacks_debians_keyring(tmp_path: Path) -> None:
+    ubuntu = make_places(tmp_path / "ubuntu", ID="ubuntu", VERSION_CODENAME="noble")
+    error = _refused("debian-12", ubuntu)
+    assert error.message.endswith(f"there is no file {_keyring(ubuntu, 'debian')}")
     assert error.hint == "apt-get install debian-archive-keyring, or name a file of keys with KMODLAB_DEBIAN_KEYRING"
-    (host / "debian.gpg").touch()
-    trust.require(RELEASES["debian-12"])
+    _keyring(ubuntu, "debian").touch()
+    refusal.require(planned("debian-12", ubuntu))
 
 
-def test_a_suite_that_mmdebstrap_does_not_know_needs_a_mirror(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (host / "ubuntu.gpg").touch()
-    error = _refused("ubuntu-24.04")
+def test_a_suite_that_mmdebstrap_does_not_know_needs_a_mirror(host: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    _keyring(host, "ubuntu").touch()
+    error = _refused("ubuntu-24.04", host)
     assert error.message.endswith("this host has no apt source for ubuntu, and mmdebstrap does not know noble")
     assert error.hint == (
         "apt-get install distro-info-data (a newer one if it is there), or name a mirror with KMODLAB_UBUNTU_MIRROR"
     )
-    (host / "ubuntu.csv").write_text("22.04 LTS,Jammy Jellyfish,jammy,2021-10-14\n24.04 LTS,Noble Numbat,noble,2023\n")
-    trust.require(NOBLE)
-    assert _refused("ubuntu-26.04").message.endswith("mmdebstrap does not know resolute")
+    listed = "22.04 LTS,Jammy Jellyfish,jammy,2021-10-14\n24.04 LTS,Noble Numbat,noble,2023\n"
+    host.ubuntu_suites.write_text(listed)
+    refusal.require(planned("ubuntu-24.04", host))
+    assert _refused("ubuntu-26.04", host).message.endswith("mmdebstrap does not know resolute")
     monkeypatch.setenv("KMODLAB_UBUNTU_MIRROR", "http://near.example/ubuntu")
-    trust.require(RELEASES["ubuntu-26.04"])
+    refusal.require(planned("ubuntu-26.04", host))
 
 
-def test_a_pinned_suite_needs_a_mirror(fake_program: FakeProgram) -> None:
-    trust.require(RELEASES["debian-13-backports"])
+def test_a_pinned_suite_needs_a_mirror(host: Places, fake_program: FakeProgram) -> None:
+    refusal.require(planned("debian-13-backports", host))
     archive.host_sources.cache_clear()
     fake_program("apt-get", "exit 0")
-    trust.require(RELEASES["debian-13"])
-    error = _refused("debian-13-backports")
+    refusal.require(planned("debian-13", host))
+    error = _refused("debian-13-backports", host)
     assert error.message == (
         "the image debian-13-backports cannot be built: this host has no apt source for debian, "
         "and mmdebstrap's own has no trixie-backports"
@@ -179,30 +186,44 @@ def test_a_pinned_suite_needs_a_mirror(fake_program: FakeProgram) -> None:
         ("E: setup failed", ""),
     ],
 )
-def test_what_apt_says_is_explained(host: Path, said: str, reason: str) -> None:
-    found, _ = trust.explain(NOBLE, f"I: running apt-get update...\n{said}\nE: mmdebstrap failed to run\n")
-    expected = reason.format(keys=f"its archive is not signed by a key in {host}/ubuntu.gpg")
+def test_what_apt_says_is_explained(host: Places, said: str, reason: str) -> None:
+    plan = planned("ubuntu-24.04", host)
+    found, _ = refusal.explain(plan, f"I: running apt-get update...\n{said}\nE: mmdebstrap failed to run\n")
+    expected = reason.format(keys=f"its archive is not signed by a key in {_keyring(host, 'ubuntu')}")
     assert found.startswith(expected)
     assert bool(found) == bool(reason)
 
 
-def test_the_hint_fits_where_the_archive_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert trust.explain(RELEASES["debian-12"], "")[1] == "is the archive reachable? try `apt-get update`"
-    assert trust.explain(NOBLE, "")[1].startswith(
+def test_the_hint_fits_where_the_archive_came_from(host: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    def noble() -> Plan:
+        return planned("ubuntu-24.04", host)
+
+    assert refusal.explain(planned("debian-12", host), "")[1] == "is the archive reachable? try `apt-get update`"
+    assert refusal.explain(noble(), "")[1].startswith(
         "this host has no apt source for ubuntu, so mmdebstrap's own was taken"
     )
     monkeypatch.setenv("KMODLAB_UBUNTU_MIRROR", "http://near.example/ubuntu")
     named = "KMODLAB_UBUNTU_MIRROR names it: is that address right, and reachable from here?"
-    assert trust.explain(NOBLE, "")[1] == named
-    assert "KMODLAB_UBUNTU_KEYRING" in trust.explain(NOBLE, "E: The repository 'x' is not signed.")[1]
+    assert refusal.explain(noble(), "")[1] == named
+    assert "KMODLAB_UBUNTU_KEYRING" in refusal.explain(noble(), "E: The repository 'x' is not signed.")[1]
 
 
-def test_an_unsigned_archive_of_the_hosts_own_distribution() -> None:
-    reason, _ = trust.explain(RELEASES["debian-12"], "E: The repository 'http://a bookworm Release' is not signed.")
+def test_an_unsigned_archive_of_the_hosts_own_distribution(host: Places) -> None:
+    said = "E: The repository 'http://a bookworm Release' is not signed."
+    reason, _ = refusal.explain(planned("debian-12", host), said)
     assert reason == "its archive is not signed by a key that apt trusts on this machine"
 
 
 def test_every_release_has_a_distribution_that_is_known() -> None:
     assert {release.distribution for release in RELEASES.values()} == set(archive.COMPONENTS) == set(trust.KEYRINGS)
     assert set(trust.GET_KEYRING) == set(trust.KEYRINGS)
-    assert trust._unknown(replace(NOBLE, distribution="debian")) == ""
+
+
+@pytest.mark.usefixtures("host")
+def test_mmdebstrap_knows_each_suite_of_debian(tmp_path: Path) -> None:
+    """The list is of Ubuntu's suites alone: Debian's need not be in it."""
+    ubuntu = make_places(tmp_path / "ubuntu", ID="ubuntu", VERSION_CODENAME="noble")
+    _keyring(ubuntu, "debian").touch()
+    for name in ("debian-12", "debian-testing"):
+        assert planned(name, ubuntu).sources == ()
+        refusal.require(planned(name, ubuntu))

@@ -167,22 +167,27 @@ def _pool(lab: Lab) -> Any:  # noqa: ANN401  # a Pool, which is imported where t
     from distributed import get_worker  # noqa: PLC0415
 
     from kmodlab.grading.slot import Pool  # noqa: PLC0415
+    from kmodlab.image.plan import planned  # noqa: PLC0415
 
     limits = lab.limits
     key = f"{lab.images[0]} {limits.memory} {limits.processors} {limits.disk} {limits.log}"
     with _machines:
         if key not in _pools:
             slots = get_worker().state.nthreads
+            image = planned(lab.images[0])
             _pools[key] = Pool(
-                lab.images[0], slots, memory=limits.memory, cpus=limits.processors, disk=limits.disk, log=limits.log
+                image, slots, memory=limits.memory, cpus=limits.processors, disk=limits.disk, log=limits.log
             )
         return _pools[key]
 
 
 def _image(name: str) -> str:
     from kmodlab.image.image import build_image  # noqa: PLC0415
+    from kmodlab.image.plan import planned  # noqa: PLC0415
 
-    return build_image(name).id
+    # Each worker has a build of its own: they are alike where they are of one plan, and have the same kernel.
+    plan = planned(name)
+    return f"{plan.id} {build_image(plan).kernel_version}"
 
 
 def serve(address: str, slots: int) -> None:

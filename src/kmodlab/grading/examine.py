@@ -18,6 +18,7 @@ from kmodlab.grading.sandbox import Build, BuildLimits
 from kmodlab.grading.session import Progress, Session
 from kmodlab.grading.slot import Pool, Slot
 from kmodlab.grading.verdict import Finding, worst
+from kmodlab.image.plan import planned
 from kmodlab.process import say
 
 #: machines for one submission where the lab itself breaks
@@ -79,7 +80,7 @@ def _build(submission: Submission, lab: Lab, pool: Pool, work: Path, record: _Re
     limits = BuildLimits(seconds=lab.limits.build, disk=lab.limits.disk, log=lab.limits.log)
     newest = Build(False, "")
     for number, name in enumerate(lab.images if lab.older_images else lab.images[:1]):
-        here = pool.on(name) if number else pool
+        here = pool.on(planned(name)) if number else pool
         if number and here.image == pool.image:
             continue
         (output := work / f"modules-{number}").mkdir()

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import os
-
 from kmodlab.errors import LabError
 from kmodlab.grading.grade import Examine
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.result import Result
-from kmodlab.host import available_memory
+from kmodlab.host import HOST, Host
 from kmodlab.process import say
 
 #: MiB that QEMU takes beside a machine's memory
 _BESIDE = 256
 
 
-def examiner(lab: Lab, jobs: int, *, keep: bool = False) -> tuple[Examine, str]:
+def examiner(lab: Lab, jobs: int, *, keep: bool = False, host: Host = HOST) -> tuple[Examine, str]:
     """Return an examiner, and the name of the images that it uses, for the results' keys.
 
     Args:
         lab: whose limits its machines have.
         jobs: machines at a time.
         keep: leave the last machine up.
+        host: where they run.
 
     Raises:
         LabError: this host cannot grade: no sandbox, no memory, no room, no image and none that can be built.
@@ -31,11 +30,13 @@ def examiner(lab: Lab, jobs: int, *, keep: bool = False) -> tuple[Examine, str]:
     from kmodlab.grading import examine as examination  # noqa: PLC0415
     from kmodlab.grading import sandbox  # noqa: PLC0415
     from kmodlab.grading.slot import Pool  # noqa: PLC0415
+    from kmodlab.image.plan import planned  # noqa: PLC0415
 
     sandbox.require()
     limits = lab.limits
-    _require_memory(limits.memory, jobs)
-    pool = Pool(lab.images[0], jobs, memory=limits.memory, cpus=limits.processors, disk=limits.disk, log=limits.log)
+    _require_memory(limits.memory, jobs, host)
+    image = planned(lab.images[0])
+    pool = Pool(image, jobs, memory=limits.memory, cpus=limits.processors, disk=limits.disk, log=limits.log)
 
     def examine(submission: Submission) -> Result:
         return examination.examine(submission, lab, pool, kept=keep)
@@ -43,8 +44,8 @@ def examiner(lab: Lab, jobs: int, *, keep: bool = False) -> tuple[Examine, str]:
     return examine, " ".join([pool.image.id, *(lab.images[1:] if lab.older_images else ())])
 
 
-def _require_memory(memory: int, jobs: int) -> None:
-    available, needed = available_memory(), memory + _BESIDE
+def _require_memory(memory: int, jobs: int, host: Host) -> None:
+    available, needed = host.available_memory(), memory + _BESIDE
     if available < needed:
         words = f"there is not enough memory: a machine of this lab takes {needed} MiB, and {available} are available"
         raise LabError(words, hint="end other programs, or give the container more")
@@ -56,5 +57,4 @@ def parallel(lab: Lab) -> int:
     """Return how many machines this host can have at a time, by its processors, memory, and room to write."""
     from kmodlab.grading.template import slots_in_room  # noqa: PLC0415
 
-    most = max(1, min(len(os.sched_getaffinity(0)), available_memory() // (lab.limits.memory + _BESIDE)))
-    return slots_in_room(most, lab.limits.memory, lab.limits.disk)
+    return slots_in_room(HOST.at_a_time(lab.limits.memory + _BESIDE), lab.limits.memory, lab.limits.disk)

@@ -20,6 +20,7 @@ from kmodlab.grading.template import BESIDE, Template, make_template, room, runt
 from kmodlab.grading.vm import MOST_OUTPUT, SHARE_MEMORY, Limits, Vm, clear_away, command
 from kmodlab.guest import Result
 from kmodlab.image.image import Image, build_image
+from kmodlab.image.plan import Plan
 from kmodlab.process import Deadline
 from kmodlab.vm import machine, qmp, ssh
 
@@ -121,7 +122,7 @@ class Pool:
     A slot belongs to the thread that took it: when that one ends, so does the slot, in whatever way.
 
     Args:
-        image: the guest image, or a release's name.
+        image: the guest image, or what one is built of.
         slots: how many machines at a time.
         memory: MiB of each.
         cpus: of each.
@@ -135,7 +136,7 @@ class Pool:
 
     def __init__(
         self,
-        image: Image | str,
+        image: Image | Plan,
         slots: int = 1,
         *,
         memory: int = 512,
@@ -149,20 +150,20 @@ class Pool:
         # Chosen once: room that there is now may be what a slot of ours has written in a moment.
         self._directory = runtime_dir(room(slots, memory, disk), directory)
         self._settings = _Settings(memory=memory, cpus=cpus, disk=disk, log=log, directory=self._directory)
-        self.image = build_image(image) if isinstance(image, str) else image
+        self.image = image if isinstance(image, Image) else build_image(image)
         self._others: dict[str, Pool] = {}
         self._limits = Limits(disk + BESIDE, log)
         self._free = threading.BoundedSemaphore(slots)
         self._making = threading.Lock()
         self._template: Template | None = None
 
-    def on(self, image: Image | str) -> Pool:
+    def on(self, image: Image | Plan) -> Pool:
         """Return a pool of the same kind of machines on another image; both together have no more slots than this one.
 
         Args:
-            image: the guest image, or a release's name.
+            image: the guest image, or what one is built of.
         """
-        name = image if isinstance(image, str) else image.release
+        name = image.release.name
         with self._making:
             if name not in self._others:
                 other = Pool(image, self.slots, **self._settings)

@@ -145,7 +145,8 @@ def make_template(image: Image, *, memory: int, cpus: int, disk: int, directory:
     target = templates_dir() / f"{image.id}-{_key(image, hardware, disk)}"
     with made_once(target, "making the template for grading") as missing:
         if missing:
-            say(f"booting {image.release} once ({hardware.accelerator}), as the template of all machines for grading")
+            what = f"{image.release.name} once ({hardware.accelerator})"
+            say(f"booting {what}, as the template of all machines for grading")
             _make(image, hardware, disk, target, directory)
     return Template(target, image, hardware)
 
@@ -153,7 +154,7 @@ def make_template(image: Image, *, memory: int, cpus: int, disk: int, directory:
 def _key(image: Image, hardware: Hardware, disk: int) -> str:
     helper = [path.read_bytes() for path in sorted(_contract().glob("helpers/*"))]
     helper.append((_contract() / "machine.py").read_bytes())
-    parts = [*command("template", image, hardware), accelerator.qemu_version(image.architecture), image.host_key]
+    parts = [*command("template", image, hardware), accelerator.qemu_version(image.architecture)]
     parts += [_PREPARE, agent.installation(), str(disk)]
     parts.append(hashlib.sha256(b"\0".join(helper)).hexdigest())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]

@@ -17,8 +17,9 @@ from pathlib import Path
 from kmodlab import paths
 from kmodlab.errors import UsageError
 from kmodlab.guest.guest import Guest
-from kmodlab.image.image import DISK_SIZE, Image, build_image, overlay
-from kmodlab.image.release import find_release
+from kmodlab.image import overlay
+from kmodlab.image.image import Image, build_image
+from kmodlab.image.plan import DISK_SIZE, Plan
 from kmodlab.process import run, say
 from kmodlab.vm import machine, snapshot
 
@@ -40,25 +41,25 @@ def boxes_dir() -> Path:
 
 def box_path(image: Image) -> Path:
     """Return the file of an image's box, whether it is there or not."""
-    parts = [image.host_key, machine.keyless_arguments(image), _VAGRANTFILE, (_HERE / "box.sh").read_text()]
-    key = hashlib.sha256("\0".join(parts).encode() + overlay(_HERE / "boxfs")).hexdigest()[:12]
+    parts = [machine.keyless_arguments(image), _VAGRANTFILE, (_HERE / "box.sh").read_text()]
+    key = hashlib.sha256("\0".join(parts).encode() + overlay.packed(_HERE / "boxfs")).hexdigest()[:12]
     return boxes_dir() / f"{image.id}-{key}.box"
 
 
-def build_box(name: str) -> Path:
-    """Return the file of a release's Vagrant box; it is made where it is not there.
+def build_box(plan: Plan) -> Path:
+    """Return the file of an image's Vagrant box; image and box are made where they are not there.
 
     Args:
-        name: a release, or `auto`.
+        plan: what the image is built of.
 
     Raises:
         UsageError: a machine of that release cannot boot from its own disk.
         LabError: something the lab needs is missing or broke.
     """
-    release = find_release(name)
+    release = plan.release
     if not release.boot_loader:
         raise UsageError(f"{release.name} cannot boot from its disk, which a box has to", hint="choose another release")
-    image = build_image(name)
+    image = build_image(plan)
     target = box_path(image)
     with snapshot.made_once(target, f"making the Vagrant box of {release.name}") as missing:
         if missing:
@@ -73,9 +74,9 @@ def _prepared_disk(image: Image, name: str) -> Iterator[Path]:
     """The disk of a guest that has been turned into a machine for Vagrant and has shut down; gone afterwards."""
     guest = Guest(name)
     try:
-        guest.up(image=image.release)
+        guest.up(image=image)
         say("making a machine for Vagrant of it")
-        guest.succeed("tar -C / -x", stdin=overlay(_HERE / "boxfs"))
+        guest.succeed("tar -C / -x", stdin=overlay.packed(_HERE / "boxfs"))
         guest.succeed(f"sh -s {machine.keyless_arguments(image)}", stdin=(_HERE / "box.sh").read_bytes())
         guest.power_off()
         yield guest.directory / "disk.qcow2"

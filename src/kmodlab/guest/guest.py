@@ -17,7 +17,7 @@ from types import TracebackType
 from kmodlab import paths
 from kmodlab.errors import CommandFailed, DeadlineExpired, GuestCrashed, LabError, UsageError
 from kmodlab.image.image import Image, build_image, images_dir
-from kmodlab.image.release import find_release
+from kmodlab.image.plan import Plan, planned
 from kmodlab.process import Deadline, as_input, locked, say
 from kmodlab.vm import accelerator, machine, secure_boot, snapshot, ssh
 from kmodlab.vm.console import Console
@@ -86,6 +86,11 @@ class Guest:
         return machine.pid(self.directory) is not None
 
     @property
+    def has_disk(self) -> bool:
+        """Whether it has a disk, be it up or not: the image that it is made upon is needed."""
+        return (self.directory / "disk.qcow2").exists()
+
+    @property
     def ssh_config(self) -> Path:
         """The file for `ssh -F` and for Ansible; it is there while the guest is up."""
         return self.directory / "ssh_config"
@@ -125,7 +130,7 @@ class Guest:
     def up(
         self,
         *,
-        image: str = "auto",
+        image: Plan | Image | None = None,
         memory: int = 1024,
         cpus: int = 2,
         port: int = 0,
@@ -135,7 +140,7 @@ class Guest:
         """Bring the guest up and wait until it can be logged into; an image is built where there is none.
 
         Args:
-            image: a release, `debian-12` for instance; `auto` is the host's own.
+            image: that it runs, or what one is built of; by default the host's own release.
             memory: MiB.
             cpus: virtual processors.
             port: on the host's loopback address, forwarded to ssh; 0 lets the system choose.
@@ -149,12 +154,13 @@ class Guest:
             LabError: something the lab needs is missing or broke; nothing is left running.
             GuestCrashed: the guest's kernel broke while it booted.
         """
+        image = image or planned("auto")
         with locked(guests_dir() / f".{self.name}.lock", f"bringing up the guest {self.name}"):
             if self.running and self._answers():
-                self._warn_of_differences((find_release(image).name, memory, cpus, boot))
+                self._warn_of_differences((image.release.name, memory, cpus, boot))
                 return False
             self._clear_away()
-            built = build_image(image)
+            built = image if isinstance(image, Image) else build_image(image)
             hardware = Hardware(memory, cpus, accelerator.choose(built), boot)
             # The state of the firmware's flash is in no snapshot: Secure Boot always boots.
             fresh = cold or boot == "secure"
@@ -163,7 +169,7 @@ class Guest:
 
     def _warn_of_differences(self, wanted: tuple[str, int, int, Boot]) -> None:
         known = self.settings
-        have = (self.image.release, known["memory"], known["cpus"], known.get("boot", "direct"))
+        have = (self.image.release.name, known["memory"], known["cpus"], known.get("boot", "direct"))
         if have != wanted:
             words = "{}, {} MiB, {} cpus, {} boot"
             say(
@@ -202,8 +208,8 @@ class Guest:
             self._keep_logs(error)
             self._clear_away()
             raise
-        verb = "resumed" if resume else "booted"
-        say(f"guest {self.name}: {verb} {image.release} in {time.monotonic() - started:.1f} s ({hardware.accelerator})")
+        what = f"{'resumed' if resume else 'booted'} {image.release.name}"
+        say(f"guest {self.name}: {what} in {time.monotonic() - started:.1f} s ({hardware.accelerator})")
 
     def _write_settings(self, image: Image, hardware: Hardware, port: int) -> None:
         settings = {"name": self.name, "image": image.id, "port": port, **asdict(hardware)}
@@ -455,7 +461,7 @@ def _snapshot(image: Image, hardware: Hardware) -> Path:
     target = snapshot.path(image, hardware)
     with snapshot.made_once(target, "making the snapshot of a booted guest") as missing:
         if missing:
-            say(f"booting {image.release} once ({hardware.accelerator}), to resume from its snapshot from now on")
+            say(f"booting {image.release.name} once ({hardware.accelerator}), to resume from its snapshot from now on")
             with _booted(image, hardware, f"snapshot-{target.stem[-12:]}") as guest:
                 snapshot.save(guest.directory, target)
     return target
@@ -471,12 +477,13 @@ def bootable_disk(image: Image, hardware: Hardware) -> Path:
     Raises:
         UsageError: there is no boot loader for the image's architecture.
     """
-    if not find_release(image.release).boot_loader:
-        raise UsageError(f"{image.release} cannot boot from its disk", hint="`--boot direct` starts the image's kernel")
+    if not image.release.boot_loader:
+        name = image.release.name
+        raise UsageError(f"{name} cannot boot from its disk", hint="`--boot direct` starts the image's kernel")
     target = snapshot.bootable_path(image, hardware)
     with snapshot.made_once(target, "making a disk that boots by itself") as missing:
         if missing:
-            say(f"booting {image.release} once, to put a boot loader on its disk")
+            say(f"booting {image.release.name} once, to put a boot loader on its disk")
             with _booted(image, replace(hardware, boot="direct"), f"loader-{target.stem[-12:]}") as guest:
                 guest.succeed(f"/usr/local/lib/kmodlab/install-boot-loader {hardware.kernel_arguments(image)}")
                 guest.power_off()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import os
-import platform
 import re
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kmodlab.errors import LabError, UsageError
+from kmodlab.errors import UsageError
+from kmodlab.image.places import HERE, Places, host_release, host_runs
 
 #: distribution -> the archive's components that a guest's packages are in (Ubuntu has extlinux in universe)
 COMPONENTS = {"debian": ("main",), "ubuntu": ("main", "universe")}
@@ -48,43 +48,6 @@ class Source:
         return f"deb {self.uri} {self.suite} {' '.join(self.components)}"
 
 
-@dataclass(frozen=True)
-class HostRelease:
-    """The host's distribution: `debian` or `ubuntu`, its version and its codename."""
-
-    distribution: str
-    version: str
-    codename: str
-
-
-@functools.cache
-def host_release() -> HostRelease:
-    """Return what /etc/os-release says.
-
-    Raises:
-        LabError: the host is neither Debian nor Ubuntu.
-    """
-    try:
-        fields = platform.freedesktop_os_release()
-    except OSError:
-        fields = {}
-    distribution = fields.get("ID", "unknown")
-    if distribution not in ("debian", "ubuntu"):
-        raise LabError(
-            f"the host is {fields.get('PRETTY_NAME', 'of an unknown kind')}, neither Debian nor Ubuntu",
-            hint="name a guest (`--image debian-12`), or use `vagrant up`, which runs anywhere",
-        )
-    return HostRelease(distribution, fields.get("VERSION_ID", "testing"), fields.get("VERSION_CODENAME", "unknown"))
-
-
-def host_runs(distribution: str) -> bool:
-    """Return whether the host is of that distribution."""
-    try:
-        return host_release().distribution == distribution
-    except LabError:
-        return False
-
-
 def _capture(*argv: str) -> str:
     try:
         return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
@@ -93,13 +56,13 @@ def _capture(*argv: str) -> str:
 
 
 @functools.cache
-def host_sources() -> tuple[Source, ...]:
+def host_sources(places: Places = HERE) -> tuple[Source, ...]:
     """Return the archives that apt uses here for the host's own distribution; third-party ones are left out.
 
     Source: `apt-get indextargets`, the interface apt-get(8) documents for this, which reads one-line and
     deb822 sources alike. It knows an archive after the first `apt-get update`.
     """
-    release = host_release()
+    release = host_release(places)
     fields = "$(ORIGIN)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
     found: dict[tuple[str, str], list[str]] = {}
     for line in _capture("apt-get", "indextargets", "--format", fields, "Created-By: Packages").splitlines():
@@ -111,17 +74,16 @@ def host_sources() -> tuple[Source, ...]:
     return tuple(Source(uri, suite, tuple(names)) for (uri, suite), names in found.items())
 
 
-def keyrings() -> list[Path]:
+def keyrings(places: Places = HERE) -> list[Path]:
     """Return the key files that the host's apt sources are signed by, beside those that apt trusts anyway."""
     named: set[Path] = set()
-    for path in (Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))):
+    for path in (places.apt / "sources.list", *sorted((places.apt / "sources.list.d").glob("*"))):
         if path.suffix in (".list", ".sources") and path.is_file():
             for value in re.findall(r"(?i)\bsigned-by(?:=|:\s*)(/[^\n\]]+)", path.read_text(errors="replace")):
                 named.update(Path(name) for name in re.findall(r"/[^\s,]+", value))
     return sorted(path for path in named if path.is_file())
 
 
-@functools.cache
 def acquire_options() -> str:
     """Return the host's apt settings for reaching an archive, as lines of apt.conf(5) that work in a guest.
 
@@ -159,12 +121,13 @@ def named_mirrors(distribution: str) -> dict[str, str]:
     return {"main": words[0], "security": security}
 
 
-def sources_for(distribution: str, suites: tuple[str, ...]) -> tuple[Source, ...]:
+def sources_for(distribution: str, suites: tuple[str, ...], places: Places = HERE) -> tuple[Source, ...]:
     """Return the apt sources of a guest.
 
     Args:
         distribution: `debian` or `ubuntu`.
         suites: the release's suite first, then further ones (backports, security).
+        places: the host's.
 
     Returns:
         The suites on the mirror that the user named; else the host's own sources where the guest runs the
@@ -173,9 +136,9 @@ def sources_for(distribution: str, suites: tuple[str, ...]) -> tuple[Source, ...
     """
     if mirrors := named_mirrors(distribution):
         return _completed([], mirrors, distribution, suites)
-    if not host_runs(distribution):
+    if not host_runs(distribution, places):
         return ()
-    own = host_sources()
+    own = host_sources(places)
     mirrors = {"security": "", "main": ""}
     for source in own:
         mirrors["security" if source.suite.endswith("-security") else "main"] = source.uri

@@ -46,7 +46,7 @@ def own_mounts() -> list[str]:
 
 def prune(kept: set[str]) -> list[Path]:
     """Remove the build roots of images that are not among the ids in `kept`; return what was removed."""
-    removed = [root for root in buildroots_dir().glob("[!.]*") if root.name.rpartition("-")[0] not in kept]
+    removed = [root for root in buildroots_dir().glob("[!.]*") if root.name not in kept]
     for root in removed:
         shutil.rmtree(root)
     return removed
@@ -71,9 +71,7 @@ class BuildRoot:
         Raises:
             LabError: the disk is full, or debugfs (e2fsprogs) is missing.
         """
-        # An image that was built anew has the same id and another host key.
-        key = hashlib.sha256(image.host_key.encode()).hexdigest()[:8]
-        directory = buildroots_dir() / f"{image.id}-{key}"
+        directory = buildroots_dir() / image.id
         # `build` is made last. Who only uses a root has not to wait for anyone.
         if not (directory / "build").exists():
             with locked(directory.with_name(f".{image.id}.lock"), f"unpacking {image.id}"):
@@ -202,5 +200,5 @@ def _unpack(image: Image, directory: Path) -> None:
     requests.append(f'rdump /etc/alternatives "{directory}/etc"')
     run(["debugfs", "-f", "-", image.disk], stdin="\n".join(requests).encode(), hint="is the disk full? see `df -h`")
     if not (directory / "usr" / "src").exists():
-        raise LabError(f"{image.id} could not be unpacked", hint=f"kmodlab image build --force {image.release}")
+        raise LabError(f"{image.id} could not be unpacked", hint=f"kmodlab image build --force {image.release.name}")
     (directory / "build").mkdir()

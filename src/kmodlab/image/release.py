@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from kmodlab.errors import UsageError
-from kmodlab.image.archive import host_release
+from kmodlab.image.places import HERE, Places, host_release
 
 #: Debian's name of an architecture -> what `uname -m` says there
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -114,14 +114,14 @@ RELEASES: dict[str, Release] = {
 }
 
 
-def find_release(name: str) -> Release:
+def find_release(name: str, places: Places = HERE) -> Release:
     """Return the release of that name; `auto` is the host's own.
 
     Raises:
         UsageError: there is none of that name.
     """
     if name == "auto":
-        host = host_release()
+        host = host_release(places)
         for release in RELEASES.values():
             if release.distribution == host.distribution and release.suites[0] == host.codename:
                 return release

@@ -58,7 +58,7 @@ def prepare(directory: Path, image: Image, kernel_arguments: str) -> None:
         LabError: the archive does not have the packages, or cannot be reached.
     """
     if image.architecture != "amd64":
-        raise UsageError(f"{image.release} cannot start with Secure Boot", hint="try `--image debian-12`")
+        raise UsageError(f"{image.release.name} cannot start with Secure Boot", hint="try `--image debian-12`")
     _fetch()
     shutil.copy(_unpacked() / _VARIABLES, directory / "variables.fd")
     for name, source in {**_LOADERS, _SETTINGS: None}.items():

@@ -31,16 +31,13 @@ def path(image: Image, hardware: Hardware) -> Path:
     """Return the file of the snapshot of an image on some hardware, whether it is there or not."""
     # The port and the guest's name are the only parts of the command that do not change the machine's state.
     command = machine.command("snapshot", image, hardware)
-    # The host key is made anew in each build: an image that was built again by force has the same id.
-    key = hashlib.sha256("\0".join([*command, qemu_version(image.architecture), image.host_key]).encode()).hexdigest()[
-        :12
-    ]
+    key = hashlib.sha256("\0".join([*command, qemu_version(image.architecture)]).encode()).hexdigest()[:12]
     return snapshots_dir() / f"{image.id}-{key}.qcow2"
 
 
 def bootable_path(image: Image, hardware: Hardware) -> Path:
     """Return the file of an image's disk with a boot loader for some hardware, whether it is there or not."""
-    key = hashlib.sha256(f"{image.host_key} {hardware.kernel_arguments(image)}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(hardware.kernel_arguments(image).encode()).hexdigest()[:12]
     return snapshots_dir() / f"{image.id}-boot{key}.qcow2"
 
 

@@ -129,15 +129,16 @@ def _shared_memory(host: Host) -> Iterator[Finding]:
     yield Finding("memory for files", True, detail, fix, note=True)
 
 
-def _namespaces() -> Iterator[Finding]:
+def _namespaces(host: Host) -> Iterator[Finding]:
     from kmodlab.grading import sandbox  # noqa: PLC0415
 
-    if why := namespaces.refused():
-        yield Finding("user namespaces", False, why, namespaces.cause()[1])
+    if why := namespaces.refused(host.proc):
+        yield Finding("user namespaces", False, why, namespaces.cause(host.proc)[1])
     else:
-        yield Finding("user namespaces", True, "not needed by root" if namespaces.is_root() else "there are some")
+        there = "not needed by root" if namespaces.is_root(host.proc) else "there are some"
+        yield Finding("user namespaces", True, there)
     try:
-        sandbox.require()
+        sandbox.require(host.proc)
     except KmodlabError as error:
         said = f": {error.output.strip()}" if error.output else ""
         yield Finding("sandbox", False, f"{error.message}{said}", error.hint or "")
@@ -255,7 +256,7 @@ def _acceleration(places: Places) -> Iterator[Finding]:
 def examine(host: Host = HOST, places: Places = HERE) -> Iterator[Finding]:
     """Yield a finding for each thing the lab needs, in the order in which they matter."""
     parts: tuple[tuple[Callable[..., Iterator[Finding]], *tuple[Host | Places, ...]], ...] = (
-        *((_python,), (_programs,), (_space, host), (_temporary,), (_memory, host), (_namespaces,)),
+        *((_python,), (_programs,), (_space, host), (_temporary,), (_memory, host), (_namespaces, host)),
         *((_shared_memory, host), (_sockets,), (_locale,), (_ansible,), (_compiler,)),
         *((_archive, places), (_keys, places), (_acceleration, places)),
     )

@@ -9,7 +9,8 @@ import os
 import subprocess
 from pathlib import Path
 
-_PROC = Path("/proc")
+#: where procfs is mounted
+PROC = Path("/proc")
 #: setting -> the value that refuses, what that means, the value to set. The first that refuses is the cause.
 #: Source: Ubuntu's release notes of 23.10 and 24.04; Debian's kernel patch; namespaces(7)
 _SETTINGS = {
@@ -23,7 +24,7 @@ _IN_A_CONTAINER = (
 )
 
 
-def is_root(proc: Path = _PROC) -> bool:
+def is_root(proc: Path = PROC) -> bool:
     """Whether this user is root over all user ids, and not only in a namespace that has a few of them."""
     if os.getuid():
         return False
@@ -34,7 +35,7 @@ def is_root(proc: Path = _PROC) -> bool:
     return any(int(first) == 0 and int(length) >= (1 << 32) - 1 for first, _, length in rows)
 
 
-def in_a_chroot(proc: Path = _PROC) -> bool:
+def in_a_chroot(proc: Path = PROC) -> bool:
     """Whether "/" is no mount point, as in a chroot: what is mounted there cannot be kept from the system around it."""
     try:
         places = [line.split()[4] for line in (proc / "self" / "mountinfo").read_text().splitlines()]
@@ -55,9 +56,9 @@ def with_root_mounted(argv: list[str]) -> list[str]:
     return ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", enter, "sh", *argv]
 
 
-def refused() -> str:
+def refused(proc: Path = PROC) -> str:
     """Return why this user gets no user namespace, one sentence; empty where he gets one, or needs none."""
-    if is_root():
+    if is_root(proc):
         return ""
     try:
         argv = ["unshare", "--user", "--map-root-user", "true"]
@@ -66,10 +67,10 @@ def refused() -> str:
         return ""  # the doctor names the program
     if not done.returncode:
         return ""
-    return cause()[0] or f"user namespaces are refused: {done.stderr.strip()}"
+    return cause(proc)[0] or f"user namespaces are refused: {done.stderr.strip()}"
 
 
-def cause(proc: Path = _PROC) -> tuple[str, str]:
+def cause(proc: Path = PROC) -> tuple[str, str]:
     """Return which setting of the system refuses user namespaces, and the way out; where none does, only the latter."""
     for name, (bad, meaning, good) in _SETTINGS.items():
         try:

@@ -62,6 +62,13 @@ def fake_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProgram
     return make
 
 
+def plant(directory: Path, files: dict[str, str]) -> None:
+    """Write files of one line, by their paths in a directory that is made as they need it: a /proc for instance."""
+    for name, text in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(f"{text}\n")
+
+
 def make_places(directory: Path, **fields: str) -> Places:
     """Make a host's places in a new directory, with nothing in them but what its os-release says.
 

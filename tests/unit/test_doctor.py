@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kmodlab import doctor, namespaces, paths
+from kmodlab import doctor, paths
 from kmodlab.doctor import Finding
 from kmodlab.grading import template
 from kmodlab.host import Host
@@ -26,7 +25,7 @@ from kmodlab.image.plan import planned
 from kmodlab.vm import ssh
 from kmodlab.vm.accelerator import qemu_binary
 
-from .conftest import FakeProgram, make_image, make_places
+from .conftest import FakeProgram, make_image, make_places, plant
 
 
 @pytest.fixture
@@ -73,10 +72,9 @@ def host(fake_program: FakeProgram, archive_port: int) -> FakeProgram:
 Examine = Callable[..., dict[str, Finding]]
 
 
-def _machine(proc: Path, memory: int = 4096, space: int = 8 << 30) -> Host:
-    """A machine with MiB of memory and bytes on each disk that are free."""
-    proc.mkdir(exist_ok=True)
-    (proc / "meminfo").write_text(f"MemAvailable: {memory << 10} kB\n")
+def _machine(proc: Path, memory: int = 4096, space: int = 8 << 30, row: str = "0 0 4294967295") -> Host:
+    """A machine with MiB of memory and bytes on each disk that are free, and the user ids that root has there."""
+    plant(proc, {"self/uid_map": row, "meminfo": f"MemAvailable: {memory << 10} kB"})
     return Host(proc=proc, space=lambda _: space)
 
 
@@ -107,19 +105,8 @@ def test_a_missing_program_is_named_with_its_package(
     fakes = host("another", "exit 0").parent
     (fakes / program).unlink()
     monkeypatch.setenv("PATH", str(fakes))
-    monkeypatch.setattr(shutil, "which", _which_on_path(fakes))
     finding = examine()[program]
     assert finding == Finding(program, False, "not installed", f"apt-get install {package}")
-
-
-def _which_on_path(directory: Path) -> object:
-    """`shutil.which` of a host whose system directories hold nothing either."""
-
-    def which(name: str, path: str | None = None) -> str | None:
-        del path
-        return str(directory / name) if (directory / name).exists() else None
-
-    return which
 
 
 def test_a_missing_emulator_is_named_with_its_package(
@@ -127,7 +114,7 @@ def test_a_missing_emulator_is_named_with_its_package(
 ) -> None:
     fakes = host("another", "exit 0").parent
     (fakes / qemu_binary()).unlink()
-    monkeypatch.setattr(shutil, "which", _which_on_path(fakes))
+    monkeypatch.setenv("PATH", str(fakes))
     finding = examine()[qemu_binary()]
     assert not finding.good
     assert finding.fix.startswith("apt-get install qemu-system-")
@@ -287,22 +274,21 @@ def test_little_memory_for_files_is_noted(
     assert ("--shm-size=1536m" in finding.fix) == (mark == "note")
 
 
-def test_refused_namespaces_are_named_with_the_fix(
-    examine: Examine, host: FakeProgram, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refused_namespaces_are_named_with_the_fix(examine: Examine, host: FakeProgram, tmp_path: Path) -> None:
     host("unshare", "echo 'unshare: write failed /proc/self/uid_map: Operation not permitted' >&2; exit 1")
     host("bwrap", "echo 'bwrap: setting up uid map: Permission denied' >&2; exit 1")
-    why = "AppArmor keeps them from ordinary users (Ubuntu): kernel.apparmor_restrict_unprivileged_userns is 1"
-    monkeypatch.setattr(namespaces, "is_root", lambda: False)
-    monkeypatch.setattr(namespaces, "cause", lambda: (why, "sudo sysctl -w x=0"))
-    found = examine()
-    assert found["user namespaces"] == Finding("user namespaces", False, why, "sudo sysctl -w x=0")
+    name = "kernel.apparmor_restrict_unprivileged_userns"
+    why = f"AppArmor keeps them from ordinary users (Ubuntu): {name} is 1"
+    user = _machine(tmp_path / "user", row="0 1000 1")
+    plant(user.proc, {f"sys/{name.replace('.', '/')}": "1", "self/mountinfo": "1 0 0:1 / / rw", "self/ns/user": ""})
+    found = examine(user)
+    assert found["user namespaces"] == Finding("user namespaces", False, why, found["sandbox"].fix)
     assert found["sandbox"].detail.endswith(f"{why}: bwrap: setting up uid map: Permission denied")
-    assert found["sandbox"].fix == "sudo sysctl -w x=0"
-    monkeypatch.setattr(namespaces, "cause", lambda: ("", "in a container: ..."))
-    assert examine()["user namespaces"].detail.startswith("user namespaces are refused: unshare: write failed")
-    monkeypatch.setattr(namespaces, "is_root", lambda: True)
-    assert examine()["user namespaces"].good
+    assert found["sandbox"].fix.startswith(f"sudo sysctl -w {name}=0")
+    (user.proc / "sys" / name.replace(".", "/")).write_text("0\n")
+    assert examine(user)["user namespaces"].detail.startswith("user namespaces are refused: unshare: write failed")
+    if os.getuid() == 0:
+        assert examine()["user namespaces"].good
 
 
 def test_no_place_for_control_sockets_is_named(
@@ -363,7 +349,7 @@ def test_compilers_are_for_the_tests_alone(
     examine: Examine, host: FakeProgram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fakes = host("another", "exit 0").parent
-    monkeypatch.setattr(shutil, "which", _which_on_path(fakes))
+    monkeypatch.setenv("PATH", str(fakes))
     finding = examine()["compiler"]
     assert (finding.mark, finding.fix) == ("note", "for the tests: .config/setup test")
     assert finding.detail.startswith("no gcc and no clang here. Only `make check` and `make test` need them")

@@ -14,15 +14,18 @@ from pathlib import Path
 import pytest
 
 from kmodlab.errors import LabError
-from kmodlab.grading.cluster import Cluster, pack, unpack
+from kmodlab.grading.cluster import Cluster, image_of, pack, unpack
 from kmodlab.grading.grade import Order, grade
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.result import Verdict
 from kmodlab.grading.store import Store
+from kmodlab.image.image import images_dir
+from kmodlab.image.plan import planned
 from kmodlab.paths import project_dir
 from kmodlab.process import Deadline
 
+from .conftest import FakeProgram, make_image
 from .grading_cluster import Running, cluster
 from .grading_work import slow_work
 
@@ -145,6 +148,20 @@ def test_modes_are_cleaned(sent: int, here: int, tmp_path: Path) -> None:
 def test_a_lab_that_was_sent_is_the_same_lab(tmp_path: Path) -> None:
     lab = Lab.load(LAB)
     assert Lab.load(unpack(pack(lab.folder), tmp_path / lab.name)).digest == lab.digest
+
+
+def test_workers_that_built_one_plan_are_alike_while_their_kernels_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake_program: FakeProgram
+) -> None:
+    """Each has a build of its own, with an id of its own."""
+    fake_program("apt-get", "exit 0")
+    plan = planned("debian-12")
+    said = []
+    for build, kernel in (("01234567", "6.1.0-1"), ("76543210", "6.1.0-1"), ("00000000", "6.1.0-2")):
+        monkeypatch.setenv("KMODLAB_CACHE_DIR", str(tmp_path / build))
+        make_image(images_dir() / f"{plan.id}-{build}", kernel=kernel)
+        said.append(image_of("debian-12"))
+    assert said[0] == said[1] != said[2]
 
 
 def test_no_scheduler_is_an_error_with_a_hint() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from kmodlab.host import Host
 from kmodlab.image.buildroot import own_mounts
 from kmodlab.paths import project_dir
 
-from .conftest import FakeProgram
+from .conftest import FakeProgram, plant
 
 LAB = project_dir() / "tests" / "grading" / "lab"
 MiB = 1 << 20
@@ -28,9 +27,7 @@ MiB = 1 << 20
 def proc(tmp_path: Path) -> Path:
     """A /proc of a machine with 8 GiB free, whose kernel has user namespaces."""
     folder = tmp_path / "proc"
-    (folder / "self" / "ns").mkdir(parents=True)
-    (folder / "self" / "ns" / "user").touch()
-    (folder / "meminfo").write_text(f"MemTotal: {16 << 20} kB\nMemAvailable: {8 << 20} kB\n")
+    plant(folder, {"self/ns/user": "", "meminfo": f"MemTotal: {16 << 20} kB\nMemAvailable: {8 << 20} kB"})
     return folder
 
 
@@ -41,10 +38,8 @@ def machine(proc: Path, tmp_path: Path) -> Host:
 
 
 def _group(folder: Path, names: tuple[str, str, str], limit: str, used: int, inactive: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / names[0]).write_text(f"{limit}\n")
-    (folder / names[1]).write_text(f"{used * MiB}\n")
-    (folder / "memory.stat").write_text(f"anon 5\n{names[2]} {inactive * MiB}\n")
+    stat = f"anon 5\n{names[2]} {inactive * MiB}"
+    plant(folder, {names[0]: limit, names[1]: str(used * MiB), "memory.stat": stat})
 
 
 def test_memory_without_groups(machine: Host) -> None:
@@ -70,12 +65,8 @@ def test_the_least_that_a_group_leaves_counts(
 def _quota(machine: Host, where: str, quota: int, period: int, *, unified: bool) -> None:
     """Let a group have so many microseconds of processors in each period; -1: as many as there are."""
     folder = machine.cgroups / ("." if unified else "cpu") / where
-    folder.mkdir(parents=True, exist_ok=True)
-    if unified:
-        (folder / "cpu.max").write_text(f"{'max' if quota < 0 else quota} {period}\n")
-    else:
-        (folder / "cpu.cfs_quota_us").write_text(f"{quota}\n")
-        (folder / "cpu.cfs_period_us").write_text(f"{period}\n")
+    v2 = {"cpu.max": f"{'max' if quota < 0 else quota} {period}"}
+    plant(folder, v2 if unified else {"cpu.cfs_quota_us": str(quota), "cpu.cfs_period_us": str(period)})
 
 
 @pytest.mark.parametrize(("line", "unified"), [("0::/a/b", True), ("4:cpu,cpuacct:/a/b", False)], ids=["v2", "v1"])
@@ -178,13 +169,10 @@ def test_a_sandbox_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
         sandbox.require()
 
 
-def test_a_sandbox_that_is_refused_for_no_known_reason(
-    fake_program: FakeProgram, proc: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(namespaces, "cause", functools.partial(namespaces.cause, proc))
+def test_a_sandbox_that_is_refused_for_no_known_reason(fake_program: FakeProgram, proc: Path) -> None:
     fake_program("bwrap", "echo 'bwrap: no such luck' >&2; exit 1")
     with pytest.raises(LabError, match=r"^the sandbox in which submissions are built does not start\n") as caught:
-        sandbox.require()
+        sandbox.require(proc)
     assert caught.value.output == "bwrap: no such luck\n"
     assert "container" in (caught.value.hint or "")
 

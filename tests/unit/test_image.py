@@ -24,7 +24,7 @@ from kmodlab.image.places import HERE, Places
 from kmodlab.image.plan import Plan, of_release, planned
 from kmodlab.image.release import RELEASES, Release
 
-from .conftest import FakeProgram, make_image, on_amd64
+from .conftest import FakeProgram, make_image, on_amd64, plant
 
 SOURCES = "echo 'Debian|http://mirror.example/debian/|bookworm|main'"
 #: leaves what the customize hook leaves, in the directory that the hook was to be given
@@ -382,23 +382,31 @@ def test_no_room_for_a_build(host: Lab, full: str) -> None:
     assert _left_in_cache() == []
 
 
-def test_a_user_without_namespaces_is_told_why_no_image_can_be_built(
-    host: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_user_without_namespaces_is_told_why_no_image_can_be_built(host: Lab, tmp_path: Path) -> None:
     host.program("mmdebstrap", "echo 'E: unable to create a user namespace'; exit 1")
-    monkeypatch.setattr(namespaces, "refused", lambda: "none are allowed on this system")
+    host.program("unshare", "exit 1")
+    proc = tmp_path / "proc"
+    plant(proc, {"self/uid_map": "0 1000 1", "sys/user/max_user_namespaces": "0"})
     with pytest.raises(LabError) as caught:
-        host.build()
-    assert caught.value.message == "building the image debian-12 failed: none are allowed on this system"
-    assert caught.value.hint == namespaces.cause()[1]
+        host.build(host=Host(proc=proc, space=lambda _: 8 << 30))
+    why = "none are allowed on this system: user.max_user_namespaces is 0"
+    assert caught.value.message == f"building the image debian-12 failed: {why}"
+    assert caught.value.hint == namespaces.cause(proc)[1]
+
+
+class _Failing(BuildRoot):
+    """A build root in which make fails."""
+
+    def _run(self, argv: list[str], log: Path) -> int:
+        del argv, log
+        return 1
 
 
 def test_a_module_cannot_be_built_natively_without_namespaces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "demo").mkdir()
     (tmp_path / "compat").mkdir()
     (tmp_path / "root" / "build").mkdir(parents=True)
-    monkeypatch.setattr(BuildRoot, "_run", lambda *_: 1)
-    root = BuildRoot(tmp_path / "root", "6.1")
+    root = _Failing(tmp_path / "root", "6.1")
     for refused, words, hint in (("", "", None), ("no luck", ": no luck", namespaces.cause()[1])):
         monkeypatch.setattr(namespaces, "refused", lambda refused=refused: refused)
         with pytest.raises(LabError) as caught:
@@ -407,20 +415,20 @@ def test_a_module_cannot_be_built_natively_without_namespaces(monkeypatch: pytes
         assert caught.value.hint == hint
 
 
-def test_the_same_sources_are_built_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_same_sources_are_built_once(tmp_path: Path) -> None:
     module, compat, out = tmp_path / "demo", tmp_path / "compat", tmp_path / "out"
     for folder in (module, compat, tmp_path / "root" / "build"):
         folder.mkdir(parents=True)
     statuses, built = iter([1, 0, 0, 0]), []
 
-    def run(root: BuildRoot, argv: list[str], log: Path) -> int:
-        log.write_text("make's words\n")
-        built.append(argv)
-        (root.directory / argv[2].lstrip("/") / "demo.ko").write_text(f"build {len(built)}")
-        return next(statuses)
+    class Root(BuildRoot):
+        def _run(self, argv: list[str], log: Path) -> int:
+            log.write_text("make's words\n")
+            built.append(argv)
+            (self.directory / argv[2].lstrip("/") / "demo.ko").write_text(f"build {len(built)}")
+            return next(statuses)
 
-    monkeypatch.setattr(BuildRoot, "_run", run)
-    root = BuildRoot(tmp_path / "root", "6.1")
+    root = Root(tmp_path / "root", "6.1")
     with pytest.raises(LabError):
         root.made(module, output=out)
     seen = []
@@ -431,15 +439,16 @@ def test_the_same_sources_are_built_once(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert seen == ["build 2", "build 2", "build 3", "build 4"]
 
 
-def test_only_what_was_built_last_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    module, root = tmp_path / "demo", BuildRoot(tmp_path / "root", "6.1")
-    module.mkdir()
+def test_only_what_was_built_last_is_kept(tmp_path: Path) -> None:
+    class Root(BuildRoot):
+        def _run(self, argv: list[str], log: Path) -> int:
+            log.touch()
+            (self.directory / argv[2].lstrip("/") / "demo.ko").touch()
+            return 0
 
-    def make(_root: BuildRoot, _module: Path, output: Path) -> Path:
-        output.mkdir(parents=True)
-        return output / "demo.ko"
-
-    monkeypatch.setattr(BuildRoot, "make", make)
+    module, root = tmp_path / "demo", Root(tmp_path / "root", "6.1")
+    for folder in (module, tmp_path / "compat", tmp_path / "root" / "build"):
+        folder.mkdir(parents=True)
     for number in range(20):
         (module / "a.c").write_text(str(number))
         root.made(module, output=tmp_path / "out")

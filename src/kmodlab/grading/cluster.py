@@ -82,7 +82,7 @@ class Cluster:
         Raises:
             LabError: they do not have the same one.
         """
-        found = set(self._client.run(_image, self._lab.images[0]).values())
+        found = set(self._client.run(image_of, self._lab.images[0]).values())
         if len(found) != 1:
             raise LabError(
                 f"the workers have different images: {', '.join(sorted(found))}",
@@ -181,7 +181,12 @@ def _pool(lab: Lab) -> Any:  # noqa: ANN401  # a Pool, which is imported where t
         return _pools[key]
 
 
-def _image(name: str) -> str:
+def image_of(name: str) -> str:
+    """Return what a worker grades on: workers that say the same give the same results.
+
+    Args:
+        name: a release, or `auto`, the worker's own.
+    """
     from kmodlab.image.image import build_image  # noqa: PLC0415
     from kmodlab.image.plan import planned  # noqa: PLC0415
 

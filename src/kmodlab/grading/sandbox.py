@@ -114,8 +114,11 @@ def build(
     return Build(bool(modules), log, modules, "" if modules else "the build gave no module (.ko) that could be read")
 
 
-def require() -> None:
+def require(proc: Path = namespaces.PROC) -> None:
     """Try the sandbox once, with nothing in it: what refuses it refuses it for each submission.
+
+    Args:
+        proc: where the host's settings are read, if it does not start.
 
     Raises:
         LabError: it does not start, or would not find its programs; the hint says what to change.
@@ -134,15 +137,15 @@ def require() -> None:
     except FileNotFoundError as error:
         raise _not_installed() from error
     if done.returncode:
-        raise _does_not_start(done.returncode, done.stderr)
+        raise _does_not_start(done.returncode, done.stderr, proc)
 
 
 def _not_installed() -> LabError:
     return LabError("bwrap is not installed", hint="apt-get install bubblewrap, or run `.config/setup`")
 
 
-def _does_not_start(status: int, log: str) -> LabError:
-    why, hint = namespaces.cause()
+def _does_not_start(status: int, log: str, proc: Path = namespaces.PROC) -> LabError:
+    why, hint = namespaces.cause(proc)
     words = "the sandbox in which submissions are built does not start"
     return LabError(f"{words}: {why}" if why else words, exit_code=status, output=log, hint=hint)
 

@@ -156,7 +156,7 @@ def _build(plan: Plan, host: Host) -> Image:
             path.chmod(0o777)
         _readable(staging / "overlay.tar", overlay.packed(plan.places.recipe / "rootfs"))
         trust.lay_out(plan.keyring, staging / "keys", plan.places)
-        _bootstrap(plan, staging, log)
+        _bootstrap(plan, staging, log, host)
         image = _publish(plan, out)
     say(f"image {image.id} is ready")
     return image
@@ -168,7 +168,7 @@ def _readable(file: Path, content: bytes) -> None:
     file.chmod(0o644)
 
 
-def _bootstrap(plan: Plan, staging: Path, log: Path) -> None:
+def _bootstrap(plan: Plan, staging: Path, log: Path, host: Host) -> None:
     try:
         run(
             _mmdebstrap(plan, staging),
@@ -182,8 +182,8 @@ def _bootstrap(plan: Plan, staging: Path, log: Path) -> None:
     except LabError as error:
         if error.exit_code is None:
             raise
-        if reason := namespaces.refused():
-            hint: str | None = namespaces.cause()[1]
+        if reason := namespaces.refused(host.proc):
+            hint: str | None = namespaces.cause(host.proc)[1]
         else:
             reason, hint = refusal.explain(plan, log.read_text(errors="replace"))
         message = f"{error.message}: {reason}" if reason else error.message

@@ -189,7 +189,10 @@ def guest_console(
 @image_app.command("build")
 def image_build(
     release: Annotated[str, typer.Argument(help="Release; auto is the host's own.")] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Build anew with what the archive has today.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Build another with what the archive has today; see prune."),
+    ] = False,
 ) -> None:
     """Build a guest image, unless it is there."""
     image = build_image(planned(release), force=force)

@@ -95,13 +95,13 @@ def _space(host: Host) -> Iterator[Finding]:
         yield Finding(f"{subject} directory", free >= BUILD_SPACE, detail, fix)
 
 
-def _temporary() -> Iterator[Finding]:
+def _temporary(places: Places = HERE) -> Iterator[Finding]:
     try:
         directory = Path(tempfile.gettempdir())
     except FileNotFoundError as error:
         yield Finding("temporary files", False, str(error.strerror or error), TMPDIR_HINT)
         return
-    for place in dict.fromkeys((directory, Path("/var/tmp"))):  # noqa: S108  # where images are built
+    for place in dict.fromkeys((directory, places.staging)):
         subject = "temporary files" if place == directory else f"{place}"
         if not place.is_dir() or not os.access(place, os.W_OK):
             yield Finding(subject, False, f"{place} is not there, or cannot be written to", f"chmod 1777 {place}")
@@ -256,7 +256,7 @@ def _acceleration(places: Places) -> Iterator[Finding]:
 def examine(host: Host = HOST, places: Places = HERE) -> Iterator[Finding]:
     """Yield a finding for each thing the lab needs, in the order in which they matter."""
     parts: tuple[tuple[Callable[..., Iterator[Finding]], *tuple[Host | Places, ...]], ...] = (
-        *((_python,), (_programs,), (_space, host), (_temporary,), (_memory, host), (_namespaces, host)),
+        *((_python,), (_programs,), (_space, host), (_temporary, places), (_memory, host), (_namespaces, host)),
         *((_shared_memory, host), (_sockets,), (_locale,), (_ansible,), (_compiler,)),
         *((_archive, places), (_keys, places), (_acceleration, places)),
     )

@@ -254,6 +254,12 @@ def test_temporary_files_that_have_no_place_are_named(
     assert examine()["temporary files"].fix == f"chmod 1777 {tmp_path / 'none'}"
 
 
+def test_no_place_to_build_images_in_is_named(examine: Examine, debian_host: Places) -> None:
+    debian_host.staging.rmdir()
+    finding = examine()[f"{debian_host.staging}"]
+    assert (finding.mark, finding.fix) == ("LACK", f"chmod 1777 {debian_host.staging}")
+
+
 def test_no_place_for_temporary_files_is_named(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")

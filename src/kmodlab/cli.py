@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from typer.core import TyperGroup
 
 from kmodlab import __version__, doctor, environment, matrix, matrix_page
@@ -127,7 +127,8 @@ def guest_list(as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(states))
         return
-    table = Table("name", "state", "image", "memory", "cpus", "accelerator", "ssh port", box=None)
+    image = Column("image", overflow="fold")
+    table = Table("name", "state", image, "memory", "cpus", "accelerator", "ssh port", box=None)
     for state in states:
         columns = ("name", "state", "image", "memory", "cpus", "accelerator", "port")
         table.add_row(*(str(state.get(column, "-")) for column in columns))

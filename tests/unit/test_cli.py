@@ -176,6 +176,23 @@ def test_a_dead_guest_is_listed_as_one(kmodlab: Kmodlab) -> None:
     ]
 
 
+def test_a_narrow_terminal_loses_nothing_of_an_images_id(kmodlab: Kmodlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = paths.state_dir() / "guests" / "web"
+    directory.mkdir(parents=True)
+    settings = {
+        "image": "debian-12-0123456789ab-01234567",
+        "port": 40123,
+        "memory": 512,
+        "cpus": 1,
+        "accelerator": "tcg",
+    }
+    (directory / "guest.json").write_text(json.dumps(settings))
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = kmodlab("guest", "list").stdout
+    assert "…" not in shown
+    assert "debian-12-0123456789ab" in shown
+
+
 def test_the_accelerator_is_one_word(kmodlab: Kmodlab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KMODLAB_ACCEL", "tcg")
     done = kmodlab("accelerator")

@@ -22,7 +22,7 @@ down: setup ## Stop and remove the lab's VM
 	@$(BIN)/kmodlab guest down lab
 
 check: setup-test ## What needs no VM: lint, types, unit tests
-	@$(BIN)/pytest -n 2 tests/unit
+	@$(BIN)/pytest -n 2 --dist worksteal tests/unit
 
 test: setup-test ## Everything that proves the project, VMs included
 	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 tests/unit tests/fuzz

@@ -17,8 +17,20 @@ from kmodlab.image.image import Image
 from kmodlab.image.places import Places
 from kmodlab.image.release import RELEASES, host_architecture
 
+from . import warm
+
 environment.settle()
 
+#: what a program of the package imports before it does anything that differs
+PROGRAM = (
+    "kmodlab.start",
+    "kmodlab.cli",
+    "kmodlab.doctor",
+    "kmodlab.grading.instructor",
+    "kmodlab.grading.commands",
+    "kmodlab.modules.cli",
+    "tests.unit.fake_netlink",
+)
 #: arm64 is a foreign architecture there, and a release of its own
 on_amd64 = pytest.mark.skipif(host_architecture() != "amd64", reason="this machine is no amd64")
 
@@ -44,6 +56,25 @@ def near() -> Iterator[Path]:
     """A private directory whose path is short, as that of the user's runtime directory is: sockets fit in."""
     with tempfile.TemporaryDirectory(prefix="kmodlab-", dir="/tmp") as directory:
         yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def python() -> Iterator[list[str]]:
+    """What stands for `sys.executable` where a program is this package's, which this Python has imported already."""
+    with warm.python(*PROGRAM) as argv:
+        yield argv
+
+
+@pytest.fixture(scope="session")
+def ansible_python() -> Iterator[list[str]]:
+    """The same for Ansible's programs in this checkout, with its own strategy, which takes half as long as mitogen's.
+
+    Ansible has read its settings as it was imported: variables that name others do nothing.
+    """
+    modules = ("ansible.cli.playbook", "ansible.cli.adhoc", "ansible.plugins.strategy.linear")
+    settings = {"ANSIBLE_STRATEGY": "ansible.builtin.linear", "ANSIBLE_NOCOLOR": "1"}
+    with warm.python(*modules, **settings) as argv:
+        yield argv
 
 
 @pytest.fixture

@@ -20,8 +20,9 @@ cat "$0.prints"
 class Controller:
     """A folder in which somebody grades, with a `kmodlab` that is a stand-in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, python: list[str]) -> None:
         self.folder = folder
+        self._python = python
         self.stub = folder / "kmodlab"
         self.stub.write_text(STUB, encoding="utf-8")
         self.stub.chmod(0o755)
@@ -38,7 +39,7 @@ class Controller:
         program = Path(sys.executable).with_name("ansible-playbook")
         env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PWD": str(self.folder), "COLUMNS": "400"}
         return subprocess.run(
-            [program, ROOT / "playbooks" / "grade.yml", "-e", f"grade_command={self.stub}", *arguments],
+            [*self._python, program, ROOT / "playbooks" / "grade.yml", "-e", f"grade_command={self.stub}", *arguments],
             cwd=self.folder, env=env, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 
@@ -49,8 +50,8 @@ class Controller:
 
 
 @pytest.fixture
-def controller(tmp_path: Path) -> Controller:
-    return Controller(tmp_path)
+def controller(tmp_path: Path, ansible_python: list[str]) -> Controller:
+    return Controller(tmp_path, ansible_python)
 
 
 def test_it_hands_over_what_it_was_given(controller: Controller) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,13 +42,14 @@ setattr(importlib.import_module(module), name, broken)
 start.main()
 """
 ZERO = "1 / 0"
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 def _run(
-    target: str, raised: str, *words: str, script: str = "", **variables: str
+    python: list[str], target: str, raised: str, *words: str, script: str = "", **variables: str
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the program with a fault in it; `script` is shell words around it, `"$@"`."""
-    argv = [sys.executable, "-c", _PLANTED, *words]
+    argv = [*python, "-c", _PLANTED, *words]
     env = {**os.environ, "TARGET": target, "RAISED": raised, "COLUMNS": "200", **variables}
     env.pop("PYTHONUNBUFFERED", None)
     command = ["bash", "-c", script, "sh", *argv] if script else argv
@@ -58,10 +61,16 @@ def _only_log(folder: Path) -> Path:
     return log
 
 
+@pytest.fixture
+def run(python: list[str]) -> Run:
+    """A function that runs the program with a fault in it, in a Python that has the package already."""
+    return functools.partial(_run, python)
+
+
 @pytest.mark.parametrize("which", FAULTS)
-def test_a_fault_is_one_message_with_a_log(which: str) -> None:
+def test_a_fault_is_one_message_with_a_log(run: Run, which: str) -> None:
     target, words = FAULTS[which]
-    done = _run(target, ZERO, *words)
+    done = run(target, ZERO, *words)
     log = _only_log(paths.state_dir() / "log")
     assert (done.returncode, done.stdout) == (70, b"")
     assert done.stderr.decode() == (
@@ -75,19 +84,19 @@ def test_a_fault_is_one_message_with_a_log(which: str) -> None:
     assert log.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_log_that_cannot_be_where_it_belongs_is_with_temporary_files(tmp_path: Path, near: Path) -> None:
+def test_a_log_that_cannot_be_where_it_belongs_is_with_temporary_files(run: Run, tmp_path: Path, near: Path) -> None:
     (tmp_path / "file").touch()
     variables = {"KMODLAB_STATE_DIR": str(tmp_path / "file" / "state"), "TMPDIR": str(near)}
-    done = _run("kmodlab.cli.list_images", ZERO, "image", "list", **variables)
+    done = run("kmodlab.cli.list_images", ZERO, "image", "list", **variables)
     assert done.returncode == 70
     assert f"  log: {_only_log(near)}\n" in done.stderr.decode()
 
 
-def test_a_fault_where_no_file_can_be_written_is_told_all_the_same(tmp_path: Path) -> None:
+def test_a_fault_where_no_file_can_be_written_is_told_all_the_same(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     nowhere = f"import tempfile; tempfile.tempdir = {str(tmp_path / 'file')!r}; {ZERO}"
     state = {"KMODLAB_STATE_DIR": str(tmp_path / "file" / "state")}
-    done = _run("kmodlab.cli.list_images", nowhere, "image", "list", **state)
+    done = run("kmodlab.cli.list_images", nowhere, "image", "list", **state)
     assert done.returncode == 70
     assert b"ZeroDivisionError" in done.stderr
     assert b"no file with the details could be written" in done.stderr
@@ -113,8 +122,8 @@ def test_a_fault_where_no_file_can_be_written_is_told_all_the_same(tmp_path: Pat
         ),
     ],
 )
-def test_what_is_told_of_each_kind(raised: str, status: int, words: str) -> None:
-    done = _run("kmodlab.cli.list_images", raised, "image", "list", PYTHONIOENCODING="ascii")
+def test_what_is_told_of_each_kind(run: Run, raised: str, status: int, words: str) -> None:
+    done = run("kmodlab.cli.list_images", raised, "image", "list", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout) == (status, b"")
     assert words in done.stderr.decode("ascii")
     assert b"Traceback" not in done.stderr
@@ -124,28 +133,28 @@ def test_what_is_told_of_each_kind(raised: str, status: int, words: str) -> None
 READ_BY_NOBODY = '"$@" | head -c 0; echo "${PIPESTATUS[0]}"'
 
 
-def test_whoever_reads_may_go_at_any_time() -> None:
+def test_whoever_reads_may_go_at_any_time(run: Run) -> None:
     """Of a flood of lines the first is refused; a single one only at the end."""
     flood = "[print('x' * 100) for _ in range(10000)]; return []"
     several = f"def work():\n    {flood.replace('; ', chr(10) + '    ')}\nimport kmodlab.cli\nwork()"
     for raised in (several, "print('one line')"):
-        done = _run("kmodlab.doctor.examine", f"{raised}\nraise SystemExit(5)", "doctor", script=READ_BY_NOBODY)
+        done = run("kmodlab.doctor.examine", f"{raised}\nraise SystemExit(5)", "doctor", script=READ_BY_NOBODY)
         assert done.stderr == b""
         assert done.stdout in (b"1\n", b"5\n")
-    done = _run("kmodlab.cli.nothing", "", "guest", "list", script=READ_BY_NOBODY)
+    done = run("kmodlab.cli.nothing", "", "guest", "list", script=READ_BY_NOBODY)
     assert (done.stdout, done.stderr) in ((b"1\n", b""), (b"0\n", b""))
 
 
-def test_output_that_cannot_be_written_is_an_error() -> None:
-    done = _run("kmodlab.cli.nothing", "", "guest", "list", "--json", script='"$@" >/dev/full')
+def test_output_that_cannot_be_written_is_an_error(run: Run) -> None:
+    done = run("kmodlab.cli.nothing", "", "guest", "list", "--json", script='"$@" >/dev/full')
     assert done.returncode == 3
     assert b"kmodlab: error: No space left on device" in done.stderr
     assert b"Exception ignored" not in done.stderr
 
 
-def test_output_that_is_closed_is_no_error() -> None:
-    assert _run("kmodlab.cli.nothing", "", "guest", "list", script='"$@" >&-').returncode == 0
-    assert _run("kmodlab.cli.list_images", ZERO, "image", "list", script='"$@" >&- 2>&-').returncode == 70
+def test_output_that_is_closed_is_no_error(run: Run) -> None:
+    assert run("kmodlab.cli.nothing", "", "guest", "list", script='"$@" >&-').returncode == 0
+    assert run("kmodlab.cli.list_images", ZERO, "image", "list", script='"$@" >&- 2>&-').returncode == 70
 
 
 @pytest.mark.parametrize(
@@ -158,22 +167,23 @@ def test_output_that_is_closed_is_no_error() -> None:
     ],
 )
 def test_what_the_terminal_cannot_show_is_escaped(encoding: dict[str, str]) -> None:
+    """By a Python that begins with it: what it makes of a locale is the subject."""
     shown = "print('a \\u20ac \\udcff b'); raise SystemExit(0)"
-    done = _run("kmodlab.cli.list_images", shown, "image", "list", **encoding)
+    done = _run([sys.executable], "kmodlab.cli.list_images", shown, "image", "list", **encoding)
     assert (done.returncode, done.stderr) == (0, b"")
     euro = "€".encode() if encoding.get("PYTHONIOENCODING") == "utf-8" else b"\\u20ac"
     assert done.stdout == b"a " + euro + b" \\udcff b\n"
 
 
-def test_help_is_shown_under_any_encoding() -> None:
-    done = _run("kmodlab.cli.nothing", "", "grade", "--help", PYTHONIOENCODING="ascii")
+def test_help_is_shown_under_any_encoding(run: Run) -> None:
+    done = run("kmodlab.cli.nothing", "", "grade", "--help", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.isascii()
 
 
-def test_a_fault_beside_the_main_thread_is_told_and_kept() -> None:
+def test_a_fault_beside_the_main_thread_is_told_and_kept(run: Run) -> None:
     raised = "import threading; t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join(); raise SystemExit(0)"
-    done = _run("kmodlab.cli.list_images", raised, "image", "list")
+    done = run("kmodlab.cli.list_images", raised, "image", "list")
     assert done.returncode == 0
     assert done.stderr.decode().startswith("kmodlab: this is a fault of kmodlab itself, and not yours: ZeroDivision")
     assert f"  log: {_only_log(paths.state_dir() / 'log')}\n" in done.stderr.decode()
@@ -212,6 +222,7 @@ import sys
 sys.path.insert(0, sys.argv.pop(1))
 sys.argv[0] = "kmodlab"
 from kmodlab.modules import cli
+from collections.abc import Callable
 from pathlib import Path
 place = Path(sys.argv.pop(1))
 cli._log_places = lambda: iter([place])

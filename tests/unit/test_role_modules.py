@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import importlib.util
 import io
 import json
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -21,6 +22,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from kmodlab.modules import VERSION
+
+from . import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 LINEAR = ROOT / "plugins/strategy/kmodlab_linear.py"
@@ -36,12 +39,23 @@ def load(path: Path) -> ModuleType:
     return module
 
 
-def run(module: Path, **arguments: object) -> dict[str, object]:
+Run = Callable[..., dict[str, object]]
+
+
+def _answer(python: list[str], module: Path, **arguments: object) -> dict[str, object]:
     """Run an Ansible module as Ansible does without a connection; return its answer."""
     given = json.dumps({"ANSIBLE_MODULE_ARGS": arguments})
-    done = subprocess.run([sys.executable, module], input=given, capture_output=True, text=True, check=False)
+    done = subprocess.run([*python, module], input=given, capture_output=True, text=True, check=False)
     answer: dict[str, object] = json.loads(done.stdout)
     return answer
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """A function that runs a module, in a Python that takes arguments for ASCII and has what all modules import."""
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    with warm.python("ansible.module_utils.basic", **ascii_only) as argv:
+        yield functools.partial(_answer, argv)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +159,7 @@ def test_only_sources_are_packed_and_always_the_same(sources: Path) -> None:
     assert action.pack([sources], patterns) != archive
 
 
-def test_the_tree_is_replaced_when_anything_differs(sources: Path, tmp_path: Path) -> None:
+def test_the_tree_is_replaced_when_anything_differs(run: Run, sources: Path, tmp_path: Path) -> None:
     """Unpacked once, left alone when the same, replaced with nothing left over when not; a check changes nothing."""
     action = load(ROOT / "plugins/action/kernel_source.py")
     module = ROOT / "plugins/modules/kernel_source.py"
@@ -180,32 +194,33 @@ def _client_files(package: Path = ROOT / "src/kmodlab") -> dict[str, str]:
     return files
 
 
-def _client(dest: Path, digest: str = "1", state: str = "present") -> dict[str, object]:
+def _client(run: Run, dest: Path, digest: str = "1", state: str = "present") -> dict[str, object]:
     files = base64.b64encode(json.dumps(_client_files()).encode()).decode()
     return run(CLIENT, dest=str(dest), digest=digest, files=files, state=state)
 
 
 def client_program(dest: Path) -> Path:
     """Make the client as the role does, and return its file."""
-    assert _client(dest)["changed"] is True
+    run = functools.partial(_answer, [sys.executable])
+    assert _client(run, dest)["changed"] is True
     return dest
 
 
-def test_the_client_is_one_program_that_is_replaced_when_it_differs(tmp_path: Path) -> None:
+def test_the_client_is_one_program_that_is_replaced_when_it_differs(run: Run, tmp_path: Path) -> None:
     dest = tmp_path / "bin/kmodlab"
-    assert _client(dest)["changed"] is True
+    assert _client(run, dest)["changed"] is True
     # Isolated, by a Python that has no site-packages: what it needs is in it.
     done = subprocess.run([dest, "--version"], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == (f"kmodlab {VERSION}\n", "")
     python = [sys.executable, "-I", "-S", str(dest), "trace", "filter", "add", "--help"]
     assert "NAME block [errno=E]" in subprocess.run(python, capture_output=True, text=True, check=True).stdout
     before = dest.read_bytes()
-    assert _client(dest)["changed"] is False
+    assert _client(run, dest)["changed"] is False
     assert dest.read_bytes() == before
-    assert _client(dest, digest="2")["changed"] is True
-    assert _client(dest, state="absent")["changed"] is True
+    assert _client(run, dest, digest="2")["changed"] is True
+    assert _client(run, dest, state="absent")["changed"] is True
     assert not dest.exists()
-    assert _client(dest, state="absent")["changed"] is False
+    assert _client(run, dest, state="absent")["changed"] is False
 
 
 @pytest.mark.parametrize(("prefix", "printed"), [(b"", "byte code\n"), (b"other", f"kmodlab {VERSION}\n")])
@@ -222,21 +237,22 @@ def test_the_client_runs_from_its_byte_code_and_on_another_python_from_its_sourc
     assert done.stdout == printed
 
 
-def test_another_program_of_the_clients_name_is_left_alone(tmp_path: Path) -> None:
+def test_another_program_of_the_clients_name_is_left_alone(run: Run, tmp_path: Path) -> None:
     dest = tmp_path / "kmodlab"
     dest.write_text("#!/bin/sh\n")
-    assert "is another program, which is left alone" in str(_client(dest)["msg"])
-    assert _client(dest, state="absent")["changed"] is False
+    assert "is another program, which is left alone" in str(_client(run, dest)["msg"])
+    assert _client(run, dest, state="absent")["changed"] is False
     assert dest.read_text() == "#!/bin/sh\n"
 
 
-def test_a_client_whose_sources_are_missing(tmp_path: Path) -> None:
+def test_a_client_whose_sources_are_missing(ansible_python: list[str], tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"errors\.py"):
         _client_files(tmp_path)
     play = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
     module = ["-m", "kmodlab_client", "-a", f"src={tmp_path} spec=none dest={tmp_path / 'kmodlab'}"]
     program = Path(sys.executable).with_name("ansible")
-    done = subprocess.run([program, "localhost", *play, *module], cwd=ROOT, capture_output=True, text=True, check=False)
+    argv = [*ansible_python, str(program), "localhost", *play, *module]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode
     assert "the sources of the client are not on the controller" in done.stdout + done.stderr
     assert "`syscall_tracer_client: false` does without" in done.stdout + done.stderr
@@ -311,7 +327,7 @@ def test_headers_that_would_not_follow_the_kernel(tmp_path: Path, installed: lis
     assert headers.unfollowed(tmp_path) == unfollowed
 
 
-def test_a_signing_key_is_made_once_and_for_root_alone(tmp_path: Path) -> None:
+def test_a_signing_key_is_made_once_and_for_root_alone(run: Run, tmp_path: Path) -> None:
     """The second look finds the same key; a check makes none."""
     module = ROOT / "plugins/modules/kernel_module_key.py"
     wanted = {"folder": str(tmp_path / "mok"), "subject": "a test"}
@@ -364,18 +380,16 @@ PREFIX = "kmodlab module signing key of "
     ],
 )
 def test_the_key_of_any_machine_carries_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shown: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run, name: str, shown: str
 ) -> None:
     """What openssl gives a meaning to, and what is not ASCII, is in the certificate as it is in the inventory."""
-    # A machine whose Python takes arguments for ASCII.
-    for variable, value in {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}.items():
-        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("LC_ALL", "C")  # of openssl; Python's is such a one
     made = run(ROOT / "plugins/modules/kernel_module_key.py", folder=str(tmp_path / "mok"), subject=PREFIX + name)
     assert "certificate" in made, made
     assert _common_names(made["certificate"]) == [(PREFIX + shown).strip()]
 
 
-def test_keys_of_machines_with_long_names_are_told_apart(tmp_path: Path) -> None:
+def test_keys_of_machines_with_long_names_are_told_apart(run: Run, tmp_path: Path) -> None:
     """A common name has 64 characters at most: of a longer one the beginning is there, and a checksum of the whole."""
     module = ROOT / "plugins/modules/kernel_module_key.py"
     host = "ip-10-20-30-40.eu-central-1.compute.internal.example."
@@ -386,14 +400,14 @@ def test_keys_of_machines_with_long_names_are_told_apart(tmp_path: Path) -> None
         assert (len(name), name.startswith(f"{PREFIX}ip-10-20-30-40.eu-central~")) == (64, True)
 
 
-def test_a_key_without_a_name_is_not_made(tmp_path: Path) -> None:
+def test_a_key_without_a_name_is_not_made(run: Run, tmp_path: Path) -> None:
     """openssl would leave the subject out, and the firmware's list show nothing."""
     answer = run(ROOT / "plugins/modules/kernel_module_key.py", folder=str(tmp_path / "mok"), subject=" ")
     assert "subject is empty" in str(answer["msg"])
     assert not (tmp_path / "mok").exists()
 
 
-def test_a_certificate_in_the_wrong_format_is_named(tmp_path: Path) -> None:
+def test_a_certificate_in_the_wrong_format_is_named(run: Run, tmp_path: Path) -> None:
     """sign-file takes PEM, and the firmware would not."""
     _touch(tmp_path / "MOK.priv")
     (tmp_path / "MOK.der").write_text("-----BEGIN CERTIFICATE-----", encoding="ascii")
@@ -490,7 +504,7 @@ def test_filters_are_read_as_the_commands_that_set_them(shown: str, commands: li
     assert filters.active(PAGE.format(shown)) == commands
 
 
-def test_filters_are_written_only_when_they_differ(tmp_path: Path) -> None:
+def test_filters_are_written_only_when_they_differ(run: Run, tmp_path: Path) -> None:
     """One transaction that begins with `clear`; none when nothing differs, none in a check."""
     module = ROOT / "plugins/modules/syscall_tracer_filters.py"
     page = tmp_path / "syscall_tracer"
@@ -520,7 +534,7 @@ def test_filters_are_compared_as_the_tracer_shows_them(command: str, shown: str)
     assert load(ROOT / "plugins/modules/syscall_tracer_filters.py").canonical(command) == shown
 
 
-def test_parameters_are_written_only_when_they_differ(tmp_path: Path) -> None:
+def test_parameters_are_written_only_when_they_differ(run: Run, tmp_path: Path) -> None:
     """In the order given, after the filters; not in a check; one that is not there is named."""
     module = ROOT / "plugins/modules/syscall_tracer_filters.py"
     page = tmp_path / "syscall_tracer"
@@ -539,7 +553,7 @@ def test_parameters_are_written_only_when_they_differ(tmp_path: Path) -> None:
     assert "the tracer refused its parameters: No such file" in str(run(module, **at, parameters={"gone": "1"})["msg"])
 
 
-def test_workload_tells_what_it_did(tmp_path: Path) -> None:
+def test_workload_tells_what_it_did(run: Run, tmp_path: Path) -> None:
     """The record names the process and its calls, and no file stays."""
     module = ROOT / "plugins/modules/syscall_workload.py"
     record, files = tmp_path / "state/workload.json", tmp_path / "files"
@@ -550,7 +564,7 @@ def test_workload_tells_what_it_did(tmp_path: Path) -> None:
     assert list(files.iterdir()) == []
 
 
-def test_workload_says_why_it_could_not(tmp_path: Path) -> None:
+def test_workload_says_why_it_could_not(run: Run, tmp_path: Path) -> None:
     """A folder that is not there is named."""
     module = ROOT / "plugins/modules/syscall_workload.py"
     answer = run(module, nonce="abcd1234", directory=str(tmp_path / "gone"), record=str(tmp_path / "r/r.json"))
@@ -572,7 +586,7 @@ def test_strategy_with_and_without_mitogen(tmp_path: Path, *, mitogen: bool) -> 
     assert "pong" in ping.stdout
 
 
-def test_health_names_everything_that_is_not_as_expected() -> None:
+def test_health_names_everything_that_is_not_as_expected(run: Run) -> None:
     """On a machine without the modules: absent is right, present is not, and to look is never wrong."""
     module = ROOT / "plugins/modules/kmodlab_health.py"
     assert "msg" not in run(module, expect="absent")
@@ -605,15 +619,15 @@ def locked(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
             locker.communicate("\n")
 
 
-def _apt(lock: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def _apt(python: list[str], lock: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Ask for something that apt refuses once it is its turn."""
     play = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", "localhost"]
     module = ["-m", "kmodlab_apt", "-a", f"locks={lock} nosuch=1 {' '.join(words)}"]
     program = Path(sys.executable).with_name("ansible")
-    return subprocess.run([program, *play, *module], cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run([*python, program, *play, *module], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_who_holds_apt_is_named(locked: tuple[Path, subprocess.Popen[str]], tmp_path: Path) -> None:
+def test_who_holds_apt_is_named(run: Run, locked: tuple[Path, subprocess.Popen[str]], tmp_path: Path) -> None:
     """By name, process and command; a lock that nobody holds, or that is not there, keeps nobody waiting."""
     (tmp_path / "free").touch()
     held = run(APT, locks=[str(tmp_path / "free"), str(tmp_path / "none"), str(locked[0])])["holders"]
@@ -623,9 +637,9 @@ def test_who_holds_apt_is_named(locked: tuple[Path, subprocess.Popen[str]], tmp_
     assert run(APT, locks=[str(tmp_path / "free"), str(tmp_path / "none")])["holders"] == []
 
 
-def test_apt_that_is_held_for_too_long(locked: tuple[Path, subprocess.Popen[str]]) -> None:
+def test_apt_that_is_held_for_too_long(ansible_python: list[str], locked: tuple[Path, subprocess.Popen[str]]) -> None:
     """The run says whom it waits for, and ends in a sentence that names it and what to do."""
-    done = _apt(locked[0], "lock_timeout=1")
+    done = _apt(ansible_python, locked[0], "lock_timeout=1")
     assert done.returncode
     assert "localhost: waiting up to 1 s for python" in done.stdout
     said = re.sub(r"\s+", " ", done.stdout)
@@ -634,10 +648,10 @@ def test_apt_that_is_held_for_too_long(locked: tuple[Path, subprocess.Popen[str]
     )
 
 
-def test_apt_that_is_free_again(locked: tuple[Path, subprocess.Popen[str]]) -> None:
+def test_apt_that_is_free_again(ansible_python: list[str], locked: tuple[Path, subprocess.Popen[str]]) -> None:
     """Once it is, the packages' turn has come."""
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(_apt, locked[0], "lock_timeout=120")
+        waiting = pool.submit(_apt, ansible_python, locked[0], "lock_timeout=120")
         time.sleep(3)
         locked[1].communicate("\n")
         done = waiting.result()

@@ -51,12 +51,13 @@ PLAY = """
 """
 
 
-def play(folder: Path, marks: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+def play(python: list[str], folder: Path, marks: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the play with these variables of its own."""
     (folder / "hosts").write_text(HOSTS, encoding="utf-8")
     (folder / "play.yml").write_text(PLAY.format(vars=marks), encoding="utf-8")
     program = Path(sys.executable).with_name("ansible-playbook")
     argv = [
+        *python,
         str(program),
         "-i",
         f"{folder}/hosts",
@@ -64,16 +65,15 @@ def play(folder: Path, marks: str, *words: str, **env: str) -> subprocess.Comple
         "-e",
         f"ansible_python_interpreter={sys.executable}",
     ]
-    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", **env}
-    return subprocess.run([*argv, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run([*argv, *words], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+def told(ansible_python: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
     """What a run shows, and its report."""
     folder = tmp_path_factory.mktemp("summary")
     report = folder / "report.json"
-    done = play(folder, "{__fleet_job: deploy}", "-e", f"deploy_report={report}")
+    done = play(ansible_python, folder, "{__fleet_job: deploy}", "-e", f"deploy_report={report}")
     assert done.returncode != 0
     return done.stdout, json.loads(report.read_text(encoding="utf-8"))
 
@@ -102,9 +102,9 @@ def test_a_person_sees_the_same(told: tuple[str, dict[str, Any]]) -> None:
     assert summary[summary.index(f"first   failed       {os.uname().release}") + 1] == "    counted"
 
 
-def test_other_plays_are_not_summed_up(tmp_path: Path) -> None:
+def test_other_plays_are_not_summed_up(ansible_python: list[str], tmp_path: Path) -> None:
     """Nothing is shown and nothing written for a play that is no job of this project."""
-    done = play(tmp_path, "{}", "-e", f"deploy_report={tmp_path}/report.json")
+    done = play(ansible_python, tmp_path, "{}", "-e", f"deploy_report={tmp_path}/report.json")
     assert "PLAY RECAP" in done.stdout
     assert "SUMMARY" not in done.stdout
     assert not (tmp_path / "report.json").exists()

@@ -41,12 +41,12 @@ Trace = Callable[..., Done]
 
 
 @pytest.fixture
-def trace(tmp_path: Path) -> Trace:
+def trace(tmp_path: Path, python: list[str]) -> Trace:
     """A function that runs `kmodlab trace` with a scene for the kernel to play."""
 
     def run(scene: str, *words: str, returns: str = "0", script: str = "") -> Done:
         report = tmp_path / "report"
-        argv = [sys.executable, "-m", "tests.unit.trace_driver", str(report), returns, scene, *words]
+        argv = [*python, "-m", "tests.unit.trace_driver", str(report), returns, scene, *words]
         env = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
         env.pop("PYTHONUNBUFFERED", None)  # output that waits for the end is what may go wrong
         command = ["sh", "-c", script, "sh", *argv] if script else argv

@@ -29,7 +29,7 @@ PROGRAM = (
     "kmodlab.grading.instructor",
     "kmodlab.grading.commands",
     "kmodlab.modules.cli",
-    "tests.unit.fake_netlink",
+    "unit.fake_netlink",
 )
 #: arm64 is a foreign architecture there, and a release of its own
 on_amd64 = pytest.mark.skipif(host_architecture() != "amd64", reason="this machine is no amd64")

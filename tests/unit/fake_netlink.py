@@ -1,23 +1,57 @@
-"""A kernel with the tracer's netlink family, as far as a client can tell: real datagrams over a socket pair."""
+"""A kernel with the tracer's netlink family, as far as a client can tell: real datagrams over a socket pair.
+
+Its messages are made and read by pyroute2, and laid out by the kernel's headers and the specification's YAML: what
+the client has of its own (netlink.py, spec.py, record.py) is in none of it, so neither are its mistakes.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import itertools
 import socket
 import struct
 import threading
 from typing import Any, cast
 
-from kmodlab.modules import netlink
-from kmodlab.modules.family import tracer_spec
-from kmodlab.modules.record import ARGUMENTS, LAYOUT
-from kmodlab.modules.spec import Values
+import yaml
+from pyroute2.netlink import (
+    NETLINK_ADD_MEMBERSHIP,
+    NLM_F_DUMP,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    SOL_NETLINK,
+    ctrlmsg,
+    genlmsg,
+    nlmsg,
+    nlmsgerr,
+)
 
-SPEC = tracer_spec()
-NUMBER, GROUP = 0x1D, 9
+from kmodlab.paths import project_dir
+
+Values = dict[str, Any]
+TREE = yaml.safe_load((project_dir() / "kernel/specs/syscall_tracer.yaml").read_text())
+VERSION: int = TREE["version"]
+OPERATIONS: dict[int, Any] = dict(enumerate(TREE["operations"]["list"], 1))
+EVENT = next(number for number, each in OPERATIONS.items() if each["name"] == "event")
+#: what pyroute2 calls the types of the specification
+TYPES = {
+    "u8": "uint8",
+    "u32": "uint32",
+    "u64": "uint64",
+    "s32": "int32",
+    "string": "asciiz",
+    "binary": "cdata",
+    "pad": "none",
+}
+CONTROLLER, GET_FAMILY, NUMBER, GROUP = 0x10, 3, 0x1D, 9
+#: nlmsg_flags of an acknowledgement, include/uapi/linux/netlink.h
+CAPPED, ACK_TLVS = 0x100, 0x200
+HEADER, PORT = 16, 7
 SIGNATURES = {"openat": "Dpxm", "read": "f*z", "close": "f", "getppid": "", "execve": "p**", "connect": "fai"}
+#: struct sct_record of docs/abi.md
+RECORD = struct.Struct("=QQQq6QQIIIIHHBBH16s")
 
 
 class Denied(Exception):
@@ -28,13 +62,60 @@ class Denied(Exception):
         self.number, self.words = number, words
 
 
+class Attributes:
+    """A set of attributes as the specification has it."""
+
+    def __init__(self, tree: dict[str, Any]) -> None:
+        rows = tuple((number, each["name"], TYPES[each["type"]]) for number, each in enumerate(tree["attributes"], 1))
+        self._message = type(tree["name"], (genlmsg,), {"nla_map": rows, "prefix": ""})
+        self._multi = {each["name"] for each in tree["attributes"] if each.get("multi-attr")}
+
+    def message(self, command: int, values: Values, **header: int) -> bytes:
+        """Return a message with these attributes."""
+        given = [(name, each) for name, value in values.items() for each in (value if name in self._multi else [value])]
+        raw = [
+            (name, each.encode("utf-8", "surrogateescape") if isinstance(each, str) else each) for name, each in given
+        ]
+        return encoded(self._message(), {"cmd": command, "version": VERSION, "attrs": raw}, **header)
+
+    def values(self, request: bytes) -> Values:
+        """Return what a message has; refuse one that is not, to the last byte, what a kernel would make of that."""
+        message = self._message(data=request)
+        message.decode()
+        found: Values = {}
+        for name, value in message["attrs"]:
+            text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+            found[name] = [*found.get(name, []), text] if name in self._multi else text
+        header = {name: message["header"][name] for name in ("type", "flags", "sequence_number", "pid")}
+        if self.message(message["cmd"], found, **header) != request:
+            raise Denied(errno.EBADMSG, f"{request!r} is not how {found} is sent")
+        return found
+
+
+SETS = {tree["name"]: Attributes(tree) for tree in TREE["attribute-sets"]}
+
+
+def encoded(message: nlmsg, fields: Values, **header: int) -> bytes:
+    """Return the bytes of a message."""
+    message.setvalue(fields)
+    message["header"] = {"pid": PORT, **header}
+    message.encode()
+    return bytes(message.data)
+
+
+@functools.cache
+def acknowledgement(echoed: int) -> type[nlmsgerr]:
+    """Return the class of an acknowledgement that has so many bytes of the request."""
+    return type("acknowledgement", (nlmsgerr,), {"fields": (("error", "i"), ("request", f"{echoed}s"))})
+
+
 def record(data: bytes = b"", args: tuple[int, ...] = (), comm: bytes = b"cat", **fields: int) -> bytes:
     """Return a record as it is sent; what is not given is 0."""
     head = [fields.pop(name, 0) for name in ("seq", "clock", "latency", "ret")]
     tail = [fields.pop(name, 0) for name in ("jiffies", "pid", "tid", "ppid", "uid", "call", "cpu", "status", "flags")]
     assert not fields
-    padded = args + (0,) * (ARGUMENTS - len(args))
-    return LAYOUT.pack(*head, *padded, *tail, len(data), comm) + data + bytes(-len(data) % 8)
+    padded = args + (0,) * (6 - len(args))
+    return RECORD.pack(*head, *padded, *tail, len(data), comm) + data + bytes(-len(data) % 8)
 
 
 def item(arg: int, data: bytes) -> bytes:
@@ -51,7 +132,7 @@ class Link(socket.socket):
 
     def setsockopt(self, level: int, option: int, *_: Any) -> None:
         """Join a group, and take everything else for done."""
-        if (level, option) == (netlink.SOL_NETLINK, netlink.ADD_MEMBERSHIP):
+        if (level, option) == (SOL_NETLINK, NETLINK_ADD_MEMBERSHIP):
             if self.kernel.denies:
                 raise OSError(self.kernel.denies, "no")
             self.kernel.listeners.append(self)
@@ -68,9 +149,9 @@ class FakeKernel:
     """What the tracer has and does; its requests are in `asked`."""
 
     def __init__(self) -> None:
-        self.version = SPEC.version
+        self.version = VERSION
         self.present = True
-        self.group = b"events"
+        self.group = "events"
         self.denies = 0
         self.capped = True
         self.calls = dict.fromkeys(SIGNATURES, False)
@@ -96,76 +177,85 @@ class FakeKernel:
 
     def send(self, *records: bytes, cpu: int = 0, lost: int = 0) -> None:
         """Send a batch to who listens."""
-        body = SPEC.sets["batch"].encode({"cpu": cpu, "lost": lost, "records": b"".join(records)})
+        batch = {"cpu": cpu, "lost": lost, "records": b"".join(records)}
+        message = SETS["batch"].message(EVENT, batch, type=NUMBER)
         for link in self.listeners:
             if end := self._ends.get(link.fileno()):  # there is none of a link that was closed
-                self._send(end, NUMBER, 0, 0, netlink.GENERIC.pack(9, 1, 0) + body)
+                end.send(message)
 
-    def _send(self, end: socket.socket, kind: int, flags: int, number: int, body: bytes) -> None:
-        end.send(self._message(kind, flags, number, body))
-
-    @staticmethod
-    def _message(kind: int, flags: int, number: int, body: bytes) -> bytes:
-        return netlink.HEADER.pack(netlink.HEADER.size + len(body), kind, flags, number, 7) + body
+    def acknowledge(self, link: Link, number: int, denial: Denied) -> None:
+        """Acknowledge a request that a client may have sent, or not."""
+        self._ends[link.fileno()].send(self._denial(number, denial, bytes(HEADER)))
 
     def _serve(self, end: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while request := end.recv(1 << 16):
-                _, kind, flags, number, _ = netlink.HEADER.unpack_from(request)
-                command = netlink.GENERIC.unpack_from(request, netlink.HEADER.size)[0]
-                try:
-                    replies = self._answer(kind, command, request[netlink.BODY :])
-                except Denied as denial:
-                    end.send(self._denial(number, denial, request))
-                    continue
-                generic = netlink.GENERIC.pack(command, 1, 0)
-                for reply in replies:
-                    self._send(end, kind, 2, number, generic + reply)
-                if flags & netlink.DUMP:
-                    self._send(end, netlink.NLMSG_DONE, 2, number, struct.pack("=i", 0))
-                else:
-                    self._send(end, netlink.NLMSG_ERROR, 0x100, number, struct.pack("=i", 0) + request[:16])
+                self._reply(end, request)
+
+    def _reply(self, end: socket.socket, request: bytes) -> None:
+        length, kind, flags, number, _ = struct.unpack_from("=IHHII", request)
+        try:
+            if length != len(request):
+                raise Denied(errno.EBADMSG, f"a message of {length} bytes has {len(request)}")
+            replies = self._answer(kind, request, {"type": kind, "flags": 2, "sequence_number": number})
+        except Denied as denial:
+            end.send(self._denial(number, denial, request))
+            return
+        for reply in replies:
+            end.send(reply)
+        if flags & NLM_F_DUMP == NLM_F_DUMP:
+            end.send(encoded(nlmsgerr(), {"error": 0}, type=NLMSG_DONE, flags=2, sequence_number=number))
+        else:
+            end.send(self._denial(number, Denied(0), request[:HEADER]))
 
     def _denial(self, number: int, denial: Denied, request: bytes) -> bytes:
-        echoed = request[: netlink.HEADER.size] if self.capped else request + bytes(-len(request) % 4)
-        body = struct.pack("=i", -denial.number) + echoed
-        flags = netlink.CAPPED if self.capped else 0
+        # The kernel cuts off what it echoes of a request that it has done, asked to or not.
+        capped = self.capped or not denial.number
+        echoed = request[:HEADER] if capped else request + bytes(-len(request) % 4)
+        flags = CAPPED if capped else 0
+        attributes = []
         if denial.words:
-            flags |= netlink.ACK_TLVS
-            body += netlink._attribute(netlink.ACK_MESSAGE, denial.words.encode() + b"\0")
-        return self._message(netlink.NLMSG_ERROR, flags, number, body)
+            flags |= ACK_TLVS
+            attributes = [("NLMSGERR_ATTR_MSG", denial.words)]
+        fields = {"error": -denial.number, "request": echoed, "attrs": attributes}
+        message = acknowledgement(len(echoed))()
+        return encoded(message, fields, type=NLMSG_ERROR, flags=flags, sequence_number=number)
 
-    def _answer(self, kind: int, command: int, body: bytes) -> list[bytes]:
-        if kind == netlink.CONTROLLER:
-            return [self._family()]
+    def _answer(self, kind: int, request: bytes, header: dict[str, int]) -> list[bytes]:
+        if kind == CONTROLLER:
+            return [self._family(request, header)]
         if self.denies:
             raise Denied(self.denies)
-        operation = SPEC.operation(command)
-        assert operation
-        numbers = SPEC.sets[operation.attributes]
-        values = numbers.decode(body)
-        self.asked.append((operation.name, values))
-        method = getattr(self, operation.name.replace("-", "_"))
-        return [numbers.encode(reply) for reply in cast("list[Values]", method(values))]
+        command = request[HEADER]
+        operation = OPERATIONS[command]
+        attributes = SETS[operation["attribute-set"]]
+        values = attributes.values(request)
+        self.asked.append((operation["name"], values))
+        method = getattr(self, operation["name"].replace("-", "_"))
+        return [attributes.message(command, reply, **header) for reply in cast("list[Values]", method(values))]
 
-    def _family(self) -> bytes:
-        if not self.present:
+    def _family(self, request: bytes, header: dict[str, int]) -> bytes:
+        asked = ctrlmsg(data=request)
+        asked.decode()
+        known = (asked["cmd"], asked.get_attr("CTRL_ATTR_FAMILY_NAME")) == (GET_FAMILY, TREE["name"])
+        if not (self.present and known):
             raise Denied(errno.ENOENT)
-        group = netlink._attribute(netlink.GROUP_NAME, self.group + b"\0")
-        group += netlink._attribute(netlink.GROUP_ID, struct.pack("=I", GROUP))
-        return (
-            netlink._attribute(netlink.FAMILY_ID, struct.pack("=H", NUMBER))
-            + netlink._attribute(netlink.FAMILY_NAME, b"syscall_tracer\0")
-            + netlink._attribute(netlink.FAMILY_VERSION, struct.pack("=I", self.version))
-            + netlink._attribute(netlink.FAMILY_GROUPS, netlink._attribute(1, group))
-        )
+        group = [("CTRL_ATTR_MCAST_GRP_NAME", self.group), ("CTRL_ATTR_MCAST_GRP_ID", GROUP)]
+        attributes = [
+            ("CTRL_ATTR_FAMILY_ID", NUMBER),
+            ("CTRL_ATTR_FAMILY_NAME", TREE["name"]),
+            ("CTRL_ATTR_VERSION", self.version),
+            ("CTRL_ATTR_MCAST_GROUPS", [{"attrs": group}]),
+        ]
+        return encoded(ctrlmsg(), {"cmd": GET_FAMILY, "version": 1, "attrs": attributes}, **header)
 
     # -- the operations ------------------------------------------------------------------------------------------
 
     def status_get(self, _: Values) -> list[Values]:
         """What the tracer is doing."""
         texts = {"version": "1.0.0", "hook": "ftrace"}
-        numbers = dict(zip(SPEC.operations["status-get"].replies, itertools.count(), strict=False))
+        (replies,) = [each["do"]["reply"]["attributes"] for each in OPERATIONS.values() if each["name"] == "status-get"]
+        numbers = dict(zip(replies, itertools.count(), strict=False))
         return [{**numbers, **texts, "data-bytes": 128, "mode": 1, "returns": 0}]
 
     def cpu_get(self, _: Values) -> list[Values]:

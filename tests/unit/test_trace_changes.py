@@ -10,10 +10,13 @@ import pytest
 
 from kmodlab.modules import changes, claims
 from kmodlab.modules.changes import Changes
+from kmodlab.modules.family import tracer_spec
 from kmodlab.modules.netlink import Connection
 from kmodlab.modules.tracer import Tracer
 
-from .fake_netlink import SPEC, FakeKernel
+from .fake_netlink import FakeKernel
+
+SPEC = tracer_spec()
 
 
 @pytest.fixture

@@ -15,9 +15,6 @@ from typing import Any
 
 import pytest
 
-from kmodlab.paths import project_dir
-
-ROOT = project_dir()
 TRACED = ["read"]
 """What the kernel traces before, and has to afterwards."""
 
@@ -46,9 +43,10 @@ def trace(tmp_path: Path, python: list[str]) -> Trace:
 
     def run(scene: str, *words: str, returns: str = "0", script: str = "") -> Done:
         report = tmp_path / "report"
-        argv = [*python, "-m", "tests.unit.trace_driver", str(report), returns, scene, *words]
-        env = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-        env.pop("PYTHONUNBUFFERED", None)  # output that waits for the end is what may go wrong
+        argv = [*python, "-m", "unit.trace_driver", str(report), returns, scene, *words]
+        env = {
+            name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"
+        }  # output that waits for the end is what may go wrong
         command = ["sh", "-c", script, "sh", *argv] if script else argv
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100, check=False)
         kernel = json.loads(report.read_text()) if report.exists() else {}

@@ -11,9 +11,12 @@ import pytest
 from kmodlab.errors import ModuleUnavailable, Refused
 from kmodlab.modules import Filter, Tracer, netlink
 from kmodlab.modules import tracer as tracer_module
+from kmodlab.modules.family import tracer_spec
 from kmodlab.modules.netlink import Connection
 
-from .fake_netlink import SPEC, FakeKernel
+from .fake_netlink import Denied, FakeKernel
+
+SPEC = tracer_spec()
 
 
 @pytest.fixture
@@ -110,7 +113,7 @@ def test_with_another_version_of_the_family(kernel: FakeKernel) -> None:
 
 
 def test_on_a_kernel_that_cannot_guard_the_group(kernel: FakeKernel) -> None:
-    kernel.group = b"other"
+    kernel.group = "other"
     with Tracer() as tracer, pytest.raises(ModuleUnavailable, match="has no group events on this kernel") as caught:
         tracer.stream()
     assert "5.10.204" in (caught.value.hint or "")
@@ -126,9 +129,7 @@ def test_the_module_goes_meanwhile(kernel: FakeKernel) -> None:
 def test_the_rest_of_an_earlier_exchange_is_passed_over(kernel: FakeKernel) -> None:
     link = kernel.link()
     with contextlib.closing(Connection(SPEC, link)) as connection:
-        kernel._send(
-            kernel._ends[link.fileno()], netlink.NLMSG_ERROR, 0, 1, (-errno.EINVAL).to_bytes(4, "little", signed=True)
-        )
+        kernel.acknowledge(link, 1, Denied(errno.EINVAL))
         assert connection.do("status-get")["version"] == "1.0.0"
 
 

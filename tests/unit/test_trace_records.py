@@ -12,11 +12,14 @@ from kmodlab.errors import KmodlabError, UsageError
 from kmodlab.modules import Filter
 from kmodlab.modules.decode import Signature, comm_text, escape, inet6, sockaddr, unescape
 from kmodlab.modules.families import FAMILIES, members
+from kmodlab.modules.family import tracer_spec
 from kmodlab.modules.record import COMPAT, LAYOUT, TRUNCATED, Row, made_at, record, rows
 from kmodlab.paths import project_dir
 
 from . import fake_netlink
-from .fake_netlink import SPEC, item
+from .fake_netlink import item
+
+SPEC = tracer_spec()
 
 FAR = (1 << 64) - 1
 

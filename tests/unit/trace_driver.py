@@ -1,6 +1,6 @@
 """`kmodlab trace ...` in a process of its own, with a kernel that is made up: it waits for every child there is.
 
-`python -m tests.unit.trace_driver REPORT RETURNS SCENE WORD...`: SCENE is a function of this file, called with the
+`python -m unit.trace_driver REPORT RETURNS SCENE WORD...`: SCENE is a function of this file, called with the
 kernel and the process of the traced program once that has started. REPORT gets, as JSON, what became of the kernel.
 """
 

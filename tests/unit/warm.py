@@ -46,20 +46,17 @@ class Request(NamedTuple):
 @contextlib.contextmanager
 def python(*modules: str, **variables: str) -> Iterator[list[str]]:
     """Run a server that has imported `modules`, with further variables; what is given stands for `sys.executable`."""
-    # Sockets have short names, and pytest's folders long ones.
-    with contextlib.ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kmodlab-", dir="/tmp")), "python")
-        argv, root = [sys.executable, __file__, str(place), *modules], Path(__file__).parents[2]
-        server = stack.enter_context(
-            subprocess.Popen(
-                argv, cwd=root, env={**os.environ, **variables}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-        )
-        assert server.stdin
-        assert server.stdout
-        stack.enter_context(server.stdin)
-        assert server.stdout.readline() == b"ready\n"
-        yield [sys.executable, "-I", "-S", str(Path(__file__).with_name("warm_client.py")), str(place)]
+    # From where these tests have theirs; PYTHONPATH is not among what the tests hand on.
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **variables}
+    with tempfile.TemporaryDirectory(prefix="kmodlab-", dir="/tmp") as near:  # sockets have short names
+        place = f"{near}/python"
+        argv = [sys.executable, __file__, place, *modules]
+        with subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+            assert server.stdin
+            assert server.stdout
+            with server.stdin:
+                assert server.stdout.readline() == b"ready\n"
+                yield [sys.executable, "-I", "-S", str(Path(__file__).with_name("warm_client.py")), place]
 
 
 # -- a program -----------------------------------------------------------------------------------------------------
@@ -168,7 +165,7 @@ class Server:
 
 
 def _main(place: str, *modules: str) -> None:
-    sys.path[0] = str(Path.cwd())  # as with -m
+    del sys.path[0]  # this file's: its neighbours are no modules of their own
     for module in modules:
         importlib.import_module(module)
     # What was imported stays shared with the programs: none of them looks through it for what could be freed.

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from kmodlab.process import end_group, interruptible, locked, say
 from kmodlab.vm.accelerator import qemu_version
 
 GROUP = "kernel_guests"
+#: gives the program that proves a kernel
+Command = Callable[[str], list[str]]
 #: MiB that a guest has, and what its QEMU and the playbooks take beside it
 MEMORY, BESIDE = 1024, 768
 
@@ -158,12 +160,13 @@ def parallel() -> int:
     return HOST.at_a_time(MEMORY + BESIDE)
 
 
-def run_matrix(names: Sequence[str] = (), *, jobs: int = 0) -> list[Row]:
+def run_matrix(names: Sequence[str] = (), *, jobs: int = 0, command: Command | None = None) -> list[Row]:
     """Prove several kernels, some at a time, and return a row for each, in the order they were named.
 
     Args:
         names: of the inventory's kernel guests; all of them by default.
         jobs: how many at a time; by default `parallel()`.
+        command: gives the program that proves a kernel, and says how that was, as JSON; by default this module.
 
     Raises:
         UsageError: one of the names is no kernel guest.
@@ -173,11 +176,13 @@ def run_matrix(names: Sequence[str] = (), *, jobs: int = 0) -> list[Row]:
         raise UsageError(f"no kernel guest: {', '.join(unknown)}", hint=f"known: {' '.join(known)}")
     state = paths.state_dir() / "matrix"
     with locked(state / ".lock", "another matrix"):
-        rows = {row.guest: row for row in _children(list(names or known), jobs or parallel(), state)}
+        rows = {
+            row.guest: row for row in _children(list(names or known), jobs or parallel(), state, command or _command)
+        }
     return [rows[name] for name in names or known]
 
 
-def _children(waiting: list[str], jobs: int, state: Path) -> Iterator[Row]:
+def _children(waiting: list[str], jobs: int, state: Path, command: Command) -> Iterator[Row]:
     """Prove each kernel in a process of its own, which clears away after itself whatever happens to it."""
     running: dict[str, subprocess.Popen[bytes]] = {}
     env = {**os.environ, "KMODLAB_STATE_DIR": str(state)}
@@ -185,7 +190,7 @@ def _children(waiting: list[str], jobs: int, state: Path) -> Iterator[Row]:
         while waiting or running:
             while waiting and len(running) < jobs:
                 name = waiting.pop(0)
-                running[name] = subprocess.Popen(_command(name), env=env, stdout=subprocess.PIPE, process_group=0)
+                running[name] = subprocess.Popen(command(name), env=env, stdout=subprocess.PIPE, process_group=0)
             for name in [name for name, process in running.items() if process.poll() is not None]:
                 row = _answer(name, running.pop(name))
                 say(f"{name}: {row.verdict.upper()} {row.kernel}, {row.passed} passed, {row.total:.0f} s {row.detail}")

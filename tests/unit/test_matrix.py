@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -119,20 +120,16 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def _stand_in(monkeypatch: pytest.MonkeyPatch, log: Path, **what: str) -> None:
-    names = ["debian-11", "debian-12", "debian-13"]
-    monkeypatch.setattr(matrix, "known_kernels", lambda: names)
+def _stand_in(monkeypatch: pytest.MonkeyPatch, log: Path, **what: str) -> Callable[[str], list[str]]:
+    monkeypatch.setattr(matrix, "known_kernels", lambda: ["debian-11", "debian-12", "debian-13"])
     command = [sys.executable, "-c", STAND_IN]
-    monkeypatch.setattr(
-        matrix, "_command", lambda name: [*command, name, str(log), what.get(name.replace("-", "_"), "passes")]
-    )
+    return lambda name: [*command, name, str(log), what.get(name.replace("-", "_"), "passes")]
 
 
 def test_rows_come_in_order_and_one_that_dies_is_an_error_of_the_lab(
     monkeypatch: pytest.MonkeyPatch, log: Path, tmp_path: Path
 ) -> None:
-    _stand_in(monkeypatch, log, debian_12="dies")
-    rows = matrix.run_matrix(jobs=1)
+    rows = matrix.run_matrix(jobs=1, command=_stand_in(monkeypatch, log, debian_12="dies"))
     assert rows == [
         Row("debian-11", "pass", features=("A",)),
         Row("debian-12", "error", "its process ended with 3"),
@@ -144,13 +141,14 @@ def test_rows_come_in_order_and_one_that_dies_is_an_error_of_the_lab(
 
 
 def test_several_run_at_a_time(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
-    _stand_in(monkeypatch, log, debian_11="pair", debian_12="pair")
-    assert [row.verdict for row in matrix.run_matrix(["debian-11", "debian-12"], jobs=2)] == ["pass", "pass"]
+    command = _stand_in(monkeypatch, log, debian_11="pair", debian_12="pair")
+    rows = matrix.run_matrix(["debian-11", "debian-12"], jobs=2, command=command)
+    assert [row.verdict for row in rows] == ["pass", "pass"]
     assert [line.split()[0] for line in log.read_text().splitlines()] == ["begin", "begin", "end", "end"]
 
 
 def test_an_interruption_ends_those_that_run(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
-    _stand_in(monkeypatch, log, debian_11="waits")
+    command = _stand_in(monkeypatch, log, debian_11="waits")
 
     def interrupt(_seconds: float) -> None:
         if log.exists() and log.read_text().endswith("\n"):  # there is not enough: it is made before it is written
@@ -159,7 +157,7 @@ def test_an_interruption_ends_those_that_run(monkeypatch: pytest.MonkeyPatch, lo
     with monkeypatch.context() as patch:
         patch.setattr(time, "sleep", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            matrix.run_matrix(["debian-11", "debian-12"], jobs=1)
+            matrix.run_matrix(["debian-11", "debian-12"], jobs=1, command=command)
     assert [line.split()[:2] for line in log.read_text().splitlines()] == [["begin", "debian-11"]]
 
 

@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kmodlab.modules import changes, claims
 from kmodlab.modules.changes import Changes
-from kmodlab.modules.family import tracer_spec
-from kmodlab.modules.netlink import Connection
-from kmodlab.modules.tracer import Tracer
+from kmodlab.modules.claims import Claims
+from kmodlab.modules.tracer import Tracer, connected
 
 from .fake_netlink import FakeKernel
 
-SPEC = tracer_spec()
+Client = Callable[..., Changes]
 
 
 @pytest.fixture
-def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
-    """A kernel that traces `read`, and does not record returns."""
-    monkeypatch.setattr(claims, "PLACE", tmp_path / "claims")
-    monkeypatch.setattr(changes, "RETURNS", tmp_path / "returns")
-    changes.RETURNS.write_text("N\n")
+def kernel() -> FakeKernel:
+    """A kernel that traces `read`."""
     return FakeKernel()
 
 
-def client(kernel: FakeKernel, *names: str) -> Changes:
-    """A client that has these calls traced, and what they return."""
-    one = Changes(Tracer(Connection(SPEC, kernel.link())))
-    one.trace(names)
-    one.record_returns()
-    return one
+@pytest.fixture
+def returns(tmp_path: Path) -> Path:
+    """Its parameter: it does not record returns."""
+    (tmp_path / "returns").write_text("N\n")
+    return tmp_path / "returns"
+
+
+@pytest.fixture
+def claims(tmp_path: Path) -> Path:
+    """Where the clients make their claims."""
+    return tmp_path / "claims"
+
+
+@pytest.fixture
+def client(kernel: FakeKernel, returns: Path, claims: Path) -> Client:
+    """A function that gives a client that has some calls traced, and what they return."""
+
+    def begin(*names: str, place: Path = claims) -> Changes:
+        one = Changes(Tracer(lambda: connected(kernel.link())), returns, Claims(place))
+        one.trace(names)
+        one.record_returns()
+        return one
+
+    return begin
 
 
 def traced(kernel: FakeKernel) -> set[str]:
@@ -42,33 +55,34 @@ def traced(kernel: FakeKernel) -> set[str]:
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_the_last_one_puts_back(kernel: FakeKernel, order: tuple[int, int]) -> None:
-    both = client(kernel, "=openat", "=execve"), client(kernel, "=openat", "=read", "=connect")
+def test_the_last_one_puts_back(
+    kernel: FakeKernel, client: Client, returns: Path, claims: Path, order: tuple[int, int]
+) -> None:
+    both = client("=openat", "=execve"), client("=openat", "=read", "=connect")
     first, second = (both[place] for place in order)
     first.restore()
     assert traced(kernel) == ({"openat", "connect"} if order[0] == 0 else {"openat", "execve"})
-    assert changes.RETURNS.read_text() == "1\n"
+    assert returns.read_text() == "1\n"
     second.restore()
     assert traced(kernel) == set()
     assert kernel.calls["read"]
-    assert changes.RETURNS.read_text() == "N\n"
-    assert [path.name for path in claims.PLACE.iterdir()] == ["lock"]
+    assert returns.read_text() == "N\n"
+    assert [path.name for path in claims.iterdir()] == ["lock"]
 
 
-def test_what_was_killed_claims_nothing(kernel: FakeKernel) -> None:
-    code = f"import pathlib, os; from kmodlab.modules import claims; claims.PLACE = pathlib.Path({str(claims.PLACE)!r})"
-    code += "\none = claims.Claims()\nwith one.together(): one.claim({'openat'})\nos.kill(os.getpid(), 9)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
-    assert len(list(claims.PLACE.glob("claim-*"))) == 1
-    client(kernel, "=openat").restore()
+def test_what_was_killed_claims_nothing(kernel: FakeKernel, client: Client, claims: Path, python: list[str]) -> None:
+    code = f"import pathlib, os; from kmodlab.modules.claims import Claims; one = Claims(pathlib.Path({str(claims)!r}))"
+    code += "\nwith one.together(): one.claim({'openat'})\nos.kill(os.getpid(), 9)"
+    assert subprocess.run([*python, "-c", code], check=False).returncode == -9
+    assert len(list(claims.glob("claim-*"))) == 1
+    client("=openat").restore()
     assert traced(kernel) == set()
-    assert not list(claims.PLACE.glob("claim-*"))
+    assert not list(claims.glob("claim-*"))
 
 
 def test_without_a_place_for_claims_each_is_on_its_own(
-    kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kernel: FakeKernel, client: Client, returns: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(claims, "PLACE", tmp_path / "nowhere" / "claims")
-    client(kernel, "=openat").restore()
+    client("=openat", place=tmp_path / "nowhere" / "claims").restore()
     assert traced(kernel) == set()
-    assert changes.RETURNS.read_text() == "N\n"
+    assert returns.read_text() == "N\n"

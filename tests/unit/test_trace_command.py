@@ -44,9 +44,8 @@ def trace(tmp_path: Path, python: list[str]) -> Trace:
     def run(scene: str, *words: str, returns: str = "0", script: str = "") -> Done:
         report = tmp_path / "report"
         argv = [*python, "-m", "unit.trace_driver", str(report), returns, scene, *words]
-        env = {
-            name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"
-        }  # output that waits for the end is what may go wrong
+        # Output that waits for the end is what may go wrong.
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         command = ["sh", "-c", script, "sh", *argv] if script else argv
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100, check=False)
         kernel = json.loads(report.read_text()) if report.exists() else {}

@@ -4,32 +4,47 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kmodlab.errors import ModuleUnavailable, Refused
-from kmodlab.modules import Filter, Tracer, netlink
-from kmodlab.modules import tracer as tracer_module
+from kmodlab.modules import Filter, Tracer
 from kmodlab.modules.family import tracer_spec
 from kmodlab.modules.netlink import Connection
+from kmodlab.modules.tracer import connected
 
 from .fake_netlink import Denied, FakeKernel
 
 SPEC = tracer_spec()
 
 
+Client = Callable[..., Tracer]
+
+
+class Silent(socket.socket):
+    """One end of a pair, to which nobody answers."""
+
+    def setsockopt(self, *_: object) -> None:
+        """Take what only a netlink socket understands for done."""
+
+
 @pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeKernel:
+def kernel() -> FakeKernel:
     """A kernel, to which every connection goes."""
-    one = FakeKernel()
-    monkeypatch.setattr(netlink, "open_socket", one.link)
-    monkeypatch.setattr(tracer_module, "SYSFS", tmp_path)
-    return one
+    return FakeKernel()
 
 
-def test_the_status(kernel: FakeKernel) -> None:
-    with Tracer() as tracer:
+@pytest.fixture
+def client(kernel: FakeKernel, tmp_path: Path) -> Client:
+    """A function that gives a client; `sysfs` is there while the module is loaded."""
+    return lambda sysfs=tmp_path: Tracer(lambda: connected(kernel.link(), sysfs))
+
+
+def test_the_status(kernel: FakeKernel, client: Client) -> None:
+    with client() as tracer:
         status = tracer.status()
         assert tracer.issued() == kernel.issued
     assert (status.version, status.hook, status.enforcing, status.returns) == ("1.0.0", "ftrace", True, False)
@@ -37,15 +52,14 @@ def test_the_status(kernel: FakeKernel) -> None:
     assert (status.data_bytes, status.entries, status.returns_missed) == (128, 1, names.index("returns-missed"))
 
 
-@pytest.mark.usefixtures("kernel")
-def test_the_calls() -> None:
-    with Tracer() as tracer:
+def test_the_calls(client: Client) -> None:
+    with client() as tracer:
         calls = {call.name: call for call in tracer.calls()}
     assert (calls["openat"].arguments, calls["openat"].traced, calls["read"].traced) == ("Dpxm", False, True)
 
 
-def test_calls_are_traced_in_one_request(kernel: FakeKernel) -> None:
-    with Tracer() as tracer:
+def test_calls_are_traced_in_one_request(kernel: FakeKernel, client: Client) -> None:
+    with client() as tracer:
         tracer.trace(["open", "=close"])
         tracer.trace(["read"], on=False)
     assert kernel.asked == [
@@ -54,13 +68,13 @@ def test_calls_are_traced_in_one_request(kernel: FakeKernel) -> None:
     ]
 
 
-def test_filters_come_back_as_they_were_given(kernel: FakeKernel) -> None:
+def test_filters_come_back_as_they_were_given(kernel: FakeKernel, client: Client) -> None:
     odd = b"/tmp/\xff a"
     filters = [
         Filter("unlink", block=True, errno=errno.EACCES, pid=0, uid=(1 << 32) - 1, comm=b"rm", path=odd),
         Filter("=read", block=False),
     ]
-    with Tracer() as tracer:
+    with client() as tracer:
         for one in filters:
             tracer.add_filter(one)
         assert tracer.filters() == filters
@@ -72,55 +86,54 @@ def test_filters_come_back_as_they_were_given(kernel: FakeKernel) -> None:
 
 
 @pytest.mark.parametrize("capped", [True, False])
-def test_a_refusal_says_what_the_kernel_says(kernel: FakeKernel, capped: bool) -> None:
+def test_a_refusal_says_what_the_kernel_says(kernel: FakeKernel, client: Client, capped: bool) -> None:
     kernel.capped = capped
-    with Tracer() as tracer, pytest.raises(Refused) as caught:
+    with client() as tracer, pytest.raises(Refused) as caught:
         tracer.add_filter(Filter("getppid", block=True, path=b"/x"))
     assert caught.value.message == "the filter `getppid: BLOCK path=/x` is refused: it takes no path (EINVAL)"
     assert (caught.value.errno, caught.value.status) == (errno.EINVAL, 1)
 
 
-def test_without_the_right_to(kernel: FakeKernel) -> None:
+def test_without_the_right_to(kernel: FakeKernel, client: Client) -> None:
     kernel.denies = errno.EPERM
-    with Tracer() as tracer:
+    with client() as tracer:
         for ask in (tracer.status, tracer.stream):
             with pytest.raises(Refused, match=r"it takes root \(CAP_NET_ADMIN") as caught:
                 ask()
             assert "as root" in (caught.value.hint or "")
 
 
-def test_without_the_module(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_module(kernel: FakeKernel, client: Client, tmp_path: Path) -> None:
     kernel.present = False
-    monkeypatch.setattr(tracer_module, "SYSFS", tmp_path / "none")
     with pytest.raises(ModuleUnavailable, match="is not loaded on this machine") as caught:
-        Tracer()
+        client(tmp_path / "none")
     assert "modprobe syscall_tracer" in (caught.value.hint or "")
 
 
-def test_with_a_module_that_is_older_than_the_family(kernel: FakeKernel) -> None:
+def test_with_a_module_that_is_older_than_the_family(kernel: FakeKernel, client: Client) -> None:
     kernel.present = False
     with pytest.raises(ModuleUnavailable, match="that is loaded here has no netlink family") as caught:
-        Tracer()
+        client()
     assert "deploy it again" in (caught.value.hint or "")
 
 
-def test_with_another_version_of_the_family(kernel: FakeKernel) -> None:
+def test_with_another_version_of_the_family(kernel: FakeKernel, client: Client) -> None:
     kernel.version = SPEC.version + 1
     words = f"has version {SPEC.version + 1}; this program knows {SPEC.version}"
     with pytest.raises(ModuleUnavailable, match=words) as caught:
-        Tracer()
+        client()
     assert "same checkout" in (caught.value.hint or "")
 
 
-def test_on_a_kernel_that_cannot_guard_the_group(kernel: FakeKernel) -> None:
+def test_on_a_kernel_that_cannot_guard_the_group(kernel: FakeKernel, client: Client) -> None:
     kernel.group = "other"
-    with Tracer() as tracer, pytest.raises(ModuleUnavailable, match="has no group events on this kernel") as caught:
+    with client() as tracer, pytest.raises(ModuleUnavailable, match="has no group events on this kernel") as caught:
         tracer.stream()
     assert "5.10.204" in (caught.value.hint or "")
 
 
-def test_the_module_goes_meanwhile(kernel: FakeKernel) -> None:
-    with Tracer() as tracer:
+def test_the_module_goes_meanwhile(kernel: FakeKernel, client: Client) -> None:
+    with client() as tracer:
         kernel.denies = errno.ENOENT  # as the kernel says of a family that it has no more
         with pytest.raises(ModuleUnavailable, match="its module was unloaded"):
             tracer.status()
@@ -133,9 +146,7 @@ def test_the_rest_of_an_earlier_exchange_is_passed_over(kernel: FakeKernel) -> N
         assert connection.do("status-get")["version"] == "1.0.0"
 
 
-def test_a_kernel_that_does_not_answer(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(netlink, "REPLY_SECONDS", 0.2)
-    monkeypatch.setattr(kernel, "_answer", lambda *_: [].pop())
-    monkeypatch.setattr("threading.excepthook", lambda _: None)
-    with pytest.raises(ModuleUnavailable, match="did not answer within"):
-        Tracer()
+def test_a_kernel_that_does_not_answer() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs, pytest.raises(ModuleUnavailable, match=r"did not answer within 0 s"):
+        Connection(SPEC, Silent(fileno=ours.detach()), patience=0.2)

@@ -12,6 +12,7 @@ from kmodlab.modules import stream as stream_module
 from kmodlab.modules.record import PID, SEQ, Row, rows
 from kmodlab.modules.show import Ordered
 from kmodlab.modules.stream import Stream
+from kmodlab.modules.tracer import connected
 from kmodlab.modules.tree import Start, Tree, running
 
 from . import fake_netlink
@@ -19,18 +20,21 @@ from .fake_netlink import FakeKernel, Link
 
 
 @pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
+def kernel() -> FakeKernel:
     """A kernel, to which every connection goes."""
-    one = FakeKernel()
-    monkeypatch.setattr(netlink, "open_socket", one.link)
-    return one
+    return FakeKernel()
+
+
+def client(kernel: FakeKernel) -> Tracer:
+    """A client of the kernel."""
+    return Tracer(lambda: connected(kernel.link()))
 
 
 @pytest.fixture
 def stream(kernel: FakeKernel) -> Iterator[Stream]:
     """A stream that began when CPU 0 had counted 10 calls, and CPU 1 none."""
     kernel.issued = {0: 10, 1: 0}
-    with Tracer() as tracer:
+    with client(kernel) as tracer:
         one = tracer.stream()
         yield one
         one.close()
@@ -122,7 +126,7 @@ def test_a_message_that_is_no_batch(stream: Stream) -> None:
 
 def test_events_are_records(kernel: FakeKernel) -> None:
     lost: list[int] = []
-    with Tracer() as tracer:
+    with client(kernel) as tracer:
         events = tracer.events(lost.append)
         first = fake_netlink.record(fake_netlink.item(1, b"/x"), (3,), call=0, pid=9)
         tracer._link.do("status-get")

@@ -54,20 +54,21 @@ class Cluster:
         address: of the scheduler, `tcp://host:8786`.
         lab: that is graded.
         work: what they do.
+        patience: seconds to wait for the scheduler, and for a worker.
 
     Raises:
         LabError: there is no such scheduler, or it has no workers.
     """
 
-    def __init__(self, address: str, lab: Lab, work: Work | None = None) -> None:
+    def __init__(self, address: str, lab: Lab, work: Work | None = None, *, patience: float = _CONNECT_SECONDS) -> None:
         from distributed import Client  # noqa: PLC0415  # it takes a second, and only who uses it needs it
 
         self._lab = lab
         self._packed = pack(lab.folder)
         self._work = work or examine_here
         try:
-            self._client: Any = Client(address, timeout=_CONNECT_SECONDS)  # type: ignore[no-untyped-call]
-            self._client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+            self._client: Any = Client(address, timeout=patience)  # type: ignore[no-untyped-call]
+            self._client.wait_for_workers(1, timeout=patience)
         except (OSError, TimeoutError, ValueError) as error:
             raise LabError(f"no workers at the scheduler {address}: {error}", hint=_WORKER_HINT) from error
 

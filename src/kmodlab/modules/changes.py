@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 
 from ..errors import KmodlabError, ModuleUnavailable, Refused, UsageError
@@ -27,13 +28,16 @@ class Changes:
 
     Args:
         tracer: whose.
+        returns: the file of the parameter; by default `RETURNS`.
+        claims: what the clients claim to have changed; by default in their usual place.
     """
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Tracer, returns: Path | None = None, claims: Claims | None = None) -> None:
         self._tracer = tracer
+        self._parameter = returns or RETURNS
         self._added: set[str] = set()
         self._returns: str | None = None
-        self._claims = Claims()
+        self._claims = claims or Claims()
 
     def __enter__(self) -> Changes:
         return self
@@ -78,13 +82,13 @@ class Changes:
         """
         with self._claims.together() as others:
             before = next((one[len(_RETURNS) :] for one in others if one.startswith(_RETURNS)), None)
-            before = before or RETURNS.read_text().strip()
+            before = before or self._parameter.read_text().strip()
             if before in ("1", "Y"):
                 return
             try:
-                RETURNS.write_text("1\n")
+                self._parameter.write_text("1\n")
             except OSError as error:
-                raise Refused(f"{RETURNS} cannot be set: {error.strerror}", errno=error.errno or 0) from error
+                raise Refused(f"{self._parameter} cannot be set: {error.strerror}", errno=error.errno or 0) from error
             self._returns = before
             self._claim()
 
@@ -93,7 +97,7 @@ class Changes:
         with self._claims.together() as others:
             try:
                 if self._returns is not None and f"{_RETURNS}{self._returns}" not in others:
-                    RETURNS.write_text(f"{self._returns}\n")
+                    self._parameter.write_text(f"{self._returns}\n")
                 if alone := self._added - others:
                     self._tracer.trace([f"={name}" for name in sorted(alone)], on=False)
             except (FileNotFoundError, ModuleUnavailable):

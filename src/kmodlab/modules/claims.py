@@ -20,9 +20,13 @@ class Claims:
 
     A claim is a file that its client holds a lock on: the kernel drops the lock when the client ends, however it does.
     Where the files cannot be made, as for a user with CAP_NET_ADMIN alone, each client is as if it were the only one.
+
+    Args:
+        place: the directory of the files; by default `PLACE`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: Path | None = None) -> None:
+        self._place = place or PLACE
         self._mine: TextIO | None = None
         self._name = Path()
 
@@ -31,8 +35,8 @@ class Claims:
         """Keep other clients from changing anything in a `with` block, and give what they claim."""
         with contextlib.ExitStack() as stack:
             try:
-                PLACE.mkdir(mode=0o700, exist_ok=True)
-                lock = stack.enter_context((PLACE / "lock").open("w"))
+                self._place.mkdir(mode=0o700, exist_ok=True)
+                lock = stack.enter_context((self._place / "lock").open("w"))
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 others = self._others()
             except OSError:
@@ -46,7 +50,7 @@ class Claims:
                 self._end()
                 return
             if self._mine is None:
-                number, name = tempfile.mkstemp(prefix="claim-", dir=str(PLACE))
+                number, name = tempfile.mkstemp(prefix="claim-", dir=str(self._place))
                 self._mine = os.fdopen(number, "w")
                 self._name = Path(name)
                 fcntl.flock(self._mine, fcntl.LOCK_EX)
@@ -63,7 +67,7 @@ class Claims:
 
     def _others(self) -> set[str]:
         found: set[str] = set()
-        for path in PLACE.glob("claim-*"):
+        for path in self._place.glob("claim-*"):
             if self._mine and path == self._name:
                 continue
             with path.open() as file:

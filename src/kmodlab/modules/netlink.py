@@ -100,15 +100,17 @@ class Connection:
     Args:
         spec: the family.
         link: the socket; by default a new one.
+        patience: seconds to wait for an answer.
 
     Raises:
         ModuleUnavailable: the kernel has not the family, or in another version.
     """
 
-    def __init__(self, spec: Spec, link: socket.socket | None = None) -> None:
+    def __init__(self, spec: Spec, link: socket.socket | None = None, patience: float = REPLY_SECONDS) -> None:
         self.spec = spec
         self.socket = link or open_socket()
-        self.socket.settimeout(REPLY_SECONDS)
+        self._patience = patience
+        self.socket.settimeout(patience)
         self._number = 0
         try:
             for option in (CAP_ACK, EXT_ACK):
@@ -220,7 +222,7 @@ class Connection:
             return self.socket.recv(REPLY_BYTES)
         except socket.timeout as error:  # noqa: UP041  # another class before Python 3.10
             raise ModuleUnavailable(
-                f"the netlink family {self.spec.name} did not answer within {REPLY_SECONDS:.0f} s",
+                f"the netlink family {self.spec.name} did not answer within {self._patience:.0f} s",
                 hint="look at `dmesg`: did the module, or what it hooks, hang?",
             ) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,14 +84,15 @@ class Tracer:
     """A connection to the tracer. The constructor connects; a `with` block closes it.
 
     Args:
-        link: the socket; by default a new one.
+        connect: gives a connection, this one's and one for each stream; by default `connected`.
 
     Raises:
         ModuleUnavailable: there is no tracer, or not one that this program knows; the hint says what to do.
     """
 
-    def __init__(self, link: Connection | None = None) -> None:
-        self._link = link or connect()
+    def __init__(self, connect: Callable[[], Connection] | None = None) -> None:
+        self._connect = connect or connected
+        self._link = self._connect()
         self._signatures: dict[tuple[int, bool], Signature] = {}
         self._data_bytes = 0
 
@@ -180,7 +182,7 @@ class Tracer:
     def stream(self) -> Stream:
         """Return the stream of records, as they are made from now on; to be closed."""
         with told_as("the records cannot be listened to"):
-            stream = Stream(connect())
+            stream = Stream(self._connect())
             # Who asks for the status after it has joined hears of all calls since.
             self.status()
             stream.begin(self.issued())
@@ -225,18 +227,22 @@ class Tracer:
                 self._signatures[call.id, compat] = Signature(call.name, kinds, self._data_bytes, compat)
 
 
-def connect() -> Connection:
+def connected(link: socket.socket | None = None, sysfs: Path | None = None) -> Connection:
     """Return a connection to the tracer's family.
+
+    Args:
+        link: the socket; by default a new one.
+        sysfs: what is there while the module is loaded; by default `SYSFS`.
 
     Raises:
         ModuleUnavailable: with what to do about it.
     """
     try:
-        return Connection(tracer_spec())
+        return Connection(tracer_spec(), link)
     except ModuleUnavailable as error:
         if error.hint:
             raise
-        if not SYSFS.exists():
+        if not (sysfs or SYSFS).exists():
             raise ModuleUnavailable(
                 f"the module {NAME} is not loaded on this machine",
                 hint=f"`modprobe {NAME}` as root; `ansible-playbook deploy.yml` builds and installs it",

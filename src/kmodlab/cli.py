@@ -31,7 +31,7 @@ from kmodlab.image.release import RELEASES
 from kmodlab.lab import run_lab
 from kmodlab.process import interruptible, run
 from kmodlab.vm import accelerator, snapshot
-from kmodlab.vm.machine import Boot
+from kmodlab.vm.hardware import Boot
 
 
 class _Commands(TyperGroup):
@@ -244,7 +244,7 @@ def image_prune(
         else:
             image.remove()
             print(f"removed {image.id}")
-    from kmodlab.grading import template  # noqa: PLC0415  # commands that do not grade start without it
+    from kmodlab.vm import template  # noqa: PLC0415  # commands that do not grade start without it
 
     for path in (*snapshot.prune(kept), *buildroot.prune(kept), *box.prune(kept), *template.prune(kept)):
         print(f"removed {path.name}")

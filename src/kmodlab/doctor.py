@@ -113,8 +113,8 @@ def _temporary(places: Places = HERE) -> Iterator[Finding]:
 
 
 def _shared_memory(host: Host) -> Iterator[Finding]:
-    from kmodlab.grading import template  # noqa: PLC0415  # other commands start without it
     from kmodlab.grading.lab import Limits  # noqa: PLC0415
+    from kmodlab.vm import template  # noqa: PLC0415  # other commands start without it
 
     memory, disk = template.runtime_dirs()
     limits = Limits()

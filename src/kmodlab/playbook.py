@@ -79,9 +79,9 @@ def play(guest: Guest, *arguments: str, log: Path | None = None) -> int:
     guest.console.unseen()
     with log.open("ab") if log else contextlib.nullcontext() as sink:
         env |= {"ANSIBLE_NOCOLOR": "1"} if log else {}
-        watch = functools.partial(guest.check, "running the playbooks")
+        watch = functools.partial(guest.machine.check, "running the playbooks")
         status, _, _ = finish(command, sink=sink, env=env, cwd=paths.project_dir(), watch=watch)
-    guest.check("running the playbooks")
+    guest.machine.check("running the playbooks")
     return status
 
 

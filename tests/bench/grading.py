@@ -25,14 +25,15 @@ from statistics import median
 from kmodlab.grading.examine import examine
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
+from kmodlab.grading.machines import machines
 from kmodlab.grading.result import Result, Verdict
-from kmodlab.grading.slot import Pool
-from kmodlab.grading.template import room, runtime_dir
 from kmodlab.host import HOST
 from kmodlab.image.plan import planned
 from kmodlab.paths import project_dir
 from kmodlab.process import say
 from kmodlab.vm.accelerator import qemu_version
+from kmodlab.vm.pool import Pool
+from kmodlab.vm.template import room, runtime_dir
 
 GRADING = project_dir() / "tests" / "grading"
 #: of a hundred
@@ -233,7 +234,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         runtime = runtime_dir(room(options.jobs, limits.memory, limits.disk)) / f"bench-{os.getpid()}"
-        pool = Pool(
+        pool = machines(
             planned("auto"),
             options.jobs,
             memory=limits.memory,

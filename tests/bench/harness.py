@@ -13,10 +13,11 @@ from pathlib import Path
 from bench.figures import DELIVERED, LOOPS, Row, Session, loop_key
 from bench.tracers import CALLS, Pace, Tracer
 from kmodlab.errors import LabError
-from kmodlab.guest import Guest, Result
+from kmodlab.guest import Guest
 from kmodlab.image.buildroot import BuildRoot
 from kmodlab.paths import project_dir
 from kmodlab.process import say
+from kmodlab.vm.shell import Result
 
 #: where everything lies in the guest
 HOME = "/root/bench"

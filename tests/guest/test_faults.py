@@ -26,7 +26,7 @@ from kmodlab.image.places import host_release
 from kmodlab.image.plan import planned
 from kmodlab.playbook import play
 from kmodlab.process import Deadline
-from kmodlab.vm import accelerator, machine
+from kmodlab.vm import accelerator
 from kmodlab.vm.accelerator import qemu_binary
 
 KMODLAB = Path(sys.executable).with_name("kmodlab")
@@ -105,12 +105,12 @@ def _nothing_left(name: str) -> None:
 
 def test_a_guest_killed_amid_a_command(victim: Guest) -> None:
     victim.up()
-    number = machine.pid(victim.directory)
+    number = victim.qemu.pid
     assert number
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(victim.execute, "touch /run/begun; sleep 600")
         onlooker = Guest("victim")
-        _until(lambda: onlooker.execute("test -e /run/begun").status == 0, "the command's beginning")
+        onlooker.machine.wait_until_succeeds("test -e /run/begun")
         os.kill(number, signal.SIGKILL)
         with pytest.raises(GuestCrashed, match="QEMU ended while running `touch /run/begun; sleep 600`"):
             waiting.result(timeout=120)
@@ -184,7 +184,7 @@ def test_two_at_once_get_one_guest(victim: Guest) -> None:
     results = sorted((json.loads(out) for out, _ in outputs), key=lambda result: bool(result["changed"]))
     assert [result.pop("changed") for result in results] == [False, True]
     assert results[0] == results[1]
-    assert _qemus(victim.name) == [machine.pid(victim.directory)]
+    assert _qemus(victim.name) == [victim.qemu.pid]
     assert "to finish: bringing up the guest victim" in "".join(err for _, err in outputs)
 
 
@@ -193,7 +193,7 @@ def test_two_at_once_get_one_guest(victim: Guest) -> None:
 )
 def test_interrupted_while_it_boots(victim: Guest, signum: signal.Signals, status: int) -> None:
     process = _start("guest", "up", victim.name, "--cold")
-    _until(lambda: machine.pid(victim.directory), "QEMU")
+    _until(lambda: victim.qemu.pid, "QEMU")
     process.send_signal(signum)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (status, ""), err
@@ -391,5 +391,5 @@ def test_the_answer_about_kvm_is_what_the_guest_runs_on(victim: Guest, image: Im
     chosen = accelerator.choose(image)
     victim.up()
     assert victim.settings["accelerator"] == chosen
-    number = machine.pid(victim.directory)
+    number = victim.qemu.pid
     assert f"-accel\0{chosen}" in Path(f"/proc/{number}/cmdline").read_text()

@@ -16,7 +16,6 @@ import pytest
 
 from kmodlab import __version__
 from kmodlab.guest import Guest
-from kmodlab.vm import machine
 
 from .test_lab import BIN, recap, start
 
@@ -82,7 +81,7 @@ class Fleet:
                 assert line, seen
                 seen += line
             if kill:
-                number = machine.pid(self.guests[kill].directory)
+                number = self.guests[kill].qemu.pid
                 assert number
                 os.kill(number, signal.SIGKILL)
             rest, _ = process.communicate()

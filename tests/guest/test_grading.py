@@ -15,17 +15,18 @@ import pytest
 import yaml
 
 from kmodlab.errors import DeadlineExpired, GuestCrashed
-from kmodlab.grading.agent import TESTS, Agent
 from kmodlab.grading.examine import examine
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
+from kmodlab.grading.machines import machines
 from kmodlab.grading.result import Result, Verdict
 from kmodlab.grading.sandbox import BuildLimits, build
-from kmodlab.grading.slot import Pool, sweep
 from kmodlab.image.buildroot import own_mounts
 from kmodlab.image.plan import planned
 from kmodlab.paths import project_dir
 from kmodlab.process import Deadline
+from kmodlab.vm.agent import TESTS, Agent
+from kmodlab.vm.pool import Pool, sweep
 
 GRADING = project_dir() / "tests" / "grading"
 EXPECTED: dict[str, dict[str, Any]] = yaml.safe_load((GRADING / "expected.yml").read_text())["lab"]
@@ -42,7 +43,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pool(runtime: Path) -> Pool:
     """Machines of the host's own release."""
-    return Pool(planned("auto"), 1, directory=runtime)
+    return machines(planned("auto"), 1, directory=runtime)
 
 
 @pytest.fixture(scope="module")
@@ -157,29 +158,29 @@ def test_a_build_is_kept_within_its_limits(line: str, reason: str, pool: Pool, t
 
 def test_a_slot_is_fresh_has_no_network_and_leaves_nothing(pool: Pool, runtime: Path) -> None:
     with pool.slot() as slot:
-        slot.succeed("echo changed >/etc/motd; echo changed >/dev/shm/changed", 30)
-        reached = slot.execute(
+        slot.machine.succeed("echo changed >/etc/motd; echo changed >/dev/shm/changed", 30)
+        reached = slot.machine.execute(
             "timeout 3 python3 -c 'import socket; socket.create_connection((\"10.0.2.2\", 22), 2)'", 60
         )
         assert reached.status != 0
-        assert [path.name for path in runtime.glob("slot-*")] == [slot.name]
+        assert [path.name for path in runtime.glob("slot-*")] == [slot.directory.name]
     with pool.slot() as slot:
-        assert "changed" not in slot.succeed("cat /etc/motd; ls /dev/shm", 30)
+        assert "changed" not in slot.machine.succeed("cat /etc/motd; ls /dev/shm", 30)
     assert not list(runtime.glob("slot-*"))
 
 
 def test_a_machine_that_ends_and_one_that_hangs_are_told_apart(pool: Pool) -> None:
     with pool.slot() as slot:
-        with pytest.raises(DeadlineExpired, match="did not answer within 1 s"):
-            slot.execute("sleep 60", 1)
-        with pytest.raises(GuestCrashed, match="the machine ended"):
-            slot.execute("echo b >/proc/sysrq-trigger; sleep 60", 30)
-        assert not slot.killed
+        with pytest.raises(DeadlineExpired, match="`sleep 60` did not end within 1 s"):
+            slot.machine.execute("sleep 60", 1)
+        with pytest.raises(GuestCrashed, match="QEMU ended while running"):
+            slot.machine.execute("echo b >/proc/sysrq-trigger; sleep 60", 30)
+        assert not slot.qemu.killed
     with pool.slot() as slot:
         os.kill(int((slot.directory / "pid").read_text()), signal.SIGKILL)
         with pytest.raises(GuestCrashed):
-            slot.execute("true", 10)
-        assert slot.killed
+            slot.machine.execute("true", 10)
+        assert slot.qemu.killed
 
 
 def test_what_the_tests_were_doing_ends_with_their_process(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +189,7 @@ def test_what_the_tests_were_doing_ends_with_their_process(pool: Pool, monkeypat
 
         def watch() -> None:
             assert not deadline.expired
-            if slot.execute("pgrep -fxc 'sleep 4321'", 30).stdout == "2\n":
+            if slot.machine.execute("pgrep -fxc 'sleep 4321'", 30).stdout == "2\n":
                 # Nothing more is said: as when the process is killed.
                 monkeypatch.setattr(tests, "_say", lambda *_: None)
                 raise InterruptedError
@@ -196,7 +197,7 @@ def test_what_the_tests_were_doing_ends_with_their_process(pool: Pool, monkeypat
         with pytest.raises(InterruptedError):
             tests.run("sleep 4321 & exec sleep 4321", watch)
         tests.close()
-        slot.succeed("while pgrep -fx 'sleep 4321'; do sleep 0.1; done", 60)
+        slot.machine.succeed("while pgrep -fx 'sleep 4321'; do sleep 0.1; done", 60)
         again = Agent(slot.directory, TESTS)
         assert again.run("cat", lambda: None, stdin=bytes(3 << 20)).out == bytes(3 << 20)
         again.close()
@@ -204,12 +205,12 @@ def test_what_the_tests_were_doing_ends_with_their_process(pool: Pool, monkeypat
 
 def test_commands_in_a_slot_are_ordinary_processes_of_root(pool: Pool) -> None:
     with pool.slot() as slot:
-        assert slot.succeed("id -un; pwd; echo $HOME", 30).splitlines() == ["root", "/root", "/root"]
-        shown = slot.execute("yes | head -n 1", 30)
+        assert slot.machine.succeed("id -un; pwd; echo $HOME", 30).splitlines() == ["root", "/root", "/root"]
+        shown = slot.machine.execute("yes | head -n 1", 30)
         assert (shown.stdout, shown.stderr) == ("y\n", ""), "SIGPIPE is ignored"
         # More than systemd lets a service have in a machine of this size.
         many = "for i in $(seq 700); do sleep 600 >/dev/null 2>&1 & done; pgrep -xc sleep"
-        assert slot.succeed(many, 240).strip() == "700"
+        assert slot.machine.succeed(many, 240).strip() == "700"
 
 
 _FULL = """
@@ -217,16 +218,16 @@ import os, sys
 from pathlib import Path
 from kmodlab.errors import DeadlineExpired, LabError
 from kmodlab.grading.lab import Lab
+from kmodlab.grading.machines import machines
 from kmodlab.grading.session import Session
-from kmodlab.grading.slot import Pool
 from kmodlab.image.plan import planned
 place = Path(sys.argv[1])
-with Pool(planned("auto"), directory=place).slot() as slot:
+with machines(planned("auto"), directory=place).slot() as slot:
     with (place / "filler").open("wb") as filler:
         room = os.statvfs(place)
         filler.write(bytes(room.f_bavail * room.f_frsize - (4 << 20)))
     try:
-        slot.execute("dd if=/dev/zero of=/var/tmp/many bs=1M count=100 oflag=direct", 30)
+        slot.machine.execute("dd if=/dev/zero of=/var/tmp/many bs=1M count=100 oflag=direct", 30)
     except DeadlineExpired:
         print("hangs")
     session = Session(slot, Lab.load(sys.argv[2]), [], place / "log")
@@ -264,10 +265,10 @@ def test_a_host_whose_room_runs_out_blames_no_submission(pool: Pool, tmp_path: P
 
 def test_the_slots_of_a_killed_grader_are_gone(runtime: Path, pool: Pool) -> None:
     assert pool.template
-    words = "import sys, time, pathlib; from kmodlab.grading.slot import Pool;"
+    words = "import sys, time, pathlib; from kmodlab.grading.machines import machines;"
     words += "from kmodlab.image.plan import planned;"
-    words += "held = Pool(planned('auto'), directory=pathlib.Path(sys.argv[1])).slot(); slot = held.__enter__();"
-    words += "print(slot.name, flush=True); time.sleep(600)"
+    words += "held = machines(planned('auto'), directory=pathlib.Path(sys.argv[1])).slot(); slot = held.__enter__();"
+    words += "print(slot.directory.name, flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", words, runtime], stdout=subprocess.PIPE, text=True) as grader:
         assert grader.stdout
         try:

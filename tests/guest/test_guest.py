@@ -13,11 +13,11 @@ import pytest
 
 from kmodlab import paths
 from kmodlab.errors import CommandFailed, DeadlineExpired, LabError, UsageError
-from kmodlab.guest import Guest, Result, list_guests
+from kmodlab.guest import Guest, list_guests
 from kmodlab.image.image import find_image
 from kmodlab.image.plan import planned
 from kmodlab.process import Deadline
-from kmodlab.vm import machine
+from kmodlab.vm.shell import Result
 
 KMODLAB = Path(sys.executable).with_name("kmodlab")
 
@@ -55,7 +55,7 @@ def test_a_cold_boot_gives_a_working_guest(victim: Guest, capsys: pytest.Capture
 
 def test_a_guest_that_boots_from_its_disk_starts_what_its_disk_has(victim: Guest) -> None:
     victim.up(boot="disk")
-    assert "-kernel" not in Path(f"/proc/{machine.pid(victim.directory)}/cmdline").read_text().split("\0")
+    assert "-kernel" not in Path(f"/proc/{victim.qemu.pid}/cmdline").read_text().split("\0")
     before = _boot_id(victim)
     victim.succeed("sed -i 's/APPEND/& lab.mark=1/' /boot/extlinux/extlinux.conf")
     victim.reboot()
@@ -77,10 +77,10 @@ def test_each_resumed_guest_is_new_the_same_boot_and_on_time(victim: Guest, caps
 
 
 def test_up_again_changes_nothing(guest: Guest) -> None:
-    number, boot = machine.pid(guest.directory), _boot_id(guest)
+    number, boot = guest.qemu.pid, _boot_id(guest)
     assert guest.up() is False
     assert Guest(guest.name).up() is False
-    assert (machine.pid(guest.directory), _boot_id(guest)) == (number, boot)
+    assert (guest.qemu.pid, _boot_id(guest)) == (number, boot)
 
 
 def test_it_runs_the_kernel_of_its_image(guest: Guest) -> None:
@@ -182,7 +182,7 @@ def test_its_console_was_recorded(guest: Guest) -> None:
 
 
 def test_down_leaves_no_process_and_no_file(guest: Guest) -> None:
-    number = machine.pid(guest.directory)
+    number = guest.qemu.pid
     done = _kmodlab("guest", "down", "shared", "--json")
     assert json.loads(done.stdout) == {"changed": True, "name": "shared", "state": "absent"}
     assert number

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kmodlab.errors import GuestCrashed
-from kmodlab.vm.console import Console
+from kmodlab.vm.console import Log
 
 TROUBLE = [
     "Kernel panic - not syncing: sysrq triggered crash",
@@ -64,10 +64,10 @@ HARMLESS = [
 ]
 
 
-def _printed(directory: Path, text: bytes) -> Console:
+def _printed(directory: Path, text: bytes) -> Log:
     log = directory / "console.log"
     log.write_bytes(text)
-    return Console(log, 0)
+    return Log(log, 0)
 
 
 @pytest.mark.parametrize("line", TROUBLE)
@@ -107,7 +107,7 @@ def test_each_line_is_reported_once(tmp_path: Path) -> None:
 
 def test_what_was_there_before_is_no_news(tmp_path: Path) -> None:
     log = _printed(tmp_path, b"Kernel panic - not syncing: old\n").log
-    console = Console(log)
+    console = Log(log)
     console.check("running `true`")
     with log.open("ab") as file:
         file.write(b"quiet\nBUG: new\n")
@@ -117,11 +117,11 @@ def test_what_was_there_before_is_no_news(tmp_path: Path) -> None:
 
 def test_an_offset_is_where_reading_starts(tmp_path: Path) -> None:
     log = _printed(tmp_path, b"first\nsecond\nthi").log
-    assert Console(log, len("first\n")).unseen() == b"second\n"
+    assert Log(log, len("first\n")).unseen() == b"second\n"
 
 
 def test_a_console_without_a_log_says_nothing(tmp_path: Path) -> None:
-    console = Console(tmp_path / "console.log")
+    console = Log(tmp_path / "console.log")
     assert console.unseen() == b""
     console.check("booting")
     assert console.tail() == ""

@@ -16,13 +16,12 @@ import pytest
 
 from kmodlab import doctor, paths
 from kmodlab.doctor import Finding
-from kmodlab.grading import template
 from kmodlab.host import Host
 from kmodlab.image import trust
 from kmodlab.image.image import images_dir
 from kmodlab.image.places import Places
 from kmodlab.image.plan import planned
-from kmodlab.vm import ssh
+from kmodlab.vm import ssh, template
 from kmodlab.vm.accelerator import qemu_binary
 
 from .conftest import FakeProgram, make_image, make_places, plant

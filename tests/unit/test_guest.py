@@ -8,9 +8,10 @@ import pytest
 
 from kmodlab.guest import Guest
 from kmodlab.image.image import Image
-from kmodlab.vm.machine import Boot
+from kmodlab.vm.hardware import Boot
 
 from .conftest import FakeProgram
+from .stand_in import stand_in
 
 
 @pytest.fixture
@@ -46,12 +47,10 @@ def test_a_guest_that_is_otherwise_says_so(
     assert "for {}, {} MiB, {} cpus, {} boot take it down first (`kmodlab guest down web`)".format(*wanted) in said
 
 
-def test_a_command_that_starts_to_read_late_is_fed_all(
-    web: Guest, fake_program: FakeProgram, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_that_starts_to_read_late_is_fed_all(web: Guest, fake_program: FakeProgram) -> None:
     """More than a pipe holds, and ssh takes it after the first look at the console."""
     web.ssh_config.touch()
     (web.directory / "console.log").touch()
-    monkeypatch.setattr(Guest, "running", True)
     fake_program("ssh", "sleep 1; wc -c")
-    assert web.succeed("wc -c", stdin=bytes(3 << 20), seconds=30) == f"{3 << 20}\n"
+    with stand_in(web.directory):
+        assert web.succeed("wc -c", stdin=bytes(3 << 20), seconds=30) == f"{3 << 20}\n"

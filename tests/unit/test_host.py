@@ -107,7 +107,7 @@ def test_too_little_memory_is_said_before_the_first_student(
     machine: Host, available: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sandbox, "require", lambda: None)
-    monkeypatch.setattr("kmodlab.grading.slot.build_image", lambda _: 1 / 0)
+    monkeypatch.setattr("kmodlab.vm.pool.build_image", lambda _: 1 / 0)
     (machine.proc / "meminfo").write_text(f"MemAvailable: {available << 10} kB\n")
     with pytest.raises(LabError if words else ZeroDivisionError) as caught:
         examiner.examiner(Lab.load(LAB), 2, host=machine)

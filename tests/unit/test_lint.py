@@ -121,9 +121,14 @@ BREAKS = {
     ),
     "Reports know no machine": (
         "grading/report/plots.py",
-        "from kmodlab.grading import agent",
-        "kmodlab.grading.report is not allowed to import kmodlab.grading.agent: "
-        "- kmodlab.grading.report.plots -> kmodlab.grading.agent (l.",
+        "from kmodlab.grading import machines",
+        "kmodlab.grading.report is not allowed to import kmodlab.grading.machines: "
+        "- kmodlab.grading.report.plots -> kmodlab.grading.machines (l.",
+    ),
+    "Grading knows no guest": (
+        "grading/store.py",
+        "from kmodlab.guest import Guest",
+        "kmodlab.grading is not allowed to import kmodlab.guest: - kmodlab.grading.store -> kmodlab.guest (l.",
     ),
     "No imports in a circle": (
         "modules/record.py",

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kmodlab.errors import LabError
-from kmodlab.vm import machine, qmp
+from kmodlab.vm import qmp
+from kmodlab.vm.qemu import Qemu
 
 from .fake_qmp import Answer, FakeQmp, Hangup, Message
 
@@ -114,13 +115,13 @@ USERNET = """Hub -1 (net):
 
 def test_the_forwarded_port_is_read_from_the_monitor(directory: Path) -> None:
     with FakeQmp(directory, _always({"return": USERNET})):
-        assert machine.ssh_port(directory) == 40123
+        assert Qemu(directory).ssh_port() == 40123
 
 
 def test_a_machine_that_forwards_nothing(directory: Path) -> None:
     table = "\n".join(line for line in USERNET.splitlines() if "HOST_FORWARD" not in line)
     with FakeQmp(directory, _always({"return": table})), pytest.raises(LabError) as caught:
-        machine.ssh_port(directory)
+        Qemu(directory).ssh_port()
     assert caught.value.message == "QEMU forwards no port to the guest's ssh"
     assert caught.value.output == table
 

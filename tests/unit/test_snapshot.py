@@ -12,7 +12,7 @@ from kmodlab.errors import LabError
 from kmodlab.image.image import Image
 from kmodlab.vm import snapshot
 from kmodlab.vm.accelerator import qemu_binary
-from kmodlab.vm.machine import Hardware
+from kmodlab.vm.hardware import Hardware
 
 from .conftest import FakeProgram, make_image
 from .fake_qmp import FakeQmp

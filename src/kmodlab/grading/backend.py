@@ -9,7 +9,7 @@ import testinfra.backend
 from testinfra.backend.base import BaseBackend, CommandResult
 
 from kmodlab.errors import LabError
-from kmodlab.grading.agent import TESTS, Agent
+from kmodlab.vm.agent import TESTS, Agent
 
 _directory = Path()
 

@@ -167,7 +167,7 @@ def examine_here(parcel: Parcel) -> str:
 def _pool(lab: Lab) -> Any:  # noqa: ANN401  # a Pool, which is imported where there are machines
     from distributed import get_worker  # noqa: PLC0415
 
-    from kmodlab.grading.slot import Pool  # noqa: PLC0415
+    from kmodlab.grading.machines import machines  # noqa: PLC0415
     from kmodlab.image.plan import planned  # noqa: PLC0415
 
     limits = lab.limits
@@ -176,7 +176,7 @@ def _pool(lab: Lab) -> Any:  # noqa: ANN401  # a Pool, which is imported where t
         if key not in _pools:
             slots = get_worker().state.nthreads
             image = planned(lab.images[0])
-            _pools[key] = Pool(
+            _pools[key] = machines(
                 image, slots, memory=limits.memory, cpus=limits.processors, disk=limits.disk, log=limits.log
             )
         return _pools[key]

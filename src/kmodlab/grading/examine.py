@@ -16,10 +16,10 @@ from kmodlab.grading.lab import Lab, Test
 from kmodlab.grading.result import Result, TestResult, Verdict, key_of
 from kmodlab.grading.sandbox import Build, BuildLimits
 from kmodlab.grading.session import Progress, Session
-from kmodlab.grading.slot import Pool, Slot
 from kmodlab.grading.verdict import Finding, worst
 from kmodlab.image.plan import planned
 from kmodlab.process import say
+from kmodlab.vm.pool import Pool, Slot
 
 #: machines for one submission where the lab itself breaks
 ATTEMPTS = 3
@@ -160,8 +160,9 @@ def _machine(
             again = _phases(session, left, record)
         finally:
             record.heard(slot, lab.limits.log)
-        if kept and slot.alive:
-            say(f"the machine is left up: ssh -F {slot.ssh_config} {slot.name}; {slot.how_to_end}")
+        if kept and (number := slot.qemu.pid):
+            reach = f"ssh -F {slot.directory / 'ssh_config'} {slot.directory.name}"
+            say(f"the machine is left up: {reach}; to end it: kill {number}")
         if session.finding:
             record.progress.findings.append(session.finding)
         return again

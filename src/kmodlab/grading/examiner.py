@@ -29,14 +29,14 @@ def examiner(lab: Lab, jobs: int, *, keep: bool = False, host: Host = HOST) -> t
     # Not at the top: the command line starts without pytest and what else tests need.
     from kmodlab.grading import examine as examination  # noqa: PLC0415
     from kmodlab.grading import sandbox  # noqa: PLC0415
-    from kmodlab.grading.slot import Pool  # noqa: PLC0415
+    from kmodlab.grading.machines import machines  # noqa: PLC0415
     from kmodlab.image.plan import planned  # noqa: PLC0415
 
     sandbox.require()
     limits = lab.limits
     _require_memory(limits.memory, jobs, host)
     image = planned(lab.images[0])
-    pool = Pool(image, jobs, memory=limits.memory, cpus=limits.processors, disk=limits.disk, log=limits.log)
+    pool = machines(image, jobs, memory=limits.memory, cpus=limits.processors, disk=limits.disk, log=limits.log)
 
     def examine(submission: Submission) -> Result:
         return examination.examine(submission, lab, pool, kept=keep)
@@ -55,6 +55,6 @@ def _require_memory(memory: int, jobs: int, host: Host) -> None:
 
 def parallel(lab: Lab) -> int:
     """Return how many machines this host can have at a time, by its processors, memory, and room to write."""
-    from kmodlab.grading.template import slots_in_room  # noqa: PLC0415
+    from kmodlab.vm.template import slots_in_room  # noqa: PLC0415
 
     return slots_in_room(HOST.at_a_time(lab.limits.memory + _BESIDE), lab.limits.memory, lab.limits.disk)

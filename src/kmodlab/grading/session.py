@@ -11,14 +11,14 @@ from pathlib import Path
 
 from kmodlab.errors import DeadlineExpired, GuestCrashed, LabError
 from kmodlab.grading import sandbox
-from kmodlab.grading.agent import TOOLS
 from kmodlab.grading.lab import Lab, Test
+from kmodlab.grading.machines import TOOLS
 from kmodlab.grading.result import Outcome, TestResult, Verdict
 from kmodlab.grading.runner import Event, Job, Node, Runner
-from kmodlab.grading.slot import Slot
 from kmodlab.grading.verdict import MARKS, Evidence, Finding, Kind, Trouble, find, judge
-from kmodlab.guest import Result
 from kmodlab.process import Deadline, tail
+from kmodlab.vm.pool import Slot
+from kmodlab.vm.shell import Result
 
 #: a machine that answers does so in this time, however busy the host is
 _ANSWER_SECONDS = 10
@@ -138,7 +138,7 @@ class Session:
         modules = tuple(zip(self.names, self._files(), strict=True))
         nodes = tuple(node for test in tests for node in self._nodes(test))
         markers = self.lab.markers
-        job = Job(nodes, self.slot.name, self.slot.directory, modules, markers, self._log)
+        job = Job(nodes, self.slot.directory.name, self.slot.directory, modules, markers, self._log)
         with Runner(job) as runner:
             _Watch(self, runner, tests, progress).run()
 
@@ -172,7 +172,7 @@ class Session:
     def _run(self, words: str, seconds: float, what: str, *, stdin: bytes = b"") -> Result | None:
         """Run a command, or note what became of the machine."""
         try:
-            return self.slot.execute(words, seconds, stdin=stdin)
+            return self.slot.machine.execute(words, seconds, stdin=stdin)
         except (DeadlineExpired, subprocess.TimeoutExpired):
             self.timed_out(f"{what} did not end within {seconds:g} s", seconds)
         except (GuestCrashed, LabError):
@@ -186,13 +186,13 @@ class Session:
 
     def _answers(self) -> bool:
         try:
-            return self.slot.execute("true", _PROBE_SECONDS).status == 0
+            return self.slot.machine.execute("true", _PROBE_SECONDS).status == 0
         except (DeadlineExpired, GuestCrashed, LabError):
             return False
 
     def _taint(self, seconds: float = _ANSWER_SECONDS) -> int | None:
         try:
-            return _marks(self.slot.execute(_TAINT, seconds).stdout)
+            return _marks(self.slot.machine.execute(_TAINT, seconds).stdout)
         except (DeadlineExpired, GuestCrashed, LabError):
             return None
 
@@ -207,17 +207,17 @@ class Session:
             LabError: QEMU was killed from outside.
         """
         time.sleep(_CONSOLE_SECONDS)
-        if self.slot.alive and not sure and not self.slot.tape.troubled.is_set():
+        if self.slot.qemu.alive and not sure and not self.slot.tape.troubled.is_set():
             return False
         seconds = _PROBE_SECONDS if self.slot.tape.troubled.is_set() else _ANSWER_SECONDS
         self.slot.tape.troubled.clear()
-        if taint is None and self.slot.alive:
+        if taint is None and self.slot.qemu.alive:
             taint = self._taint(seconds)
-        ended = not self.slot.alive
+        ended = not self.slot.qemu.alive
         if ended:
             self.slot.tape.wait(5)
-        if self.slot.killed:
-            raise LabError(f"QEMU was killed while {self.doing}", log=self.slot.directory / "qemu.log")
+        if self.slot.qemu.killed:
+            raise LabError(f"QEMU was killed while {self.doing}", log=self.slot.qemu.log)
         if taint is None and not ended:
             self.timed_out(f"the machine stopped answering while {self.doing}", seconds, silent=True)
             return True
@@ -243,30 +243,30 @@ class Session:
         Raises:
             LabError: QEMU was killed from outside, or the host has no room left for what the machine writes.
         """
-        self.slot.require_room()
+        self.slot.qemu.require_room()
         answers = not silent and self._answers()
         self._await_report(max(1, _REPORT_SECONDS - waited))
-        if self.slot.killed:
-            raise LabError(f"QEMU was killed while {self.doing}", log=self.slot.directory / "qemu.log")
+        if self.slot.qemu.killed:
+            raise LabError(f"QEMU was killed while {self.doing}", log=self.slot.qemu.log)
         taint = self._taint() if answers else None
-        finding = judge(Evidence(self.doing, self._reports(), taint, not self.slot.alive, what, answers))
+        finding = judge(Evidence(self.doing, self._reports(), taint, not self.slot.qemu.alive, what, answers))
         if finding is None:
             raise LabError(f"a timeout is always a finding: {what}")
         place = self._place(finding) or (self._place_by_log(finding) if answers else "")
-        if not place and self.slot.alive:
+        if not place and self.slot.qemu.alive:
             place = self._place_by_interrupt(finding)
         self.finding = finding.at(place)
 
     def _await_report(self, seconds: float) -> None:
         deadline = Deadline(seconds)
-        while self.slot.alive and not deadline.expired and not self._reports():
+        while self.slot.qemu.alive and not deadline.expired and not self._reports():
             self.slot.tape.troubled.wait(0.2)
         time.sleep(0.5)
 
     def _place_by_log(self, finding: Finding) -> str:
         """Return where a task hangs: its trace is in the kernel's log, and not on the console."""
         try:
-            log = self.slot.execute("dmesg | tail -n 80", _ANSWER_SECONDS).stdout
+            log = self.slot.machine.execute("dmesg | tail -n 80", _ANSWER_SECONDS).stdout
         except (DeadlineExpired, GuestCrashed, LabError):
             return ""
         return self._place(Finding(finding.verdict, "", Trouble(Kind.HUNG, "", log)))
@@ -275,7 +275,7 @@ class Session:
         """Return where the machine hangs: an NMI makes its kernel panic, with a trace of what it was doing."""
         before = len(self.slot.tape.text)
         try:
-            self.slot.qmp("inject-nmi")
+            self.slot.qemu.ask("inject-nmi")
         except LabError:
             return ""
         self.slot.tape.wait(5)
@@ -337,7 +337,7 @@ class _Watch:
 
     def _idle(self) -> bool:
         slot = self._session.slot
-        if not slot.alive or slot.tape.troubled.is_set():
+        if not slot.qemu.alive or slot.tape.troubled.is_set():
             # The test that did it often comes to its end, and says what it saw.
             event = self._runner.next(_GRACE_SECONDS)
             if event is not None:

@@ -1,6 +1,6 @@
 /*
  * What the grader itself does in a machine, as one program without libraries: to start each of insmod, rmmod, ls, tar
- * and date takes longer than what they do, where the machine is emulated. Compiled there as agent.c is.
+ * and date takes longer than what they do, where the machine is emulated. Compiled there as vm/agent.c is.
  *
  *     tools clock SECONDS         sets the clock
  *     tools put FILE SIZE...      writes files, one after the other from its input

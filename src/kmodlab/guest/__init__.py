@@ -1,5 +1,5 @@
 """Guests: real virtual machines under QEMU, their images, snapshots and consoles."""
 
-from kmodlab.guest.guest import Guest, Result, list_guests
+from kmodlab.guest.guest import Guest, list_guests
 
-__all__ = ["Guest", "Result", "list_guests"]
+__all__ = ["Guest", "list_guests"]

@@ -21,7 +21,7 @@ from kmodlab.image import overlay
 from kmodlab.image.image import Image, build_image
 from kmodlab.image.plan import DISK_SIZE, Plan
 from kmodlab.process import run, say
-from kmodlab.vm import machine, snapshot
+from kmodlab.vm import hardware, snapshot
 
 _HERE = Path(__file__).parent
 _VAGRANTFILE = """\
@@ -41,7 +41,7 @@ def boxes_dir() -> Path:
 
 def box_path(image: Image) -> Path:
     """Return the file of an image's box, whether it is there or not."""
-    parts = [machine.keyless_arguments(image), _VAGRANTFILE, (_HERE / "box.sh").read_text()]
+    parts = [hardware.keyless_arguments(image), _VAGRANTFILE, (_HERE / "box.sh").read_text()]
     key = hashlib.sha256("\0".join(parts).encode() + overlay.packed(_HERE / "boxfs")).hexdigest()[:12]
     return boxes_dir() / f"{image.id}-{key}.box"
 
@@ -77,7 +77,7 @@ def _prepared_disk(image: Image, name: str) -> Iterator[Path]:
         guest.up(image=image)
         say("making a machine for Vagrant of it")
         guest.succeed("tar -C / -x", stdin=overlay.packed(_HERE / "boxfs"))
-        guest.succeed(f"sh -s {machine.keyless_arguments(image)}", stdin=(_HERE / "box.sh").read_bytes())
+        guest.succeed(f"sh -s {hardware.keyless_arguments(image)}", stdin=(_HERE / "box.sh").read_bytes())
         guest.power_off()
         yield guest.directory / "disk.qcow2"
     finally:

@@ -10,38 +10,26 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 
 from kmodlab import paths
-from kmodlab.errors import CommandFailed, DeadlineExpired, GuestCrashed, LabError, UsageError
+from kmodlab.errors import DeadlineExpired, GuestCrashed, LabError, UsageError
 from kmodlab.image.image import Image, build_image, images_dir
 from kmodlab.image.plan import Plan, planned
-from kmodlab.process import Deadline, as_input, locked, say
-from kmodlab.vm import accelerator, machine, secure_boot, snapshot, ssh
-from kmodlab.vm.console import Console
-from kmodlab.vm.machine import Boot, Hardware
+from kmodlab.process import Deadline, locked, say
+from kmodlab.vm import accelerator, qemu, secure_boot, snapshot, ssh
+from kmodlab.vm.console import Log
+from kmodlab.vm.hardware import Boot, Hardware
+from kmodlab.vm.machine import COMMAND_SECONDS, Machine
+from kmodlab.vm.qemu import Qemu
+from kmodlab.vm.shell import Result
+from kmodlab.vm.ssh import Ssh
 
 BOOT_SECONDS = 300.0
-COMMAND_SECONDS = 600.0
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,47}")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command in a guest did.
-
-    Attributes:
-        status: its exit status.
-        stdout: its standard output.
-        stderr: its standard error.
-    """
-
-    status: int
-    stdout: str
-    stderr: str
 
 
 def guests_dir() -> Path:
@@ -67,7 +55,9 @@ class Guest:
             )
         self.name = name
         self.directory = guests_dir() / name
-        self._console: Console | None = None
+        self.qemu = Qemu(self.directory)
+        self.shell = Ssh(self.directory, name)
+        self._console: Log | None = None
 
     def __enter__(self) -> Guest:
         self.up()
@@ -83,7 +73,7 @@ class Guest:
     @property
     def running(self) -> bool:
         """Whether its QEMU is there."""
-        return machine.pid(self.directory) is not None
+        return self.qemu.alive
 
     @property
     def has_disk(self) -> bool:
@@ -93,14 +83,25 @@ class Guest:
     @property
     def ssh_config(self) -> Path:
         """The file for `ssh -F` and for Ansible; it is there while the guest is up."""
-        return self.directory / "ssh_config"
+        return self.shell.config
 
     @property
-    def console(self) -> Console:
+    def console(self) -> Log:
         """The console, followed from when this object first looked."""
         if self._console is None:
-            self._console = Console(self.directory / "console.log")
+            self._console = Log(self.directory / "console.log")
         return self._console
+
+    @property
+    def machine(self) -> Machine:
+        """What it is while it is up, to work with.
+
+        Raises:
+            UsageError: the guest is not up.
+        """
+        if not self.ssh_config.exists():
+            raise self.not_up()
+        return Machine(f"the guest {self.name}", self.qemu, self.console, self.shell)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -178,8 +179,7 @@ class Guest:
             )
 
     def _answers(self) -> bool:
-        port = self.settings.get("port")
-        if isinstance(port, int) and ssh.greets(port):
+        if ssh.greets(self.shell.port):
             return True
         say(f"the guest {self.name} runs but does not answer: replacing it")
         return False
@@ -197,13 +197,13 @@ class Guest:
                 snapshot.new_disk(self.directory, image)
             if hardware.boot == "secure":
                 secure_boot.prepare(self.directory, image, hardware.kernel_arguments(image))
-            self._console = Console(self.directory / "console.log", 0)
-            loadvm = snapshot.STATE if resume else None
-            machine.start(self.directory, machine.command(self.name, image, hardware, port=port, loadvm=loadvm))
-            actual = machine.ssh_port(self.directory)
+            self._console = Log(self.directory / "console.log", 0)
+            loadvm = ["-loadvm", snapshot.STATE] if resume else []
+            self.qemu.start(qemu.command(self.name, image, hardware, port=port, more=loadvm))
+            actual = self.qemu.ssh_port()
             ssh.write_config(self.directory, self.name, actual, image.host_key)
             self._write_settings(image, hardware, actual)
-            self._wait_for_login(actual)
+            self._wait_for_login()
         except BaseException as error:
             self._keep_logs(error)
             self._clear_away()
@@ -215,38 +215,11 @@ class Guest:
         settings = {"name": self.name, "image": image.id, "port": port, **asdict(hardware)}
         (self.directory / "guest.json").write_text(json.dumps(settings, indent=2) + "\n")
 
-    def _wait_for_login(self, port: int) -> None:
-        deadline = Deadline(BOOT_SECONDS)
-        while not ssh.greets(port, min(5, deadline.remaining + 0.1)):
-            self.console.check("booting")
-            if not self.running:
-                raise GuestCrashed("QEMU ended while the guest booted", output=self.console.tail())
-            if deadline.expired:
-                raise DeadlineExpired(
-                    f"the guest {self.name} did not offer ssh within {deadline.seconds:.0f} s",
-                    output=self.console.tail(),
-                    hint="on a very slow host try fewer --cpus, or look at the console log",
-                )
-            time.sleep(0.1)
-        self._open_shared_connection(deadline)
+    def _wait_for_login(self) -> None:
+        hint = "on a very slow host try fewer --cpus, or look at the console log"
+        self.machine.wait_for_shell(BOOT_SECONDS, late="did not offer ssh", hint=hint)
         # A resumed guest still has the snapshot's clock and name.
-        self.succeed(f"date -s @{time.time():.3f} >/dev/null; hostname {self.name}", seconds=deadline.remaining + 5)
-
-    def _open_shared_connection(self, deadline: Deadline) -> None:
-        """Log in once for all later commands; without it each would log in for itself, which works as well."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(
-                self.ssh_command(options=("-M", "-N", "-f")),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=deadline.remaining + 5,
-                check=False,
-            )
-
-    def _close_shared_connection(self) -> None:
-        if self.ssh_config.exists():
-            subprocess.run(["ssh", "-F", self.ssh_config, "-O", "exit", self.name], capture_output=True, check=False)
+        self.succeed(f"date -s @{time.time():.3f} >/dev/null; hostname {self.name}", seconds=BOOT_SECONDS)
 
     def settle(self) -> None:
         """Wait until the guest's services have started, and read once what every later run will read."""
@@ -271,10 +244,10 @@ class Guest:
 
     def _boot_id(self, deadline: Deadline) -> str:
         """Return which boot this is, or nothing while the guest does not answer."""
-        self._close_shared_connection()
-        if not ssh.greets(int(str(self.settings["port"])), min(5, deadline.remaining + 0.1)):
+        self.shell.close()
+        if not ssh.greets(self.shell.port, min(5, deadline.remaining + 0.1)):
             return ""
-        self._open_shared_connection(deadline)
+        self.shell.open()
         with contextlib.suppress(LabError):
             return self.execute(_BOOT_ID, seconds=deadline.remaining + 5).stdout
         return ""
@@ -285,13 +258,10 @@ class Guest:
         Raises:
             DeadlineExpired: it did not end in time.
         """
-        deadline = Deadline(COMMAND_SECONDS)
         # Detached: the connection that asks for it would end with it.
         self.succeed("systemd-run --quiet --no-block systemctl poweroff")
-        while self.running:
-            if deadline.expired:
-                raise DeadlineExpired(f"the guest {self.name} did not shut down", output=self.console.tail())
-            time.sleep(0.1)
+        if not self.qemu.ends_within(COMMAND_SECONDS):
+            raise DeadlineExpired(f"the guest {self.name} did not shut down", output=self.console.tail())
 
     def power_on(self) -> None:
         """Boot the guest from its own disk, as `power_off` or the end of its QEMU left it; wait until it answers.
@@ -301,10 +271,9 @@ class Guest:
             GuestCrashed: the kernel broke while it booted.
         """
         hardware = Hardware(**{name: self.settings[name] for name in Hardware.__dataclass_fields__})  # type: ignore[arg-type]
-        port = int(str(self.settings["port"]))
-        self._close_shared_connection()
-        machine.start(self.directory, machine.command(self.name, self.image, hardware, port=port))
-        self._wait_for_login(port)
+        self.shell.close()
+        self.qemu.start(qemu.command(self.name, self.image, hardware, port=self.shell.port))
+        self._wait_for_login()
 
     def _keep_logs(self, error: BaseException) -> None:
         """Move the logs of a failed start aside, so that the error can name a file that stays."""
@@ -318,8 +287,8 @@ class Guest:
 
     def _clear_away(self) -> None:
         """Stop what runs and remove every trace, stale or not."""
-        machine.stop(self.directory)
-        self._close_shared_connection()
+        self.qemu.stop()
+        self.shell.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def down(self) -> bool:
@@ -333,19 +302,6 @@ class Guest:
             self._clear_away()
             (guests_dir() / f".{self.name}.lock").unlink(missing_ok=True)
         return present
-
-    def check(self, doing: str) -> None:
-        """Raise if the guest broke since this was last asked.
-
-        Args:
-            doing: what was under way, for the message.
-
-        Raises:
-            GuestCrashed: its kernel printed a sign of trouble, or QEMU has ended.
-        """
-        self.console.check(doing)
-        if not self.running:
-            raise GuestCrashed(f"QEMU ended while {doing}", output=self.console.tail())
 
     # -- use ---------------------------------------------------------------------------------------------------
 
@@ -361,73 +317,15 @@ class Guest:
         """
         if not self.ssh_config.exists():
             raise self.not_up()
-        return ["ssh", "-F", str(self.ssh_config), *options, self.name, *words]
+        return self.shell.command(*words, options=options)
 
-    def execute(self, command: str, *, stdin: bytes | None = None, seconds: float = COMMAND_SECONDS) -> Result:
-        """Run a shell command in the guest, while its console is watched.
+    def execute(self, command: str, seconds: float = COMMAND_SECONDS, *, stdin: bytes = b"") -> Result:
+        """Run a shell command in the guest; see `Machine.execute`, and there for the waits."""
+        return self.machine.execute(command, seconds, stdin=stdin)
 
-        Args:
-            command: for the guest's /bin/sh, as root.
-            stdin: bytes for it to read; nothing by default.
-            seconds: deadline.
-
-        Raises:
-            GuestCrashed: the kernel broke meanwhile, or QEMU ended.
-            DeadlineExpired: it did not end in time.
-            LabError: ssh itself failed.
-        """
-        deadline = Deadline(seconds)
-        self.console.unseen()
-        # Never the command that turns into the shared connection's master: `up` opened that one.
-        argv = self.ssh_command(command, options=("-o", "ControlMaster=no"))
-        with as_input(stdin or b"") as source:
-            started = subprocess.Popen(argv, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        with started as process:
-            try:
-                out, err = self._watch(process, command, deadline)
-            except BaseException:
-                process.kill()
-                raise
-        self.console.check(f"running `{command}`")
-        if process.returncode == 255:
-            self._explain_lost_connection(command, err.decode(errors="replace"))
-        return Result(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
-
-    def _watch(self, process: subprocess.Popen[bytes], command: str, deadline: Deadline) -> tuple[bytes, bytes]:
-        while True:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.communicate(timeout=min(0.5, deadline.remaining + 0.01))
-            self.check(f"running `{command}`")
-            if deadline.expired:
-                raise DeadlineExpired(
-                    f"`{command}` did not end within {deadline.seconds:.0f} s", output=self.console.tail()
-                )
-
-    def _explain_lost_connection(self, command: str, words: str) -> None:
-        if not self.running:
-            raise GuestCrashed(f"QEMU ended while running `{command}`", output=self.console.tail())
-        raise LabError(
-            f"the ssh connection to the guest {self.name} failed",
-            command=command,
-            exit_code=255,
-            output=words,
-        )
-
-    def succeed(self, command: str, *, stdin: bytes | None = None, seconds: float = COMMAND_SECONDS) -> str:
-        """Run a shell command that must exit with 0, and return its standard output.
-
-        Raises:
-            CommandFailed: it exited with another status; further errors as `execute`.
-        """
-        result = self.execute(command, stdin=stdin, seconds=seconds)
-        if result.status:
-            raise CommandFailed(
-                f"a command failed in the guest {self.name}",
-                command=command,
-                exit_code=result.status,
-                output=(result.stderr or result.stdout)[-2000:],
-            )
-        return result.stdout
+    def succeed(self, command: str, seconds: float = COMMAND_SECONDS, *, stdin: bytes = b"") -> str:
+        """Run a shell command that must exit with 0; see `Machine.succeed`."""
+        return self.machine.succeed(command, seconds, stdin=stdin)
 
     def copy_to(self, local: Path, remote: str) -> None:
         """Copy a file, or a directory's contents, into the guest.

@@ -1,234 +1,220 @@
-"""The QEMU process of one guest: its command line, its start, its end."""
+"""A machine that runs: its QEMU, its console and a shell in it, and what can be done with the three together.
+
+Nothing is started or ended here: `guest/` does that for machines that last, `pool.py` for those that do not.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-from kmodlab.errors import LabError
-from kmodlab.image.image import Image
-from kmodlab.process import Deadline, finish, tail
-from kmodlab.vm import qmp, secure_boot, ssh
-from kmodlab.vm.accelerator import qemu_binary
+from kmodlab.errors import CommandFailed, DeadlineExpired, GuestCrashed, KmodlabError, LabError
+from kmodlab.process import Deadline
+from kmodlab.vm.console import Console
+from kmodlab.vm.qemu import Qemu
+from kmodlab.vm.shell import UNBOUNDED, ConnectionLost, Result, Shell
 
-#: loglevel=4 keeps a chatty module from slowing the emulated serial line; oopses and lockups are above it.
-_KERNEL_ARGUMENTS = "root=/dev/vda rw loglevel=4"
-#: QEMU finds code that it has translated by its address: where each process has its own, each is translated anew.
-#: A program starts in a third of the time without, and the compiler takes half.
-_EMULATED = " norandmaps"
-#: what starts a guest's kernel: QEMU the image's, or a boot loader (BIOS, UEFI) the one on the guest's own disk
-Boot = Literal["direct", "disk", "secure"]
-
-
-@dataclass(frozen=True)
-class Board:
-    """What QEMU calls a machine, one for each architecture.
-
-    Attributes:
-        machine: QEMU's name of it.
-        cpu: the model that is emulated.
-        kernel_arguments: what its kernel has to be told.
-    """
-
-    machine: str
-    cpu: str
-    kernel_arguments: str
+#: how long a command may take that nothing else is said of
+COMMAND_SECONDS = 600.0
+#: how long to wait for what a machine is about to do
+WAIT_SECONDS = 120.0
+#: between two looks of a wait
+_PAUSE = 0.2
+#: QEMU's end and that of a connection are the same event: which one is seen first is luck
+_END_SECONDS = 2
+_OUTPUT = 2000
 
 
-BOARDS = {
-    # The TSC is steady under QEMU, and the kernel's doubt of it would leave the slow HPET as clock.
-    "amd64": Board("q35", "qemu64", "console=ttyS0 tsc=reliable clocksource=tsc"),
-    # Pointer authentication by QEMU's own quick function: the architected one takes a third of the time to boot.
-    "arm64": Board("virt", "max,pauth-impdef=on", "console=ttyAMA0"),
-}
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """What a guest's machine is made of.
-
-    Attributes:
-        memory: in MiB.
-        cpus: how many.
-        accelerator: `kvm` or `tcg`.
-        boot: `direct`, QEMU starts the image's kernel; or `disk`, a boot loader starts the kernel that the guest's own
-            disk has, so that an upgraded one takes over at the next restart; or `secure`, the same by UEFI Secure Boot.
-    """
-
-    memory: int
-    cpus: int
-    accelerator: str
-    boot: Boot = "direct"
-
-    def arguments(self, image: Image) -> list[str]:
-        """Return QEMU's options for it; together with the image they decide whether a snapshot fits."""
-        # One thread for all emulated processors: with one each, a kernel that patches its own code (a kprobe that is
-        # switched on or off) while another processor runs that code can meet a stale translation, and panics.
-        accel = "kvm" if self.accelerator == "kvm" else "tcg,thread=single,tb-size=256"
-        board = BOARDS[image.architecture]
-        cpu = "host" if self.accelerator == "kvm" else board.cpu
-        options = [
-            "-machine",
-            board.machine + (",smm=on" if self.boot == "secure" else ""),
-            "-accel",
-            accel,
-            "-cpu",
-            cpu,
-            "-smp",
-            str(self.cpus),
-            "-m",
-            str(self.memory),
-        ]
-        return options + (self._direct_boot(image) if self.boot == "direct" else [])
-
-    def _direct_boot(self, image: Image) -> list[str]:
-        files = ["-kernel", str(image.directory / "vmlinuz"), "-initrd", str(image.directory / "initrd")]
-        return [*files, "-append", self.kernel_arguments(image)]
-
-    def kernel_arguments(self, image: Image) -> str:
-        """Return the kernel command line of an image's guests on it, the lab's public key included."""
-        emulated = _EMULATED if self.accelerator == "tcg" else ""
-        return f"{keyless_arguments(image)}{emulated} kmodlab.key={ssh.lab_public_key()}"
-
-
-def keyless_arguments(image: Image) -> str:
-    """Return the kernel command line of an image's guests without anyone's key, for disks that are given away."""
-    return f"{_KERNEL_ARGUMENTS} {BOARDS[image.architecture].kernel_arguments}"
-
-
-def command(name: str, image: Image, hardware: Hardware, *, port: int = 0, loadvm: str | None = None) -> list[str]:
-    """Return the QEMU command of a guest whose files (disk.qcow2, sockets, logs) are in the working directory.
+class Machine:
+    """A machine that runs.
 
     Args:
-        name: the guest's name, shown in the process list.
-        image: its kernel and initramfs.
-        hardware: memory, processors, accelerator, and what boots it.
-        port: on the loopback address for ssh; 0 lets the system choose one.
-        loadvm: the snapshot to resume from, instead of booting.
+        who: what sentences call it: `the guest web`.
+        qemu: its process.
+        console: what it prints.
+        shell: the way in.
+        most: bytes that a command may print to one of its outputs; more of it ends the command.
     """
-    return [
-        qemu_binary(image.architecture),
-        *["-name", f"kmodlab-{name}", "-nodefaults", "-no-user-config", "-display", "none"],
-        *hardware.arguments(image),
-        *["-drive", "file=disk.qcow2,if=none,id=root,format=qcow2,cache=unsafe,discard=unmap"],
-        # The firmware wakes only disks that it may boot from, and GRUB finds only those that are awake.
-        *["-device", "virtio-blk-pci,drive=root" + (",bootindex=1" if hardware.boot == "secure" else "")],
-        *(secure_boot.arguments(name) if hardware.boot == "secure" else []),
-        *["-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22"],
-        *["-device", "virtio-net-pci,netdev=net,romfile="],
-        *["-device", "virtio-rng-pci"],
-        *[
-            "-chardev",
-            "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on",
-        ],
-        *["-serial", "chardev:console"],
-        *["-qmp", "unix:qmp.sock,server=on,wait=off", "-pidfile", "pid", "-daemonize"],
-        *(["-loadvm", loadvm] if loadvm else []),
-    ]
 
+    def __init__(self, who: str, qemu: Qemu, console: Console, shell: Shell, *, most: int = UNBOUNDED) -> None:
+        self.who = who
+        self.qemu = qemu
+        self.console = console
+        self.shell = shell
+        self._most = most
 
-def start(directory: Path, argv: list[str]) -> None:
-    """Start QEMU in a directory; it makes itself a daemon, and gives up where this is interrupted before that.
+    def check(self, doing: str) -> None:
+        """Raise if the machine broke since this was last asked.
 
-    Raises:
-        LabError: QEMU refused to start; its own words are the error's last output.
-    """
-    log = directory / "qemu.log"
-    with log.open("ab") as sink:
-        status, _, _ = finish(argv, cwd=directory, sink=sink)
-    if status:
-        words = tail(log, 5)
-        hint = None
-        if "hostfwd" in words or "forwarding" in words:
-            hint = "that port is taken: choose another one with --port, or none and let the system choose"
-        elif "memory" in words.lower():
-            hint = "not enough memory: try a smaller --memory (MiB), or end other guests (`kmodlab guest list`)"
-        raise LabError(
-            "QEMU did not start",
-            command=" ".join(argv),
-            exit_code=status,
-            output=words,
-            log=log,
-            hint=hint,
-        )
+        Args:
+            doing: what was under way, for the message.
 
+        Raises:
+            GuestCrashed: its console shows trouble, or QEMU has ended.
+        """
+        self.console.check(doing)
+        if not self.qemu.alive:
+            raise self._ended(doing)
 
-def pid(directory: Path) -> int | None:
-    """Return the process id of the QEMU that runs in a directory, or None; a stale pid file fools nobody."""
-    try:
-        number = int((directory / "pid").read_text())
-        argv = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
-        state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, ValueError):
-        return None
-    # QEMU leaves its working directory once it runs: its name and the open console log identify it.
-    ours = f"kmodlab-{directory.name}".encode() in argv and state != "Z"
-    return number if ours and _holds(number, directory / "console.log") else None
+    def _ended(self, doing: str) -> GuestCrashed:
+        return GuestCrashed(f"QEMU ended while {doing}", output=self.console.tail())
 
+    def _watch(self, doing: str, deadline: Deadline, late: str, hint: str | None = None) -> Callable[[], None]:
+        """Return what ends a wait: the machine broke, or the time is over."""
 
-def _holds(number: int, file: Path) -> bool:
-    try:
-        wanted = file.stat()
-        for descriptor in os.listdir(f"/proc/{number}/fd"):  # noqa: PTH208  # entries vanish while they are read
-            try:
-                found = os.stat(f"/proc/{number}/fd/{descriptor}")  # noqa: PTH116
-            except OSError:
-                continue
-            if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
-                return True
-    except OSError:
-        pass
-    return False
+        def watch() -> None:
+            self.check(doing)
+            if deadline.expired:
+                words = f"{late} within {deadline.seconds:.0f} s"
+                raise DeadlineExpired(words, output=self.console.tail(), hint=hint)
 
+        return watch
 
-def ssh_port(directory: Path) -> int:
-    """Return the loopback port that QEMU forwards to the guest's ssh.
+    def wait_for_shell(
+        self, seconds: float, doing: str = "booting", late: str = "did not answer", hint: str | None = None
+    ) -> None:
+        """Wait until commands can be run.
 
-    Raises:
-        LabError: QEMU does not answer or forwards nothing.
-    """
-    return forwarded_port(qmp.human(directory, "info usernet"))
+        Args:
+            seconds: deadline.
+            doing: what is under way, for messages.
+            late: what it did not do where it does not answer.
+            hint: what a user can do about that.
 
+        Raises:
+            GuestCrashed: its console shows trouble, or QEMU ended.
+            DeadlineExpired: it does not answer in time.
+            LabError: the way in failed.
+        """
+        watch = self._watch(doing, Deadline(seconds), f"{self.who} {late}", hint)
+        try:
+            self.shell.answer(watch)
+        except ConnectionLost as lost:
+            raise self._lost(lost, doing) from lost
 
-def forwarded_port(table: str) -> int:
-    """Return the same port from what QEMU's monitor says to `info usernet`.
+    def _lost(self, lost: ConnectionLost, doing: str, command: str | None = None) -> KmodlabError:
+        """Return the error of a connection that ended."""
+        if self.qemu.ends_within(_END_SECONDS):
+            return self._ended(doing)
+        message = f"the {lost.way} to {self.who} failed"
+        return LabError(message, command=command, exit_code=lost.exit_code, output=lost.output)
 
-    Raises:
-        LabError: QEMU forwards nothing.
-    """
-    found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", table)
-    if not found:
-        raise LabError("QEMU forwards no port to the guest's ssh", output=table)
-    return int(found.group(1))
+    # -- commands ----------------------------------------------------------------------------------------------
 
+    def execute(self, command: str, seconds: float = COMMAND_SECONDS, *, stdin: bytes = b"") -> Result:
+        """Run a shell command, while the console is watched.
 
-def stop(directory: Path, *, seconds: float = 10) -> bool:
-    """End the QEMU of a directory: ask it over QMP, then terminate it, then kill it.
+        Args:
+            command: for the machine's /bin/sh, as root.
+            seconds: deadline.
+            stdin: bytes for it to read; nothing by default.
 
-    Returns:
-        Whether there was one to end.
-    """
-    number = pid(directory)
-    if number is None:
-        return False
-    ways: tuple[Callable[[], object], ...] = (
-        lambda: qmp.execute(directory, "quit", seconds=seconds),
-        lambda: os.kill(number, signal.SIGTERM),
-        lambda: os.kill(number, signal.SIGKILL),
-    )
-    for way in ways:
-        with contextlib.suppress(LabError, ProcessLookupError):
-            way()
+        Raises:
+            GuestCrashed: the kernel broke meanwhile, or QEMU ended.
+            DeadlineExpired: it did not end in time, which is how a machine that hangs shows.
+            LabError: the way in failed, QEMU being there.
+        """
+        doing = f"running `{command}`"
+        self.console.unseen()
+        watch = self._watch(doing, Deadline(seconds), f"`{command}` did not end")
+        try:
+            done = self.shell.run(command, watch, stdin=stdin, most=self._most)
+        except ConnectionLost as lost:
+            self.console.check(doing)
+            raise self._lost(lost, doing, command) from lost
+        self.console.check(doing)
+        return done.text
+
+    def succeed(self, command: str, seconds: float = COMMAND_SECONDS, *, stdin: bytes = b"") -> str:
+        """Run a shell command that must exit with 0, and return its standard output.
+
+        Raises:
+            CommandFailed: it exited with another status; further errors as `execute`.
+        """
+        result = self.execute(command, seconds, stdin=stdin)
+        if result.status:
+            raise self._failed(f"a command failed in {self.who}", command, result)
+        return result.stdout
+
+    def fail(self, command: str, seconds: float = COMMAND_SECONDS, *, stdin: bytes = b"") -> str:
+        """Run a shell command that must not exit with 0, and return what it printed, errors first.
+
+        Raises:
+            CommandFailed: it exited with 0; further errors as `execute`.
+        """
+        result = self.execute(command, seconds, stdin=stdin)
+        if not result.status:
+            raise self._failed(f"a command that was to fail succeeded in {self.who}", command, result)
+        return result.stderr + result.stdout
+
+    def _failed(self, message: str, command: str, result: Result) -> CommandFailed:
+        output = (result.stderr or result.stdout)[-_OUTPUT:]
+        return CommandFailed(message, command=command, exit_code=result.status, output=output)
+
+    # -- waits -------------------------------------------------------------------------------------------------
+
+    def wait_until_succeeds(self, command: str, seconds: float = WAIT_SECONDS) -> str:
+        """Run a shell command again and again until it exits with 0, and return its standard output.
+
+        Raises:
+            DeadlineExpired: it did not in time; `output` has what it said last, and the end of the console.
+            GuestCrashed: as `execute`.
+        """
+        return self._wait(command, seconds, f"`{command}` did not succeed", lambda result: not result.status)
+
+    def wait_for_unit(self, unit: str, seconds: float = WAIT_SECONDS) -> None:
+        """Wait until a unit of systemd's is active.
+
+        Raises:
+            CommandFailed: it has failed, which does not change by itself.
+            DeadlineExpired: it is not active in time.
+            GuestCrashed: as `execute`.
+        """
+        command = f"systemctl show --property=ActiveState --value {unit}"
+
+        def active(result: Result) -> bool:
+            if result.stdout.strip() == "failed":
+                status = self.execute(f"systemctl status --no-pager --lines 20 {unit}")
+                raise self._failed(f"the unit {unit} failed in {self.who}", command, status)
+            return result.stdout.strip() == "active"
+
+        self._wait(command, seconds, f"the unit {unit} was not active", active)
+
+    def wait_for_open_port(self, port: int, seconds: float = WAIT_SECONDS) -> None:
+        """Wait until something in the machine takes connections to a TCP port of its loopback address.
+
+        Raises:
+            DeadlineExpired: nothing does in time.
+            GuestCrashed: as `execute`.
+        """
+        command = f"bash -c '</dev/tcp/127.0.0.1/{port}'"
+        self._wait(command, seconds, f"port {port} was not open", lambda result: not result.status)
+
+    def wait_for_console_text(self, pattern: str, seconds: float = WAIT_SECONDS) -> re.Match[str]:
+        """Wait until the console has a text, from when it began to be followed on, and return where.
+
+        Args:
+            pattern: a regular expression; `^` and `$` are a line's.
+            seconds: deadline.
+
+        Raises:
+            DeadlineExpired: it does not come in time.
+            GuestCrashed: its console shows trouble, or QEMU ended.
+        """
+        watch = self._watch(f"waiting for {pattern!r}", Deadline(seconds), f"the console did not show {pattern!r}")
+        wanted = re.compile(pattern, re.MULTILINE)
+        while not (found := wanted.search(self.console.text)):
+            watch()
+            time.sleep(_PAUSE)
+        return found
+
+    def _wait(self, command: str, seconds: float, late: str, good: Callable[[Result], bool]) -> str:
         deadline = Deadline(seconds)
-        while not deadline.expired:
-            if pid(directory) is None:
-                return True
-            time.sleep(0.02)
-    raise LabError(f"QEMU (process {number}) does not end", log=directory / "qemu.log")
+        while not good(result := self.execute(command, deadline.remaining + 1)):
+            if deadline.expired:
+                said = f"exit status {result.status}\n{result.stderr}{result.stdout}"[-_OUTPUT:]
+                output = f"{said}\nconsole:\n{self.console.tail()}"
+                raise DeadlineExpired(f"{late} within {seconds:.0f} s", command=command, output=output)
+            time.sleep(_PAUSE)
+        return result.stdout

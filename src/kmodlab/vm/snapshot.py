@@ -15,9 +15,9 @@ from pathlib import Path
 from kmodlab import paths
 from kmodlab.image.image import Image
 from kmodlab.process import locked, run
-from kmodlab.vm import machine, qmp
+from kmodlab.vm import qemu, qmp
 from kmodlab.vm.accelerator import qemu_version
-from kmodlab.vm.machine import Hardware
+from kmodlab.vm.hardware import Hardware
 
 STATE = "ready"
 
@@ -30,7 +30,7 @@ def snapshots_dir() -> Path:
 def path(image: Image, hardware: Hardware) -> Path:
     """Return the file of the snapshot of an image on some hardware, whether it is there or not."""
     # The port and the guest's name are the only parts of the command that do not change the machine's state.
-    command = machine.command("snapshot", image, hardware)
+    command = qemu.command("snapshot", image, hardware)
     key = hashlib.sha256("\0".join([*command, qemu_version(image.architecture)]).encode()).hexdigest()[:12]
     return snapshots_dir() / f"{image.id}-{key}.qcow2"
 

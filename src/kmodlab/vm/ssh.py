@@ -1,15 +1,22 @@
-"""How a guest is reached: the user's lab key, an ssh_config a guest, and the wait for a login."""
+"""How a machine is reached by ssh: the user's lab key, an ssh_config a machine, and the shell that it gives."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
+import selectors
+import signal
 import socket
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from kmodlab import paths
-from kmodlab.process import locked, run
+from kmodlab.process import as_input, locked, run
+from kmodlab.vm.shell import UNBOUNDED, ConnectionLost, Done, Watch
 
 
 def lab_key() -> Path:
@@ -128,3 +135,115 @@ def greets(port: int, seconds: float = 5) -> bool:
             return connection.recv(4) == b"SSH-"
     except OSError:
         return False
+
+
+class Ssh:
+    """A shell by ssh, in a machine whose `ssh_config` is, or is going to be, in its directory.
+
+    Args:
+        directory: the machine's.
+        name: the machine's, the `Host` of that file.
+    """
+
+    #: seconds that a login may take
+    LOGIN = 60.0
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.config = directory / "ssh_config"
+        self.name = name
+
+    @property
+    def port(self) -> int:
+        """The loopback port that is forwarded to the machine's ssh; 0 while there is none."""
+        found = re.search(r"^  Port (\d+)$", self.config.read_text(), re.MULTILINE) if self.config.exists() else None
+        return int(found[1]) if found else 0
+
+    def command(self, *words: str, options: Sequence[str] = ()) -> list[str]:
+        """Return the ssh command line that runs `words` (or a login shell) in the machine.
+
+        Args:
+            words: the command, as one or several words that ssh joins with blanks.
+            options: of ssh itself.
+        """
+        return ["ssh", "-F", str(self.config), *options, self.name, *words]
+
+    def answer(self, watch: Watch) -> None:
+        """Wait until the server greets, and open the connection that all later commands share."""
+        while not greets(self.port):
+            watch()
+            time.sleep(0.05)
+        self.open()
+
+    def open(self) -> None:
+        """Log in once for all later commands; without it each would log in for itself, which works as well."""
+        null = subprocess.DEVNULL
+        argv = self.command(options=("-M", "-N", "-f"))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(argv, stdin=null, stdout=null, stderr=null, timeout=self.LOGIN, check=False)
+
+    def close(self) -> None:
+        """End the shared connection, if there is one."""
+        if self.config.exists():
+            subprocess.run(self.command(options=("-O", "exit")), capture_output=True, check=False)
+
+    def run(self, words: str, watch: Watch, *, stdin: bytes = b"", most: int = UNBOUNDED) -> Done:
+        """Run a command as root, and return what it did; see `Shell.run`.
+
+        Raises:
+            ConnectionLost: ssh itself failed.
+        """
+        # Never the command that turns into the shared connection's master: `open` started that one.
+        argv = self.command(words, options=("-o", "ControlMaster=no"))
+        with as_input(stdin) as source:
+            started = subprocess.Popen(
+                argv, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
+            )
+        with started as process:
+            try:
+                done = _followed(process, watch, most)
+            except BaseException:
+                _end(process)
+                raise
+        if done.status == 255:
+            raise ConnectionLost("ssh connection", done.err.decode(errors="replace"), done.status)
+        return done
+
+
+def _followed(process: subprocess.Popen[bytes], watch: Watch, most: int) -> Done:
+    """Return what a process did, as far as so many bytes of each of its outputs tell."""
+    streams: dict[IO[bytes] | None, bytearray] = {process.stdout: bytearray(), process.stderr: bytearray()}
+    with selectors.DefaultSelector() as selector:
+        for stream, taken in streams.items():
+            if stream:
+                selector.register(stream, selectors.EVENT_READ, taken)
+        while selector.get_map():
+            _take_in(selector)
+            if any(len(taken) >= most for taken in streams.values()):
+                _end(process)
+                break
+            if selector.get_map():
+                watch()
+    status = _status(process, watch)
+    out, err = (bytes(taken) for taken in streams.values())
+    return Done(status, out, err) if status >= 0 else Done(128 - status, out, err, whole=False)
+
+
+def _status(process: subprocess.Popen[bytes], watch: Watch) -> int:
+    while True:
+        try:
+            return process.wait(0.2)
+        except subprocess.TimeoutExpired:
+            watch()
+
+
+def _take_in(selector: selectors.BaseSelector) -> None:
+    for key, _ in selector.select(0.2):
+        if data := os.read(key.fd, 1 << 16):
+            key.data.extend(data)
+        else:
+            selector.unregister(key.fileobj)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -1,5 +1,5 @@
 /*
- * Runs shell commands in a machine for grading, for its controller at the other end of a virtio-serial port: what ssh
+ * Runs shell commands in a machine, for its controller at the other end of a virtio-serial port: what ssh
  * is for, without the network, the keys and the login, which take seconds where the machine is emulated. It is compiled
  * in the machine when the template is made, and waits already when a slot resumes. Its peer is agent.py.
  *

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,11 +11,13 @@ import pytest
 
 from kmodlab.errors import LabError
 from kmodlab.image.image import Image
-from kmodlab.vm import machine, ssh
-from kmodlab.vm.machine import Hardware
+from kmodlab.vm import agent, qemu, ssh, template
+from kmodlab.vm.hardware import BOARDS, Hardware
+from kmodlab.vm.qemu import Bounds, Qemu
 
 from .conftest import FakeProgram, make_image, on_amd64
 from .fake_qmp import FakeQmp, Message
+from .stand_in import stand_in
 
 
 @pytest.fixture
@@ -35,12 +33,12 @@ def _options(argv: list[str]) -> set[tuple[str, str]]:
 
 
 def test_the_command_of_an_emulated_guest(image: Image) -> None:
-    argv = machine.command("web", image, Hardware(512, 3, "tcg"), port=2222)
+    argv = qemu.command("web", image, Hardware(512, 3, "tcg"), port=2222)
     assert argv[0] == f"qemu-system-{os.uname().machine}"
     assert _options(argv) >= {
         ("-name", "kmodlab-web"),
         ("-accel", "tcg,thread=single,tb-size=256"),
-        ("-cpu", machine.BOARDS[image.architecture].cpu),
+        ("-cpu", BOARDS[image.architecture].cpu),
         ("-m", "512"),
         ("-smp", "3"),
         ("-kernel", str(image.directory / "vmlinuz")),
@@ -53,21 +51,21 @@ def test_the_command_of_an_emulated_guest(image: Image) -> None:
 
 
 def test_the_command_of_a_resumed_guest_with_hardware_virtualization(image: Image) -> None:
-    argv = machine.command("web", image, Hardware(1024, 2, "kvm"), loadvm="ready")
+    argv = qemu.command("web", image, Hardware(1024, 2, "kvm"), more=["-loadvm", "ready"])
     assert _options(argv) >= {("-accel", "kvm"), ("-cpu", "host"), ("-loadvm", "ready")}
     assert ("-netdev", "user,id=net,hostfwd=tcp:127.0.0.1:0-:22") in _options(argv)
 
 
 def test_a_guest_that_boots_from_its_disk_is_given_no_kernel(image: Image) -> None:
-    argv = machine.command("web", image, Hardware(512, 1, "tcg", "disk"))
+    argv = qemu.command("web", image, Hardware(512, 1, "tcg", "disk"))
     assert not {"-kernel", "-initrd", "-append"} & set(argv)
 
 
 def test_a_guest_with_secure_boot_has_firmware_that_guards_its_variables(image: Image) -> None:
-    argv = machine.command("web", image, Hardware(512, 1, "tcg", "secure"))
+    argv = qemu.command("web", image, Hardware(512, 1, "tcg", "secure"))
     assert not {"-kernel", "-initrd", "-append"} & set(argv)
     assert _options(argv) >= {
-        ("-machine", f"{machine.BOARDS[image.architecture].machine},smm=on"),
+        ("-machine", f"{BOARDS[image.architecture].machine},smm=on"),
         ("-global", "driver=cfi.pflash01,property=secure,value=on"),
         ("-drive", "if=pflash,unit=1,format=raw,file=variables.fd"),
         ("-device", "virtio-blk-pci,drive=root,bootindex=1"),
@@ -82,7 +80,7 @@ def arm_image(tmp_path: Path) -> Image:
 
 @on_amd64
 def test_the_command_of_an_arm64_guest(arm_image: Image) -> None:
-    argv = machine.command("web", arm_image, Hardware(512, 1, "tcg"))
+    argv = qemu.command("web", arm_image, Hardware(512, 1, "tcg"))
     assert argv[0] == "qemu-system-aarch64"
     assert _options(argv) >= {("-machine", "virt"), ("-cpu", "max,pauth-impdef=on")}
     assert "console=ttyAMA0" in argv[argv.index("-append") + 1].split()
@@ -96,82 +94,76 @@ def test_the_kernel_learns_who_may_log_in(image: Image) -> None:
 
 @pytest.mark.parametrize(("accelerator", "fixed"), [("kvm", False), ("tcg", True)])
 def test_programs_have_one_address_where_their_code_is_translated(image: Image, accelerator: str, fixed: bool) -> None:
-    argv = machine.command("web", image, Hardware(512, 1, accelerator))
+    argv = qemu.command("web", image, Hardware(512, 1, accelerator))
     assert ("norandmaps" in argv[argv.index("-append") + 1].split()) is fixed
 
 
-#: ignores the polite ways to end where asked to, and says when it is ready
-_STAND_IN = """
-import signal, sys
-if "stubborn" in sys.argv:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print("ready", file=sys.stderr, flush=True)
-signal.pause()
-"""
+def test_the_command_of_a_machine_within_bounds(image: Image) -> None:
+    argv = template.command("slot-1", image, Hardware(512, 1, "tcg"), Bounds(), ["-incoming", "defer"])
+    assert _options(argv) >= {
+        ("-name", "kmodlab-slot-1"),
+        ("-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
+        ("-chardev", "stdio,id=console,signal=off"),
+        ("-pidfile", "pid"),
+        ("-machine", f"{BOARDS[image.architecture].machine},memory-backend=ram"),
+        ("-incoming", "defer"),
+        *pairwise(agent.devices()),
+    }
+    assert "panic=-1" in argv[argv.index("-append") + 1].split()
+    assert "-no-reboot" in argv
+    assert "-daemonize" not in argv
 
 
-@contextmanager
-def _qemu(directory: Path, *words: str, log: str = "console.log") -> Iterator[subprocess.Popen[bytes]]:
-    """A process that looks like the QEMU of a directory: by its arguments and by the log it holds open."""
-    with (directory / log).open("ab") as console:
-        argv = [sys.executable, "-c", _STAND_IN, *(words or (f"kmodlab-{directory.name}",))]
-        process = subprocess.Popen(argv, stdout=console, stderr=subprocess.PIPE)
-    try:
-        assert process.stderr
-        assert process.stderr.readline() == b"ready\n"
-        (directory / "pid").write_text(f"{process.pid}\n")
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+def test_a_machine_that_lasts_restarts_and_reaches_the_network(image: Image) -> None:
+    argv = qemu.command("web", image, Hardware(512, 1, "tcg"))
+    assert "-daemonize" in argv
+    assert not {"-no-reboot", "panic=-1"} & set(" ".join(argv).split())
+    assert not any("restrict" in word for word in argv)
+    assert not any("restrict" in word for word in qemu.command("x", image, Hardware(1, 1, "tcg"), Bounds(network=True)))
 
 
 def test_the_process_of_a_directory_is_known(directory: Path) -> None:
-    with _qemu(directory) as process:
-        assert machine.pid(directory) == process.pid
-    assert machine.pid(directory) is None
+    machine = Qemu(directory)
+    assert not machine.alive
+    with stand_in(directory) as process:
+        assert machine.pid == process.pid
+        assert Qemu(directory).alive, "whoever asks"
+    assert machine.pid is None
 
 
 @pytest.mark.parametrize("text", ["", "\n", "none\n", "-1\n", "0\n", "4194999\n"])
 def test_a_pid_file_that_names_no_process(directory: Path, text: str) -> None:
-    (directory / "console.log").touch()
     (directory / "pid").write_text(text)
-    assert machine.pid(directory) is None
-    assert machine.stop(directory) is False
+    assert Qemu(directory).pid is None
+    assert Qemu(directory).stop() is False
 
 
 def test_a_directory_that_is_not_there(directory: Path) -> None:
-    assert machine.pid(directory / "absent") is None
+    assert Qemu(directory / "absent").pid is None
 
 
 def test_a_pid_that_went_to_another_program(directory: Path) -> None:
-    with _qemu(directory, "something-else") as process:
-        assert machine.pid(directory) is None
-        assert machine.stop(directory) is False
+    """Its number is in the file of a QEMU that has died, and so is its name on its command line: both may be so."""
+    other = directory.with_name("other")
+    other.mkdir()
+    with stand_in(other, f"kmodlab-{directory.name}") as process:
+        (directory / "pid").write_text(f"{process.pid}\n")
+        assert Qemu(directory).pid is None
+        assert Qemu(directory).stop() is False
+        Qemu(directory).kill()
         assert process.poll() is None
 
 
-def test_a_guest_of_the_same_name_in_another_state_directory(directory: Path) -> None:
-    with _qemu(directory, log="other.log"):
-        (directory / "console.log").touch()
-        assert machine.pid(directory) is None
-
-
-def test_a_guest_whose_name_begins_alike(directory: Path) -> None:
-    with _qemu(directory, "kmodlab-web-2"):
-        assert machine.pid(directory) is None
-
-
 def test_a_zombie_is_dead(directory: Path) -> None:
-    with _qemu(directory) as process:
+    with stand_in(directory) as process:
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert "Z" in Path(f"/proc/{process.pid}/stat").read_text()
-        assert machine.pid(directory) is None
+        assert Qemu(directory).pid is None
 
 
 def test_stop_asks_over_qmp_first(directory: Path) -> None:
-    with _qemu(directory, "stubborn", "kmodlab-web") as process:
+    with stand_in(directory, "stubborn") as process:
 
         def quits(command: Message) -> list[Message]:
             assert command["execute"] == "quit"
@@ -179,15 +171,55 @@ def test_stop_asks_over_qmp_first(directory: Path) -> None:
             return [{"return": {}}]
 
         with FakeQmp(directory, quits) as server:
-            assert machine.stop(directory) is True
+            assert Qemu(directory).stop() is True
         assert [command["execute"] for command in server.received] == ["quit"]
 
 
 @pytest.mark.parametrize(("words", "signum"), [((), signal.SIGTERM), (("stubborn",), signal.SIGKILL)])
 def test_stop_goes_on_to_stronger_means(directory: Path, words: tuple[str, ...], signum: signal.Signals) -> None:
-    with _qemu(directory, *words, "kmodlab-web") as process:
-        assert machine.stop(directory, seconds=0.3) is True
+    with stand_in(directory, *words) as process:
+        assert Qemu(directory).stop(seconds=0.3) is True
         assert process.wait() == -signum
+
+
+def test_quit_says_so_where_it_does_not_end(directory: Path) -> None:
+    with (
+        stand_in(directory, "stubborn"),
+        FakeQmp(directory, lambda _: [{"return": {}}]),
+        pytest.raises(LabError, match="QEMU does not end"),
+    ):
+        Qemu(directory).quit(0.1)
+
+
+def test_kill_is_for_whoever_finds_it(directory: Path) -> None:
+    with stand_in(directory, "stubborn") as process:
+        Qemu(directory).kill()
+        assert not Qemu(directory).alive
+        assert process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("status", "killed"), [("0", False), ("1", True)])
+def test_a_child_that_ends_by_itself_was_not_killed(
+    directory: Path, fake_program: FakeProgram, status: str, killed: bool
+) -> None:
+    """Its monitor answers first, then it ends: as QEMU does where its system restarts, or where it breaks."""
+    fake_program("qemu", f"echo hello; read -r word <go; exit {status}")
+    os.mkfifo(directory / "go")
+    machine = Qemu(directory)
+    with FakeQmp(directory, lambda _: None):
+        stream = machine.start_child(["qemu"], Bounds())
+        (directory / "go").write_text("go\n")
+        assert stream.read() == b"hello\n"
+        assert machine.killed is killed
+        machine.kill()
+
+
+def test_a_child_that_does_not_start_says_why(directory: Path, fake_program: FakeProgram) -> None:
+    fake_program("qemu", "echo 'qemu: cannot set up guest memory' >&2; exit 1")
+    with pytest.raises(LabError, match="QEMU did not start") as caught:
+        Qemu(directory).start_child(["qemu"], Bounds())
+    assert caught.value.output == "qemu: cannot set up guest memory"
+    assert "fewer --jobs" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +235,7 @@ def test_a_machine_that_does_not_start(
 ) -> None:
     fake_program("qemu", f'echo "qemu: {words}" >&2; exit 1')
     with pytest.raises(LabError) as caught:
-        machine.start(directory, ["qemu", "-m", "1"])
+        Qemu(directory).start(["qemu", "-m", "1"])
     error = caught.value
     assert (error.message, error.command, error.exit_code) == ("QEMU did not start", "qemu -m 1", 1)
     assert error.output == f"qemu: {words}"
@@ -215,7 +247,7 @@ def test_a_machine_starts_in_its_directory_and_out_of_reach_of_the_terminal(
     directory: Path, fake_program: FakeProgram
 ) -> None:
     fake_program("qemu", 'pwd >where; cut -d " " -f 5 /proc/$$/stat >group; cat >input; echo "a word" >&2')
-    machine.start(directory, ["qemu"])
+    Qemu(directory).start(["qemu"])
     assert (directory / "where").read_text() == f"{directory}\n"
     assert int((directory / "group").read_text()) != os.getpgrp()
     assert (directory / "input").read_text() == ""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kmodlab.grading.tape import Tape
+from kmodlab.vm.console import Tape
 
 Print = Callable[[bytes], None]
 LIMIT = 4096

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from kmodlab.errors import LabError
-from kmodlab.grading.agent import GRADER, SOURCES, TESTS, Agent, Done
 from kmodlab.grading.backend import AgentBackend, reach
 from kmodlab.process import Deadline
+from kmodlab.vm.agent import OWNER, SOURCE, TESTS, Agent
+from kmodlab.vm.shell import ConnectionLost, Done
 
 
 @contextlib.contextmanager
@@ -47,7 +48,7 @@ def carry(listener: socket.socket, machine: socket.socket) -> None:
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The agent, for this host."""
     binary = tmp_path_factory.mktemp("agent") / "agent"
-    subprocess.run(["gcc", "-Wall", "-Wextra", "-Werror", "-o", binary, SOURCES["agent"]], check=True)
+    subprocess.run(["gcc", "-Wall", "-Wextra", "-Werror", "-o", binary, SOURCE], check=True)
     return binary
 
 
@@ -94,7 +95,7 @@ def run(agent: Agent, words: str, stdin: bytes = b"") -> Done:
 
 
 def test_a_command_gives_both_outputs_and_its_status(agent: Agent) -> None:
-    agent.ping(patience())
+    agent.answer(patience())
     assert run(agent, "echo one; echo two >&2; exit 3") == Done(3, b"one\n", b"two\n")
     assert run(agent, "kill -9 $$") == Done(137, b"", b"")
     home = "/root" if os.access("/root", os.X_OK) else "/"
@@ -179,7 +180,7 @@ ENDED = message(b"x", 1, struct.pack("!I", 0))
     ],
 )
 def test_nonsense_is_refused(said: bytes, sense: str, tmp_path: Path) -> None:
-    with listening(tmp_path, GRADER) as listener, contextlib.closing(Agent(tmp_path, GRADER)) as agent:
+    with listening(tmp_path, OWNER) as listener, contextlib.closing(Agent(tmp_path, OWNER)) as agent:
         connection, _ = listener.accept()
         connection.sendall(said)
         with pytest.raises(LabError, match=sense):
@@ -188,7 +189,7 @@ def test_nonsense_is_refused(said: bytes, sense: str, tmp_path: Path) -> None:
 
 
 def test_what_is_said_to_an_earlier_command_is_not_heard(tmp_path: Path) -> None:
-    with listening(tmp_path, GRADER) as listener, contextlib.closing(Agent(tmp_path, GRADER)) as agent:
+    with listening(tmp_path, OWNER) as listener, contextlib.closing(Agent(tmp_path, OWNER)) as agent:
         connection, _ = listener.accept()
         with pytest.raises(Late):
             agent.run("first", raising)
@@ -199,9 +200,9 @@ def test_what_is_said_to_an_earlier_command_is_not_heard(tmp_path: Path) -> None
 
 
 def test_the_end_of_the_machine_is_noticed(tmp_path: Path) -> None:
-    with listening(tmp_path, GRADER) as listener, contextlib.closing(Agent(tmp_path, GRADER)) as agent:
+    with listening(tmp_path, OWNER) as listener, contextlib.closing(Agent(tmp_path, OWNER)) as agent:
         connection, _ = listener.accept()
         connection.sendall(message(b"o", 1, b"half")[:-2])
         connection.close()
-        with pytest.raises(EOFError):
+        with pytest.raises(ConnectionLost, match="the machine has ended"):
             agent.run("true", patience())

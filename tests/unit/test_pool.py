@@ -1,8 +1,10 @@
-"""Where machines for grading write, and which templates are kept."""
+"""Where throw-away machines write, which of them are left, and which templates are kept."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,16 +12,29 @@ from pathlib import Path
 import pytest
 
 from kmodlab import paths
-from kmodlab.errors import GuestCrashed, LabError
-from kmodlab.grading import template
+from kmodlab.errors import LabError
 from kmodlab.grading.lab import Lab
+from kmodlab.grading.machines import machines
 from kmodlab.grading.session import Session
-from kmodlab.grading.slot import Pool, Slot, sweep
 from kmodlab.image.image import Image
 from kmodlab.paths import project_dir
-from kmodlab.vm.machine import Hardware
+from kmodlab.vm import template
+from kmodlab.vm.agent import OWNER, Agent
+from kmodlab.vm.console import Tape
+from kmodlab.vm.machine import Machine
+from kmodlab.vm.pool import Slot, answering, own_directory, sweep
+from kmodlab.vm.qemu import Qemu
+from kmodlab.vm.ssh import Ssh
 
 from .fake_qmp import FakeQmp
+from .stand_in import stand_in
+
+
+def tape() -> Tape:
+    """The console of a machine that has said nothing and has ended."""
+    ours, theirs = os.pipe()
+    os.close(theirs)
+    return Tape(os.fdopen(ours, "rb", buffering=0), 1024)
 
 
 def test_machines_write_in_memory_where_there_is_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -65,7 +80,7 @@ def test_too_little_room_is_said_before_anything_starts(
 ) -> None:
     _free(monkeypatch, tmp_path, shared=64, state=1000)
     with pytest.raises(LabError) as caught:
-        Pool(image, 2, memory=512, disk=256)
+        machines(image, 2, memory=512, disk=256)
     assert caught.value.message == (
         "there is no room for what the machines write: 2048 MiB are needed, "
         f"{tmp_path} has 64 and {paths.state_dir()} has 1000"
@@ -82,7 +97,7 @@ def test_no_more_machines_at_a_time_than_there_is_room_for(
 
 
 _WHERE = """
-from kmodlab.grading.template import room, runtime_dir, runtime_dirs, free_space
+from kmodlab.vm.template import room, runtime_dir, runtime_dirs, free_space
 print(free_space(runtime_dirs()[0]) >> 20, runtime_dir(room(1, 512, 256)).parent)
 """
 
@@ -119,17 +134,15 @@ def test_templates_of_images_that_are_gone_are_removed(monkeypatch: pytest.Monke
     assert [path.name for path in template.templates_dir().iterdir()] == ["debian-12-bb-22"]
 
 
-def test_a_machine_that_ends_before_it_answers_is_the_labs_fault(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def ended(_slot: Slot, _seconds: float) -> None:
-        raise GuestCrashed("the machine ended while it was to answer")
-
-    monkeypatch.setattr(Slot, "start", lambda _: None)
-    monkeypatch.setattr(Slot, "resume", lambda *_: None)
-    monkeypatch.setattr(Slot, "wait_for_agent", ended)
-    with pytest.raises(LabError, match="the machine ended"):
-        Slot(tmp_path, [], Image(tmp_path)).begin(tmp_path / "state")
+def test_a_machine_that_ends_before_it_answers_is_the_labs_fault(tmp_path: Path) -> None:
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(tmp_path / f"{OWNER}.sock"))
+        listener.listen()
+        with contextlib.closing(Agent(tmp_path, OWNER)) as agent:
+            listener.accept()[0].close()
+            with pytest.raises(LabError, match="the machine ended while it was to answer") as caught:
+                answering(Qemu(tmp_path), tape(), agent)
+    assert caught.value.log == tmp_path / "qemu.log"
 
 
 def test_only_what_a_dead_grader_left_is_swept_away(tmp_path: Path) -> None:
@@ -143,6 +156,21 @@ def test_only_what_a_dead_grader_left_is_swept_away(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["template-new"]
 
 
+def test_one_that_was_kept_stays_while_its_machine_runs(tmp_path: Path) -> None:
+    (tmp_path / "slot-kept").mkdir()
+    (tmp_path / "slot-kept" / "kept").touch()
+    with stand_in(tmp_path / "slot-kept") as process:
+        assert sweep(tmp_path) == []
+        assert process.poll() is None
+
+
+def test_the_machine_that_a_dead_owner_left_is_ended(tmp_path: Path) -> None:
+    (tmp_path / "slot-dead").mkdir()
+    with stand_in(tmp_path / "slot-dead", "stubborn") as process:
+        assert [path.name for path in sweep(tmp_path)] == ["slot-dead"]
+        assert process.wait(30) == -9
+
+
 def test_what_is_in_a_directory_of_someone_else_is_not_swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "slot-theirs").mkdir()
     monkeypatch.setattr(os, "getuid", lambda: 4242)
@@ -153,11 +181,13 @@ def test_what_is_in_a_directory_of_someone_else_is_not_swept(monkeypatch: pytest
 @pytest.mark.parametrize("state", ["io-error", "running"])
 def test_a_machine_that_stands_still_for_want_of_room_is_the_hosts_fault(state: str, tmp_path: Path) -> None:
     """QEMU stops a machine where the host's disk is full; all that a test sees is that it hangs."""
-    slot = Slot(tmp_path, [], Image(tmp_path))
+    process = Qemu(tmp_path)
     with FakeQmp(tmp_path, lambda _: [{"return": {"status": state, "running": state == "running"}}]):
         if state == "running":
-            slot.require_room()
+            process.require_room()
             return
+        console = tape()
+        slot = Slot(Image(tmp_path), process, console, Machine("the machine", process, console, Ssh(tmp_path, "x")))
         session = Session(slot, Lab.load(project_dir() / "tests" / "grading" / "lab"), [], tmp_path / "log")
         with pytest.raises(LabError, match="the host has no room left") as caught:
             session.timed_out("the test x did not end within 60 s")
@@ -166,20 +196,12 @@ def test_a_machine_that_stands_still_for_want_of_room_is_the_hosts_fault(state: 
 
 
 def test_a_machine_that_has_ended_is_not_asked_for_room(tmp_path: Path) -> None:
-    Slot(tmp_path, [], Image(tmp_path)).require_room()
+    Qemu(tmp_path).require_room()
 
 
-def test_a_directory_that_was_emptied_meanwhile_is_made_anew(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, image: Image
-) -> None:
+def test_a_directory_that_was_emptied_meanwhile_is_made_anew(tmp_path: Path) -> None:
     """systemd does so with what a user has in /dev/shm when he logs out."""
-    (tmp_path / "template").mkdir()
-    (tmp_path / "template" / "overlay.qcow2").touch()
-    made = template.Template(tmp_path / "template", image, Hardware(512, 1, "tcg"))
-    monkeypatch.setattr(Pool, "template", made)
-    monkeypatch.setattr(Slot, "begin", lambda *_: None)
-    pool = Pool(image, directory=tmp_path / "runtime")
-    (tmp_path / "runtime").rmdir()
-    with pool.slot() as slot:
-        assert slot.directory.parent == tmp_path / "runtime"
+    with own_directory(tmp_path / "runtime") as directory:
+        assert directory.parent == tmp_path / "runtime"
+        assert directory.parent.stat().st_mode & 0o777 == 0o700
     assert list((tmp_path / "runtime").iterdir()) == []

@@ -8,51 +8,58 @@ once. It is made in memory (/dev/shm), for booting writes all over it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 import shutil
-import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kmodlab import paths
 from kmodlab.errors import LabError
-from kmodlab.grading import agent
-from kmodlab.grading.vm import SHARE_MEMORY, Limits, Vm, command
 from kmodlab.host import free_space
 from kmodlab.image.image import Image
-from kmodlab.process import run, say
-from kmodlab.vm import accelerator
-from kmodlab.vm.machine import Hardware
-from kmodlab.vm.snapshot import made_once
+from kmodlab.process import Deadline, run, say
+from kmodlab.vm import accelerator, agent, qemu, ssh
+from kmodlab.vm.console import TROUBLE, Tape
+from kmodlab.vm.hardware import BOARDS, Hardware
+from kmodlab.vm.machine import Machine
+from kmodlab.vm.qemu import Bounds, Qemu
+from kmodlab.vm.snapshot import made_once, new_disk
 
 _FILES = ("ram", "state", "disk.qcow2")
 _BOOT_SECONDS = 300
 _SHARED = Path("/dev/shm")  # noqa: S108  # a private directory in it, and its owner is checked
 #: MiB that a machine writes to its disk while it boots
 _BOOT_WRITES = 512
-#: MiB that QEMU needs for a disk's own tables, and may write past what the machine has free: see `slot.Pool`
+#: MiB that QEMU needs for a disk's own tables, and may write past what the machine has free: see `pool.Pool`
 BESIDE = 256
 
-#: Run in the machine before it becomes a template. Warnings and what has no level reach the console; what hangs is
-#: reported soon; an NMI, which the grader sends to a machine that hangs, makes the kernel say where.
-_PREPARE = """
-set -e
-printf 'UsePAM no\\nUseDNS no\\nPrintMotd no\\nPrintLastLog no\\n' >/etc/ssh/sshd_config.d/grading.conf
-systemctl restart ssh
-systemctl stop '*.timer' systemd-journald-audit.socket 2>/dev/null || true
-dmesg -n 5
-sysctl -q -w kernel.watchdog_thresh=5 kernel.unknown_nmi_panic=1
-sysctl -q -w kernel.hung_task_timeout_secs=8 kernel.hung_task_check_interval_secs=2 kernel.hung_task_warnings=20
-free=$(df --output=avail -m / | tail -n 1)
-[ "$free" -le @DISK@ ] || fallocate -l $((free - @DISK@))M /var/tmp/.ballast
-mkdir -p /lib/modules/$(uname -r)/updates
-cat /sbin/insmod /sbin/rmmod /sbin/modinfo /bin/cat /bin/ls /usr/bin/find /usr/bin/head >/dev/null
-dmesg -c >/dev/null
-sync
-"""
+#: QEMU's command that leaves the memory, which is a file, out of what a migration carries
+SHARE_MEMORY: dict[str, object] = {"capabilities": [{"capability": "x-ignore-shared", "state": True}]}
+#: bytes that a command in a machine may print; the rest is not read
+MOST_OUTPUT = 8 << 20
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is made of a machine before it becomes a template, by whoever needs such machines.
+
+    Attributes:
+        purpose: of the machines, as the end of a sentence.
+        key: differs where what is done differs.
+        run: is given the machine, which answers by ssh.
+        sign: what a line of its console has where it means trouble.
+    """
+
+    purpose: str
+    key: str
+    run: Callable[[Machine], None]
+    sign: re.Pattern[bytes] = TROUBLE
 
 
 @dataclass(frozen=True)
@@ -128,11 +135,46 @@ def _roomy(needed: int) -> Path:
     )
 
 
-def make_template(image: Image, *, memory: int, cpus: int, disk: int, directory: Path) -> Template:
+def command(name: str, image: Image, hardware: Hardware, bounds: Bounds, more: Sequence[str] = ()) -> list[str]:
+    """Return the QEMU command of a machine whose memory is a file, `ram`, that is in `more`; see `qemu.command`."""
+    apart = ["-machine", f"{BOARDS[image.architecture].machine},memory-backend=ram", *agent.devices()]
+    return qemu.command(name, image, hardware, bounds, more=[*apart, *more])
+
+
+@contextlib.contextmanager
+def running(
+    directory: Path, argv: Sequence[str], bounds: Bounds, sign: re.Pattern[bytes], *, kept: bool = False
+) -> Iterator[tuple[Qemu, Tape]]:
+    """Yield a machine's process, and its console; both are gone when the block ends.
+
+    Args:
+        directory: private, with `disk.qcow2` in it. Its name is the machine's.
+        argv: from `command`.
+        bounds: those of `argv`.
+        sign: what a line of the console has where it means trouble.
+        kept: they stay, for someone to look at.
+
+    Raises:
+        LabError: it does not start.
+    """
+    process = Qemu(directory)
+    tape = Tape(process.start_child(argv, bounds, kept=kept), bounds.log << 10, sign)
+    try:
+        yield process, tape
+    finally:
+        if not kept:
+            process.kill()
+            tape.wait(5)
+
+
+def make_template(
+    image: Image, preparation: Preparation, *, memory: int, cpus: int, disk: int, directory: Path
+) -> Template:
     """Return the template of an image on some hardware; boot it on first use.
 
     Args:
         image: what boots.
+        preparation: see there.
         memory: MiB.
         cpus: virtual processors.
         disk: MiB that the machine may write.
@@ -142,68 +184,65 @@ def make_template(image: Image, *, memory: int, cpus: int, disk: int, directory:
         LabError: it could not be made: no memory, disk full, the image does not boot.
     """
     hardware = Hardware(memory, cpus, accelerator.choose(image))
-    target = templates_dir() / f"{image.id}-{_key(image, hardware, disk)}"
-    with made_once(target, "making the template for grading") as missing:
+    target = templates_dir() / f"{image.id}-{_key(image, hardware, disk, preparation)}"
+    with made_once(target, f"making the template for {preparation.purpose}") as missing:
         if missing:
-            what = f"{image.release.name} once ({hardware.accelerator})"
-            say(f"booting {what}, as the template of all machines for grading")
-            _make(image, hardware, disk, target, directory)
+            what = f"the template of all machines for {preparation.purpose}"
+            say(f"booting {image.release.name} once ({hardware.accelerator}), as {what}")
+            _make(image, hardware, preparation, target, directory)
     return Template(target, image, hardware)
 
 
-def _key(image: Image, hardware: Hardware, disk: int) -> str:
-    helper = [path.read_bytes() for path in sorted(_contract().glob("helpers/*"))]
-    helper.append((_contract() / "machine.py").read_bytes())
-    parts = [*command("template", image, hardware), accelerator.qemu_version(image.architecture)]
-    parts += [_PREPARE, agent.installation(), str(disk)]
-    parts.append(hashlib.sha256(b"\0".join(helper)).hexdigest())
+def _key(image: Image, hardware: Hardware, disk: int, preparation: Preparation) -> str:
+    parts = [*command("template", image, hardware, Bounds()), accelerator.qemu_version(image.architecture)]
+    parts += [agent.installation(), preparation.key, str(disk)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
-def _contract() -> Path:
-    return paths.project_dir() / "tests" / "contract"
-
-
-def _make(image: Image, hardware: Hardware, disk: int, target: Path, runtime: Path) -> None:
+def _make(image: Image, hardware: Hardware, preparation: Preparation, target: Path, runtime: Path) -> None:
+    bounds = Bounds(disk=max(hardware.memory, 8192))
     with tempfile.TemporaryDirectory(prefix="template-", dir=runtime) as temporary:
         directory = Path(temporary)
-        run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image.disk, directory / "disk.qcow2"])
+        new_disk(directory, image)
         ram = f"memory-backend-file,id=ram,size={hardware.memory}M,mem-path=ram,share=on"
-        argv = [*command(directory.name, image, hardware), "-object", ram]
-        with Vm(directory, argv, image, Limits(disk=max(hardware.memory, 8192))) as vm:
-            _prepare(vm, disk)
-            vm.qmp("migrate-set-capabilities", SHARE_MEMORY)
-            vm.qmp("stop")
-            vm.qmp("migrate", {"uri": "exec:cat >state.incoming"})
-            _wait_until_migrated(vm)
-            vm.quit()
+        argv = command(directory.name, image, hardware, bounds, ["-object", ram])
+        with running(directory, argv, bounds, preparation.sign) as (process, tape):
+            _prepare(process, tape, image, preparation)
+            _save(process)
         (directory / "state.incoming").rename(directory / "state")
         _publish(directory, target)
 
 
-def _prepare(vm: Vm, disk: int) -> None:
-    vm.wait_for_login(_BOOT_SECONDS)
-    vm.succeed("systemctl is-system-running --wait || systemctl --failed --no-legend >&2", 120)
-    vm.succeed(_PREPARE.replace("@DISK@", str(disk)), 120)
-    vm.succeed("sh -s", 120, stdin=agent.installation().encode())
-    # What the contract tests run in the machine, compiled there once and for all slots.
-    install = "import sys, testinfra; from tests.contract.machine import Machine;"
-    install += "Machine(testinfra.get_host('ssh://' + sys.argv[1], ssh_config=sys.argv[2]))"
-    run([sys.executable, "-c", install, vm.name, vm.ssh_config], env={"PYTHONPATH": str(paths.project_dir())})
-    vm.succeed("sync; dmesg -c >/dev/null", 60)
-    vm.close_connection()
+def _prepare(process: Qemu, tape: Tape, image: Image, preparation: Preparation) -> None:
+    name = process.directory.name
+    ssh.write_config(process.directory, name, process.ssh_port(), image.host_key, quick=True)
+    machine = Machine("the machine", process, tape, ssh.Ssh(process.directory, name), most=MOST_OUTPUT)
+    machine.wait_for_shell(_BOOT_SECONDS)
+    machine.succeed("systemctl is-system-running --wait || systemctl --failed --no-legend >&2", 120)
+    machine.succeed("sh -s", 120, stdin=agent.installation().encode())
+    preparation.run(machine)
+    machine.succeed("sync; dmesg -c >/dev/null", 60)
+    machine.shell.close()
 
 
-def _wait_until_migrated(vm: Vm) -> None:
-    for _ in range(600):
-        known = vm.qmp("query-migrate")
-        status = known.get("status") if isinstance(known, dict) else None
-        if status == "completed":
-            return
-        if status in ("failed", "cancelled"):
-            break
+def _save(process: Qemu) -> None:
+    process.ask("migrate-set-capabilities", SHARE_MEMORY)
+    process.ask("stop")
+    process.ask("migrate", {"uri": "exec:cat >state.incoming"})
+    _wait_until_migrated(process)
+    process.quit()
+
+
+def _wait_until_migrated(process: Qemu) -> None:
+    deadline = Deadline(60)
+    while (status := _status(known := process.ask("query-migrate"))) != "completed":
+        if status in ("failed", "cancelled") or deadline.expired:
+            raise LabError(f"QEMU could not write the template's state: {known}")
         time.sleep(0.05)
-    raise LabError(f"QEMU could not write the template's state: {known}")
+
+
+def _status(known: object) -> object:
+    return known.get("status") if isinstance(known, dict) else None
 
 
 def _publish(directory: Path, target: Path) -> None:

@@ -1,6 +1,6 @@
-"""Running commands in a machine for grading, through the program that waits in it: `agent.c`, which says how they talk.
+"""Running commands in a machine through the program that waits in it: `agent.c`, which says how they talk.
 
-A machine has two ports: the grader's, and that of the tests, which run in a process of their own. What comes through
+A machine has two ports: its owner's, and that of the tests, which run in a process of their own. What comes through
 them is what a machine says of itself, as with ssh: it is read within bounds, and believed as far as that goes.
 """
 
@@ -10,20 +10,18 @@ import contextlib
 import selectors
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from kmodlab.errors import LabError
 from kmodlab.paths import socket_within_reach
+from kmodlab.vm.shell import UNBOUNDED, ConnectionLost, Done, Watch
 
 #: QEMU's socket of a port is NAME.sock in the machine's directory; in the machine the port is /dev/virtio-ports/NAME
-GRADER, TESTS = "grader", "tests"
-SOURCES = {"agent": Path(__file__).with_name("agent.c"), "tools": Path(__file__).with_name("tools.c")}
-#: the programs' folder in a machine
-_FOLDER = "/usr/local/lib/kmodlab"
-#: the program that does what the grader itself does there: `tools.c`
-TOOLS = f"{_FOLDER}/tools"
+OWNER, TESTS = "owner", "tests"
+SOURCE = Path(__file__).with_name("agent.c")
+#: where programs of ours are in a machine
+FOLDER = "/usr/local/lib/kmodlab"
 _HEAD = struct.Struct("!cII")
 _STATUS = struct.Struct("!I")
 #: bytes of input in one message
@@ -34,29 +32,12 @@ _LONGEST = 1 << 16
 _WATCH_SECONDS = 0.2
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a command did.
-
-    Attributes:
-        status: its exit status; 128 and the signal's number where one ended it.
-        out: its standard output.
-        err: its standard error.
-        whole: false where it printed more than was wanted, and was ended.
-    """
-
-    status: int
-    out: bytes
-    err: bytes
-    whole: bool = True
-
-
 class Agent:
     """A connection to the program in a machine; the machine has to be running.
 
     Args:
         directory: the machine's.
-        port: `GRADER` or `TESTS`; each takes one connection at a time.
+        port: `OWNER` or `TESTS`; each takes one connection at a time.
 
     Raises:
         LabError: QEMU does not take the connection.
@@ -78,20 +59,20 @@ class Agent:
         self._selector.close()
         self._socket.close()
 
-    def ping(self, watch: Callable[[], None]) -> None:
+    def answer(self, watch: Watch) -> None:
         """Wait until the program answers.
 
         Args:
             watch: as for `run`.
 
         Raises:
-            EOFError: QEMU has ended.
+            ConnectionLost: QEMU has ended.
         """
         self._number += 1
         self._say(b"p")
         next(self._answers(watch))
 
-    def run(self, words: str, watch: Callable[[], None], *, stdin: bytes = b"", most: int = 1 << 62) -> Done:
+    def run(self, words: str, watch: Watch, *, stdin: bytes = b"", most: int = UNBOUNDED) -> Done:
         """Run a command as root, and return what it did.
 
         Args:
@@ -101,7 +82,7 @@ class Agent:
             most: bytes that it may print to one of its outputs.
 
         Raises:
-            EOFError: QEMU has ended.
+            ConnectionLost: QEMU has ended.
             LabError: the machine could not start it, or says what makes no sense.
         """
         self._number += 1
@@ -138,7 +119,7 @@ class Agent:
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
         self._selector.modify(self._socket, wanted)
 
-    def _answers(self, watch: Callable[[], None]) -> Iterator[tuple[bytes, bytes]]:
+    def _answers(self, watch: Watch) -> Iterator[tuple[bytes, bytes]]:
         """Yield what is said to the last command; what earlier ones still say is not listened to."""
         while True:
             while message := self._message():
@@ -170,7 +151,7 @@ class Agent:
                 except ConnectionResetError:
                     data = b""
                 if not data:
-                    raise EOFError("the machine has ended")
+                    raise ConnectionLost("connection", "the machine has ended")
                 self._heard += data
 
 
@@ -186,24 +167,30 @@ def _connect(directory: Path, name: str) -> socket.socket:
     return connection
 
 
+def compiled(name: str, source: Path) -> str:
+    """Return the shell words that compile a program in a machine; they go on after an error, without `set -e`.
+
+    Args:
+        name: of the program, in `FOLDER`.
+        source: one file of C.
+    """
+    return f"mkdir -p {FOLDER}\ngcc -O2 -static -o {FOLDER}/{name} -x c - <<'END_OF_C'\n{source.read_text()}END_OF_C\n"
+
+
 def installation() -> str:
-    """Return the shell words that compile both programs in a machine, and start the agent."""
-    compiled = [
-        f"gcc -O2 -static -o {_FOLDER}/{name} -x c - <<'END_OF_C'\n{source.read_text()}END_OF_C\n"
-        for name, source in SOURCES.items()
-    ]
-    ports = [f"/dev/virtio-ports/{name}" for name in (GRADER, TESTS)]
+    """Return the shell words that compile the agent in a machine, and start it."""
+    ports = [f"/dev/virtio-ports/{name}" for name in (OWNER, TESTS)]
     # What a test starts is an ordinary process, without a service's limits.
     like = "-p IgnoreSIGPIPE=no -p TasksMax=infinity -p KillMode=process"
-    start = f"systemd-run --quiet --unit kmodlab-agent {like} {_FOLDER}/agent {' '.join(ports)}"
+    start = f"systemd-run --quiet --unit kmodlab-agent {like} {FOLDER}/agent {' '.join(ports)}"
     find = f"modprobe virtio_console; udevadm settle; ls {' '.join(ports)} >/dev/null"
-    return f"set -e\nmkdir -p {_FOLDER}\n{''.join(compiled)}{find}\n{start}\n"
+    return f"set -e\n{compiled('agent', SOURCE)}{find}\n{start}\n"
 
 
 def devices() -> list[str]:
     """Return QEMU's options for both ports."""
     options = ["-device", "virtio-serial-pci,max_ports=3"]
-    for name in (GRADER, TESTS):
+    for name in (OWNER, TESTS):
         options += ["-chardev", f"socket,id={name},path={name}.sock,server=on,wait=off"]
         options += ["-device", f"virtserialport,chardev={name},name={name}"]
     return options

@@ -114,11 +114,11 @@ def _temporary(places: Places = HERE) -> Iterator[Finding]:
 
 def _shared_memory(host: Host) -> Iterator[Finding]:
     from kmodlab.grading.lab import Limits  # noqa: PLC0415
-    from kmodlab.vm import template  # noqa: PLC0415  # other commands start without it
+    from kmodlab.vm import room  # noqa: PLC0415  # other commands start without it
 
-    memory, disk = template.runtime_dirs()
+    memory, disk = room.runtime_dirs()
     limits = Limits()
-    needed = template.room(1, limits.memory, limits.disk)
+    needed = room.room(1, limits.memory, limits.disk)
     free = host.space(memory) if memory.parent.is_dir() else 0
     detail = f"{free >> 20} MiB free in {memory.parent}"
     if free >= needed:

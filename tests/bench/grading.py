@@ -33,7 +33,7 @@ from kmodlab.paths import project_dir
 from kmodlab.process import say
 from kmodlab.vm.accelerator import qemu_version
 from kmodlab.vm.pool import Pool
-from kmodlab.vm.template import room, runtime_dir
+from kmodlab.vm.room import room, runtime_dir
 
 GRADING = project_dir() / "tests" / "grading"
 #: of a hundred

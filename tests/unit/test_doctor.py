@@ -21,7 +21,7 @@ from kmodlab.image import trust
 from kmodlab.image.image import images_dir
 from kmodlab.image.places import Places
 from kmodlab.image.plan import planned
-from kmodlab.vm import ssh, template
+from kmodlab.vm import room, ssh
 from kmodlab.vm.accelerator import qemu_binary
 
 from .conftest import FakeProgram, make_image, make_places, plant
@@ -272,7 +272,7 @@ def test_no_place_for_temporary_files_is_named(examine: Examine, monkeypatch: py
 def test_little_memory_for_files_is_noted(
     examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, mark: str
 ) -> None:
-    monkeypatch.setattr(template, "_SHARED", tmp_path)
+    monkeypatch.setattr(room, "_SHARED", tmp_path)
     finding = examine(_machine(tmp_path / "proc", space=free << 20))["memory for files"]
     assert (finding.good, finding.mark) == (True, mark)
     assert (str(paths.state_dir()) in finding.detail) == (mark == "note")

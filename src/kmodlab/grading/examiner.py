@@ -55,6 +55,6 @@ def _require_memory(memory: int, jobs: int, host: Host) -> None:
 
 def parallel(lab: Lab) -> int:
     """Return how many machines this host can have at a time, by its processors, memory, and room to write."""
-    from kmodlab.vm.template import slots_in_room  # noqa: PLC0415
+    from kmodlab.vm.room import slots_in_room  # noqa: PLC0415
 
     return slots_in_room(HOST.at_a_time(lab.limits.memory + _BESIDE), lab.limits.memory, lab.limits.disk)

@@ -24,19 +24,8 @@ from kmodlab.vm.agent import OWNER, Agent
 from kmodlab.vm.console import Tape
 from kmodlab.vm.machine import Machine
 from kmodlab.vm.qemu import Bounds, Qemu, forwarded_port
-from kmodlab.vm.template import (
-    BESIDE,
-    MOST_OUTPUT,
-    SHARE_MEMORY,
-    Preparation,
-    Template,
-    command,
-    make_template,
-    room,
-    running,
-    runtime_dir,
-    runtime_dirs,
-)
+from kmodlab.vm.room import BESIDE, room, runtime_dir, runtime_dirs
+from kmodlab.vm.template import MOST_OUTPUT, SHARE_MEMORY, Preparation, Template, command, make_template, running
 
 _ANSWER_SECONDS = 60
 
@@ -85,7 +74,7 @@ class Pool:
         cpus: of each.
         disk: MiB that each may write.
         log: KiB that are kept of each console's beginning, and of its end.
-        directory: for what the machines write; by default in memory. See `template.runtime_dir`.
+        directory: for what the machines write; by default in memory. See `room.runtime_dir`.
 
     Raises:
         LabError: there is no room for what the machines write, or no image, and none can be built.
@@ -184,17 +173,13 @@ def _resume(process: Qemu, template: Template) -> None:
         ask("migrate-set-capabilities", SHARE_MEMORY)
         ask("migrate-incoming", {"uri": f"exec:cat {shlex.quote(str(state))}"})
         deadline = Deadline(_ANSWER_SECONDS)
-        while (status := _status(ask("query-status"))) != "paused":
+        while (status := qmp.status(ask("query-status"))) != "paused":
             if status != "inmigrate" or deadline.expired:
                 raise LabError(f"QEMU did not resume from the template: {status}", log=process.log)
             time.sleep(0.005)
         port = forwarded_port(str(ask("human-monitor-command", {"command-line": "info usernet"})))
         ssh.write_config(process.directory, name, port, template.image.host_key, quick=True)
         ask("cont")
-
-
-def _status(known: object) -> str:
-    return str(known.get("status")) if isinstance(known, dict) else ""
 
 
 def answering(process: Qemu, tape: Tape, agent: Agent) -> Machine:
@@ -221,7 +206,7 @@ def own_directory(runtime: Path, *, kept: bool = False) -> Iterator[Path]:
     """Yield a directory that is locked while its owner lives, and gone afterwards.
 
     Args:
-        runtime: where it is, from `template.runtime_dir`.
+        runtime: where it is, from `room.runtime_dir`.
         kept: it stays.
     """
     # It may be gone meanwhile: systemd's RemoveIPC empties /dev/shm where a user logs out.
@@ -250,7 +235,7 @@ def sweep(runtime: Path) -> list[Path]:
     """End and remove the slots whose owner has died, and what was left of those that were kept.
 
     Args:
-        runtime: from `template.runtime_dir`.
+        runtime: from `room.runtime_dir`.
 
     Returns:
         The directories that were removed.

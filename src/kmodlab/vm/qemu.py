@@ -222,7 +222,7 @@ class Qemu:
             known = self.ask("query-status")
         except LabError:
             return  # QEMU has ended, or is stuck itself: that is seen elsewhere
-        if isinstance(known, dict) and known.get("status") == "io-error":
+        if qmp.status(known) == "io-error":
             hint = f"see `df -h {self.directory.parent}`: end what fills it, or use fewer --jobs"
             raise LabError("the host has no room left for what the machine writes", hint=hint)
 

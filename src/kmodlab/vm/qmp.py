@@ -114,3 +114,8 @@ def listens(directory: Path) -> bool:
     except (FileNotFoundError, ConnectionRefusedError):
         return False
     return True
+
+
+def status(answer: object) -> str:
+    """Return what QEMU's answer to query-status, query-migrate and their like has as `status`; empty for none."""
+    return str(answer.get("status", "")) if isinstance(answer, dict) else ""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import shutil
 import tempfile
@@ -21,10 +20,9 @@ from pathlib import Path
 
 from kmodlab import paths
 from kmodlab.errors import LabError
-from kmodlab.host import free_space
 from kmodlab.image.image import Image
 from kmodlab.process import Deadline, run, say
-from kmodlab.vm import accelerator, agent, qemu, ssh
+from kmodlab.vm import accelerator, agent, qemu, qmp, ssh
 from kmodlab.vm.console import TROUBLE, Tape
 from kmodlab.vm.hardware import BOARDS, Hardware
 from kmodlab.vm.machine import Machine
@@ -33,11 +31,6 @@ from kmodlab.vm.snapshot import made_once, new_disk
 
 _FILES = ("ram", "state", "disk.qcow2")
 _BOOT_SECONDS = 300
-_SHARED = Path("/dev/shm")  # noqa: S108  # a private directory in it, and its owner is checked
-#: MiB that a machine writes to its disk while it boots
-_BOOT_WRITES = 512
-#: MiB that QEMU needs for a disk's own tables, and may write past what the machine has free: see `pool.Pool`
-BESIDE = 256
 
 #: QEMU's command that leaves the memory, which is a file, out of what a migration carries
 SHARE_MEMORY: dict[str, object] = {"capabilities": [{"capability": "x-ignore-shared", "state": True}]}
@@ -80,59 +73,6 @@ class Template:
 def templates_dir() -> Path:
     """Return where templates are kept."""
     return paths.cache_dir() / "templates"
-
-
-def room(slots: int, memory: int, disk: int) -> int:
-    """Return the bytes that machines may write while they run: a template while it is made, and each slot.
-
-    Args:
-        slots: at a time.
-        memory: MiB of each.
-        disk: MiB that each may write.
-    """
-    return (memory + _BOOT_WRITES + slots * (disk + BESIDE)) << 20
-
-
-def slots_in_room(most: int, memory: int, disk: int) -> int:
-    """Return how many slots there is room for, at least one; the arguments are those of `room`, and `most` of them."""
-    free = max(free_space(place) for place in runtime_dirs())
-    return next((slots for slots in range(most, 1, -1) if room(slots, memory, disk) <= free), 1)
-
-
-def runtime_dirs() -> list[Path]:
-    """Return the directories that `runtime_dir` chooses from, the best first: that in memory."""
-    return [parent / f"kmodlab-{os.getuid()}" for parent in (_SHARED, paths.state_dir())]
-
-
-def runtime_dir(needed: int, wish: Path | None = None) -> Path:
-    """Return the private directory for what machines write while they run: in memory, where there is room for it.
-
-    Args:
-        needed: bytes, see `room`.
-        wish: the user's own choice.
-
-    Raises:
-        LabError: there is no room for it anywhere, or it belongs to someone else.
-    """
-    directory = wish.absolute() if wish else _roomy(needed)
-    directory.mkdir(parents=True, mode=0o700, exist_ok=True)
-    if directory.stat().st_uid != os.getuid():
-        raise LabError(f"{directory} belongs to another user", hint="name another directory")
-    return directory
-
-
-def _roomy(needed: int) -> Path:
-    # In a container /dev/shm is often 64 MiB, and a machine whose memory finds no room there ends with SIGBUS.
-    memory, disk = runtime_dirs()
-    if os.access(memory.parent, os.W_OK) and free_space(memory) >= needed:
-        return memory
-    if free_space(disk) >= needed:
-        return disk
-    free = " and ".join(f"{place.parent} has {free_space(place) >> 20}" for place in (memory, disk))
-    raise LabError(
-        f"there is no room for what the machines write: {needed >> 20} MiB are needed, {free}",
-        hint="fewer --jobs, smaller `limits` of the lab, or KMODLAB_STATE_DIR on a larger disk",
-    )
 
 
 def command(name: str, image: Image, hardware: Hardware, bounds: Bounds, more: Sequence[str] = ()) -> list[str]:
@@ -178,7 +118,7 @@ def make_template(
         memory: MiB.
         cpus: virtual processors.
         disk: MiB that the machine may write.
-        directory: where it is made, see `runtime_dir`.
+        directory: where it is made, see `room.runtime_dir`.
 
     Raises:
         LabError: it could not be made: no memory, disk full, the image does not boot.
@@ -235,14 +175,10 @@ def _save(process: Qemu) -> None:
 
 def _wait_until_migrated(process: Qemu) -> None:
     deadline = Deadline(60)
-    while (status := _status(known := process.ask("query-migrate"))) != "completed":
+    while (status := qmp.status(known := process.ask("query-migrate"))) != "completed":
         if status in ("failed", "cancelled") or deadline.expired:
             raise LabError(f"QEMU could not write the template's state: {known}")
         time.sleep(0.05)
-
-
-def _status(known: object) -> object:
-    return known.get("status") if isinstance(known, dict) else None
 
 
 def _publish(directory: Path, target: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -160,6 +162,18 @@ def test_a_zombie_is_dead(directory: Path) -> None:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert "Z" in Path(f"/proc/{process.pid}/stat").read_text()
         assert Qemu(directory).pid is None
+
+
+def test_a_process_out_of_reach_is_none_of_ours(directory: Path) -> None:
+    """Seen from a namespace that it is not in, its number is 0: a signal to that would be one to ourselves."""
+    words = "import sys, pathlib; from kmodlab.vm.qemu import Qemu; print(Qemu(pathlib.Path(sys.argv[1])).stop())"
+    apart = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+    with stand_in(directory) as process:
+        argv = [*apart, sys.executable, "-c", words, str(directory)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, start_new_session=True)
+        if done.returncode and done.stderr.startswith("unshare: "):
+            pytest.skip("this machine has no user namespaces")
+        assert (done.stdout, process.poll()) == ("False\n", None), done.stderr
 
 
 def test_stop_asks_over_qmp_first(directory: Path) -> None:

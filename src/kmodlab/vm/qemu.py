@@ -282,10 +282,10 @@ class Qemu:
 
 
 def _holder(file: IO[bytes]) -> int | None:
-    """Return the process that keeps others from locking a file."""
+    """Return the process that keeps others from locking a file; one of another host's, or namespace's, is none."""
     wanted = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     kind, *_, number = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, wanted))
-    return None if kind == fcntl.F_UNLCK else int(number)
+    return int(number) if kind != fcntl.F_UNLCK and number > 0 else None
 
 
 def _advice(words: str) -> str | None:

@@ -43,6 +43,28 @@ static __always_inline const struct sct_filters *sct_entry_filters(void)
 }
 
 /*
+ * Whether the kernel takes the lower halves of the registers only: of a 64-bit
+ * program as well, by int 0x80. Not of x32, whose calls are 64-bit ones.
+ */
+static __always_inline bool sct_entry_is_32bit(void)
+{
+#ifdef CONFIG_X86_64
+	return in_ia32_syscall();
+#else
+	return is_compat_task();
+#endif
+}
+
+/* The upper halves may be anything, to have us look where the kernel does not. */
+static __always_inline void sct_entry_narrow(struct sct_record *rec)
+{
+	unsigned int i;
+
+	for (i = 0; i < SCT_ARGS; i++)
+		rec->args[i] = (u32)rec->args[i];
+}
+
+/*
  * get_task_comm() takes a lock in older kernels, which sleeps on PREEMPT_RT;
  * the plain copy may mix two names when another thread is just changing it,
  * and has its terminator all the same.
@@ -64,7 +86,11 @@ sct_entry_fill_plain(const struct sct_hook *hook, const struct pt_regs *regs,
 	rec->ppid = task_tgid_nr(rcu_dereference_sched(task->real_parent));
 	rec->uid = __kuid_val(current_uid());
 	rec->call = hook->call;
-	rec->flags = in_compat_syscall() ? SCT_COMPAT : 0;
+	rec->flags = 0;
+	if (unlikely(sct_entry_is_32bit())) {
+		rec->flags = SCT_COMPAT;
+		sct_entry_narrow(rec);
+	}
 	memcpy(rec->comm, task->comm, SCT_COMM_LEN);
 	rec->comm[SCT_COMM_LEN - 1] = '\0';
 	rec->size = 0;

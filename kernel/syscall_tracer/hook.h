@@ -44,7 +44,6 @@ struct sct_flight {
  * @missed: what earlier registrations missed
  * @flight: calls that entered and returned through @rp
  * @call: id of the call
- * @compat: the entry point of 32-bit programs
  * @returns: whether the call comes back at all
  * @captures: how many of @capture there are
  * @capture: indices of the arguments that go into the data
@@ -61,7 +60,6 @@ struct sct_hook {
 	unsigned long missed;
 	struct sct_flight __percpu *flight;
 	u16 call;
-	bool compat;
 	bool returns;
 	u8 captures;
 	struct {

@@ -7,7 +7,10 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/module.h>
+#include <linux/uidgid.h>
+#include <linux/user_namespace.h>
 
 #include "hook.h"
 
@@ -30,6 +33,32 @@ MODULE_PARM_DESC(data_bytes, "bytes kept of the paths and addresses of a call, 1
 static unsigned int proc_gid = -1;
 module_param(proc_gid, uint, 0444);
 MODULE_PARM_DESC(proc_gid, "group that may read /proc/syscall_tracer");
+
+/**
+ * sct_group() - the group that may read, whatever it is capable of
+ *
+ * Context: Any.
+ * Return: The group; an invalid one if there is none.
+ */
+kgid_t sct_group(void)
+{
+	return make_kgid(&init_user_ns, proc_gid);
+}
+
+/**
+ * sct_may_read() - whether this task may see everybody's calls
+ *
+ * Being root is not enough: in a container it may be root without a capability.
+ *
+ * Context: Process context.
+ * Return: True if so.
+ */
+bool sct_may_read(void)
+{
+	kgid_t group = sct_group();
+
+	return perfmon_capable() || (gid_valid(group) && in_group_p(group));
+}
 
 /* Guarded by sct_lock: whether there is anything that a parameter can change */
 static bool loaded;
@@ -76,7 +105,7 @@ static int __init tracer_init(void)
 	if (err)
 		goto free_rings;
 	sct_calls_init();
-	err = sct_proc_init(proc_gid);
+	err = sct_proc_init();
 	if (err)
 		goto remove_probes;
 	err = sct_netlink_init();

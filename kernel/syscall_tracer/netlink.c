@@ -5,6 +5,7 @@
  * kernel/specs/syscall_tracer.yaml describes it.
  */
 #include <linux/build_bug.h>
+#include <linux/capability.h>
 #include <linux/cpumask.h>
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -41,12 +42,29 @@ static int refuse(struct sct_stage *stage, int err, const char *reason)
 	return err;
 }
 
-static int transact(struct genl_info *info,
+/*
+ * As on the file: see sct_may_read(). CAP_NET_ADMIN, which is usual here, says
+ * nothing of what one may see of others.
+ */
+static bool may_read(const struct sk_buff *request)
+{
+	return netlink_capable(request, CAP_PERFMON) ||
+	       netlink_capable(request, CAP_SYS_ADMIN);
+}
+
+/* As on the file, see sct_command_write(). */
+static int transact(const struct sk_buff *request, struct genl_info *info,
 		    int (*change)(struct sct_stage *stage,
 				  struct genl_info *info))
 {
 	struct sct_stage stage;
-	int err = sct_stage_begin(&stage);
+	int err;
+
+	if (!netlink_capable(request, CAP_SYS_ADMIN)) {
+		explain(info, "it takes CAP_SYS_ADMIN");
+		return -EPERM;
+	}
+	err = sct_stage_begin(&stage);
 
 	if (!err)
 		err = sct_stage_end(&stage, change(&stage, info));
@@ -119,9 +137,12 @@ static int put_hooks(struct sk_buff *skb)
 
 int sct_nl_status_get_doit(struct sk_buff *skb, struct genl_info *info)
 {
-	struct sk_buff *reply = genlmsg_new(GENLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	struct sk_buff *reply;
 	void *message;
 
+	if (!may_read(skb))
+		return -EPERM;
+	reply = genlmsg_new(GENLMSG_DEFAULT_SIZE, GFP_KERNEL);
 	if (!reply)
 		return -ENOMEM;
 	sct_deliver_look();
@@ -179,6 +200,8 @@ int sct_nl_cpu_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
 {
 	unsigned int cpu;
 
+	if (!may_read(cb->skb))
+		return -EPERM;
 	for (cpu = cb->args[0]; cpu < nr_cpu_ids; cpu++) {
 		struct sct_ring_stats stats = {};
 
@@ -220,6 +243,8 @@ int sct_nl_call_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
 	DECLARE_BITMAP(traced, SCT_CALLS_MAX);
 	unsigned int id;
 
+	if (!may_read(cb->skb))
+		return -EPERM;
 	mutex_lock(&sct_lock);
 	sct_calls_traced(traced);
 	for (id = cb->args[0]; id < sct_calls_known(); id++)
@@ -253,7 +278,7 @@ static int set_calls(struct sct_stage *stage, struct genl_info *info)
 
 int sct_nl_call_set_doit(struct sk_buff *skb, struct genl_info *info)
 {
-	return transact(info, set_calls);
+	return transact(skb, info, set_calls);
 }
 
 static int put_predicates(struct sk_buff *skb, const struct sct_filter *filter)
@@ -287,6 +312,8 @@ static bool put_filter(struct sk_buff *skb, struct netlink_callback *cb,
 /* All of them as they are now, however many messages they take. */
 int sct_nl_filter_get_start(struct netlink_callback *cb)
 {
+	if (!may_read(cb->skb))
+		return -EPERM;
 	mutex_lock(&sct_lock);
 	cb->args[0] = (long)sct_filters_get();
 	mutex_unlock(&sct_lock);
@@ -393,7 +420,7 @@ static int add_filter(struct sct_stage *stage, struct genl_info *info)
 
 int sct_nl_filter_add_doit(struct sk_buff *skb, struct genl_info *info)
 {
-	return transact(info, add_filter);
+	return transact(skb, info, add_filter);
 }
 
 static int delete_filters(struct sct_stage *stage, struct genl_info *info)
@@ -405,7 +432,7 @@ static int delete_filters(struct sct_stage *stage, struct genl_info *info)
 
 int sct_nl_filter_del_doit(struct sk_buff *skb, struct genl_info *info)
 {
-	return transact(info, delete_filters);
+	return transact(skb, info, delete_filters);
 }
 
 static int clear_filters(struct sct_stage *stage, struct genl_info *info)
@@ -415,7 +442,7 @@ static int clear_filters(struct sct_stage *stage, struct genl_info *info)
 
 int sct_nl_filter_clear_doit(struct sk_buff *skb, struct genl_info *info)
 {
-	return transact(info, clear_filters);
+	return transact(skb, info, clear_filters);
 }
 
 /**

@@ -34,50 +34,42 @@ const struct genl_ops sct_nl_ops[8] = {
 	{
 		.cmd	= SCT_CMD_STATUS_GET,
 		.doit	= sct_nl_status_get_doit,
-		.flags	= GENL_ADMIN_PERM,
 	},
 	{
 		.cmd	= SCT_CMD_CPU_GET,
 		.dumpit	= sct_nl_cpu_get_dumpit,
-		.flags	= GENL_ADMIN_PERM,
 	},
 	{
 		.cmd	= SCT_CMD_CALL_GET,
 		.dumpit	= sct_nl_call_get_dumpit,
-		.flags	= GENL_ADMIN_PERM,
 	},
 	{
 		.cmd	= SCT_CMD_CALL_SET,
 		.doit	= sct_nl_call_set_doit,
 		.policy	= sct_call_set_policy,
 		.maxattr	= ARRAY_SIZE(sct_call_set_policy) - 1,
-		.flags	= GENL_ADMIN_PERM,
 	},
 	{
 		.cmd	= SCT_CMD_FILTER_GET,
 		.start	= sct_nl_filter_get_start,
 		.dumpit	= sct_nl_filter_get_dumpit,
 		.done	= sct_nl_filter_get_done,
-		.flags	= GENL_ADMIN_PERM,
 	},
 	{
 		.cmd	= SCT_CMD_FILTER_ADD,
 		.doit	= sct_nl_filter_add_doit,
 		.policy	= sct_filter_add_policy,
 		.maxattr	= ARRAY_SIZE(sct_filter_add_policy) - 1,
-		.flags	= GENL_ADMIN_PERM,
 	},
 	{
 		.cmd	= SCT_CMD_FILTER_DEL,
 		.doit	= sct_nl_filter_del_doit,
 		.policy	= sct_filter_del_policy,
 		.maxattr	= ARRAY_SIZE(sct_filter_del_policy) - 1,
-		.flags	= GENL_ADMIN_PERM,
 	},
 	{
 		.cmd	= SCT_CMD_FILTER_CLEAR,
 		.doit	= sct_nl_filter_clear_doit,
-		.flags	= GENL_ADMIN_PERM,
 	},
 };
 

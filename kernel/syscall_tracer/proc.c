@@ -5,10 +5,10 @@
 #include <linux/cpumask.h>
 #include <linux/err.h>
 #include <linux/proc_fs.h>
+#include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/uidgid.h>
-#include <linux/user_namespace.h>
 
 #include "tracer.h"
 
@@ -43,6 +43,9 @@ static void *view_start(struct seq_file *m, loff_t *pos)
 static void *view_next(struct seq_file *m, void *v, loff_t *pos)
 {
 	++*pos;
+	cond_resched();
+	if (fatal_signal_pending(current))
+		return ERR_PTR(-EINTR);
 	return view_start(m, pos);
 }
 
@@ -175,33 +178,33 @@ static void view_free(struct page_view *view)
 	kfree(view);
 }
 
-/* Who only writes needs no picture, but a seq_file to be able to seek. */
+/* Who only writes needs no picture, and has no position to seek to. */
 static int view_open(struct inode *inode, struct file *file)
 {
-	struct page_view *view = NULL;
+	struct page_view *view;
 	int err;
 
 	sct_entry_control_file(inode);
-	if (file->f_mode & FMODE_READ) {
-		view = view_take();
-		if (IS_ERR(view))
-			return PTR_ERR(view);
-	}
+	if (!(file->f_mode & FMODE_READ))
+		return nonseekable_open(inode, file);
+	if (!sct_may_read())
+		return -EPERM;
+	view = view_take();
+	if (IS_ERR(view))
+		return PTR_ERR(view);
 	err = seq_open(file, &view_ops);
-	if (!err)
-		((struct seq_file *)file->private_data)->private = view;
-	else if (view)
+	if (err)
 		view_free(view);
+	else
+		((struct seq_file *)file->private_data)->private = view;
 	return err;
 }
 
 static int view_release(struct inode *inode, struct file *file)
 {
-	struct page_view *view;
-
-	view = ((struct seq_file *)file->private_data)->private;
-	if (view)
-		view_free(view);
+	if (!(file->f_mode & FMODE_READ))
+		return 0;
+	view_free(((struct seq_file *)file->private_data)->private);
 	return seq_release(inode, file);
 }
 
@@ -221,14 +224,13 @@ static const struct proc_ops proc_ops = {
 
 /**
  * sct_proc_init() - create the file
- * @gid: the group that may read it; an invalid one for none
  *
  * Context: Process context, may sleep.
  * Return: 0 or -ENOMEM.
  */
-int sct_proc_init(unsigned int gid)
+int sct_proc_init(void)
 {
-	kgid_t group = make_kgid(&init_user_ns, gid);
+	kgid_t group = sct_group();
 	struct proc_dir_entry *entry;
 
 	entry = proc_create(FILE_NAME, gid_valid(group) ? 0640 : 0600, NULL,

@@ -18,7 +18,7 @@
 
 /* bits of flags */
 #define SCT_RETURNED	BIT(0)	/* ret and latency are known */
-#define SCT_COMPAT	BIT(1)	/* the caller is a 32-bit program */
+#define SCT_COMPAT	BIT(1)	/* it was made as 32-bit programs do */
 #define SCT_ENFORCED	BIT(2)	/* the call did not run; ret is known */
 #define SCT_UNREADABLE	BIT(3)	/* some user memory was not there */
 #define SCT_TRUNCATED	BIT(4)	/* more data than is kept */
@@ -29,7 +29,8 @@
  * @clock: CLOCK_MONOTONIC on entry, ns
  * @latency: from entry to return, ns
  * @ret: what it returned
- * @args: its arguments, as they were in the registers
+ * @args: its arguments, as they were in the registers; of a 32-bit call their
+ *	lower halves, which is what the kernel takes
  * @jiffies: when the record was made
  * @pid: thread group, in the initial PID namespace
  * @tid: thread, in the initial PID namespace

@@ -21,6 +21,16 @@ struct attempt {
 	int err;
 };
 
+/**
+ * struct flight - a call that has entered and will return
+ * @mm: the memory it entered from, only to be compared
+ * @rec: the call
+ */
+struct flight {
+	const struct mm_struct *mm;
+	struct sct_record rec;
+};
+
 static DEFINE_PER_CPU(struct attempt, attempts);
 static DEFINE_PER_CPU(u64, returns_missed);
 
@@ -35,8 +45,10 @@ static int on_instance(struct kretprobe_instance *ri, struct pt_regs *regs)
 	struct kretprobe *rp = get_kretprobe(ri);
 	const struct sct_hook *hook = container_of(rp, struct sct_hook, rp);
 	struct attempt *attempt = this_cpu_ptr(&attempts);
-	struct sct_record *rec = (struct sct_record *)ri->data;
+	struct flight *flight = (struct flight *)ri->data;
+	struct sct_record *rec = &flight->rec;
 
+	flight->mm = current->mm;
 	attempt->taken = true;
 	attempt->err = sct_entry_fill(hook, sct_caller(regs), rec,
 				      sct_data_bytes);
@@ -54,7 +66,8 @@ NOKPROBE_SYMBOL(on_instance);
 static int on_return(struct kretprobe_instance *ri, struct pt_regs *regs)
 {
 	struct kretprobe *rp = get_kretprobe(ri);
-	struct sct_record *rec = (struct sct_record *)ri->data;
+	struct flight *flight = (struct flight *)ri->data;
+	struct sct_record *rec = &flight->rec;
 	const struct sct_hook *hook;
 
 	if (!rp)
@@ -64,8 +77,11 @@ static int on_return(struct kretprobe_instance *ri, struct pt_regs *regs)
 	rec->ret = (long)regs_return_value(regs);
 	rec->latency = ktime_get_mono_fast_ns() - rec->clock;
 	rec->flags |= SCT_RETURNED;
-	/* By now the kernel itself has read it, unless there is a new image. */
-	if (rec->flags & SCT_UNREADABLE)
+	/*
+	 * By now the kernel itself has read it; but where execve() has put a new
+	 * image in its place, another program's memory would be read.
+	 */
+	if (rec->flags & SCT_UNREADABLE && flight->mm == current->mm)
 		sct_entry_capture(hook, rec, sct_data_bytes);
 	sct_ring_push(rec);
 	if (rec->status == SCT_BLOCKED)
@@ -140,7 +156,7 @@ int sct_return_arm(struct sct_hook *hook)
 	rp->entry_handler = on_instance;
 	rp->handler = on_return;
 	rp->maxactive = returns_max;
-	rp->data_size = sizeof(struct sct_record) + sct_data_bytes;
+	rp->data_size = sizeof(struct flight) + sct_data_bytes;
 	err = register_kretprobe(rp);
 	if (err)
 		return err;

@@ -7,6 +7,7 @@
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/topology.h>
@@ -166,10 +167,17 @@ static void mark_heads(struct sct_log *log)
 	preempt_enable();
 }
 
+/* Lets others run. Returns -EINTR where the reader has been killed, or 0. */
+static int breathe(void)
+{
+	cond_resched();
+	return fatal_signal_pending(current) ? -EINTR : 0;
+}
+
 /*
  * Copies a ring that is being written to, and drops from the front of the copy
  * what was overwritten meanwhile: what remains has no gap. Returns the number
- * of records lost, or -ENOSPC when the ring outgrew the copy.
+ * of records lost; -ENOSPC when the ring outgrew the copy; -EINTR.
  */
 static ssize_t copy_run(struct sct_run *run, const struct sct_ring *ring)
 {
@@ -182,14 +190,14 @@ static ssize_t copy_run(struct sct_run *run, const struct sct_ring *ring)
 		return -ENOSPC;
 	for (n = start; n < run->head; n++) {
 		copy_record(run_rec(run, n - start), sct_ring_slot(ring, n));
-		if (!(n % BREATH))
-			cond_resched();
+		if (!(n % BREATH) && breathe())
+			return -EINTR;
 	}
 	run->next = min_t(u64, lost_since(ring, start), run->count);
 	return run->next;
 }
 
-/* Returns 0, or -EAGAIN when it lost more than it got. */
+/* Returns 0, -EINTR, or -EAGAIN when it lost more than it got. */
 static int copy_runs(struct sct_log *log)
 {
 	size_t lost = 0, count = 0;
@@ -201,7 +209,7 @@ static int copy_runs(struct sct_log *log)
 		ssize_t n = copy_run(run, per_cpu_ptr(&sct_rings, cpu));
 
 		if (n < 0)
-			return -EAGAIN;
+			return n == -EINTR ? n : -EAGAIN;
 		lost += n;
 		run->logged = run->count - run->next;
 		count += run->logged;
@@ -273,8 +281,10 @@ static int merge_runs(struct sct_log *log)
 		if (first->next == first->count)
 			heap[0] = heap[--n];
 		sift_down(heap, n, 0);
-		if (!(i % BREATH))
-			cond_resched();
+		if (!(i % BREATH) && breathe()) {
+			kvfree(heap);
+			return -EINTR;
+		}
 	}
 	kvfree(heap);
 	return 0;
@@ -289,10 +299,11 @@ static int fill_log(struct sct_log *log)
 		err = alloc_runs(log, take);
 		if (err)
 			return err;
-		if (copy_runs(log) != -EAGAIN)
+		err = copy_runs(log);
+		if (err != -EAGAIN)
 			break;
 	}
-	return merge_runs(log);
+	return err == -EINTR ? err : merge_runs(log);
 }
 
 /* What was overwritten while the picture was taken is not in it. */

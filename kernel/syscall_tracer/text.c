@@ -103,12 +103,6 @@ static const u8 *find_item(const struct sct_record *rec, unsigned int arg,
 	return NULL;
 }
 
-/* Of a 32-bit program the upper half may be anything. */
-static u64 register_of(const struct sct_record *rec, unsigned int i)
-{
-	return rec->flags & SCT_COMPAT ? (u32)rec->args[i] : rec->args[i];
-}
-
 static void show_item(struct seq_file *m, const struct sct_record *rec,
 		      unsigned int arg, char kind)
 {
@@ -116,7 +110,7 @@ static void show_item(struct seq_file *m, const struct sct_record *rec,
 	const u8 *data = find_item(rec, arg, &size);
 
 	if (!data) {
-		seq_printf(m, "0x%llx", register_of(rec, arg));
+		seq_printf(m, "0x%llx", rec->args[arg]);
 	} else if (kind == SCT_ARG_SOCKADDR) {
 		show_sockaddr(m, data, size);
 	} else {
@@ -130,7 +124,7 @@ static void show_item(struct seq_file *m, const struct sct_record *rec,
 static void show_arg(struct seq_file *m, const struct sct_record *rec,
 		     unsigned int i, char kind)
 {
-	u64 arg = register_of(rec, i);
+	u64 arg = rec->args[i];
 
 	switch (kind) {
 	case SCT_ARG_DIRFD:
@@ -151,10 +145,10 @@ static void show_arg(struct seq_file *m, const struct sct_record *rec,
 			   (s64)(s32)arg : (s64)arg);
 		break;
 	case SCT_ARG_WIDE:
-		seq_printf(m, "%lld", (s64)(register_of(rec, i + 1) << 32 | arg));
+		seq_printf(m, "%lld", (s64)(rec->args[i + 1] << 32 | arg));
 		break;
 	case SCT_ARG_WIDE_FLAGS:
-		seq_printf(m, "0x%llx", register_of(rec, i + 1) << 32 | arg);
+		seq_printf(m, "0x%llx", rec->args[i + 1] << 32 | arg);
 		break;
 	case SCT_ARG_SIZE:
 		seq_printf(m, "%llu", arg);

@@ -10,6 +10,7 @@
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/types.h>
+#include <linux/uidgid.h>
 
 #include "record.h"
 
@@ -189,6 +190,8 @@ struct sct_log {
 extern struct mutex sct_lock;
 extern unsigned int sct_data_bytes;	/* of each record; a multiple of 8 */
 int sct_may_set_parameter(void);
+kgid_t sct_group(void);
+bool sct_may_read(void);
 
 /* hook.c */
 const char *sct_hook_name(void);
@@ -271,7 +274,7 @@ void sct_text_row(struct seq_file *m, const struct sct_record *rec);
 void sct_text_filter(struct seq_file *m, const struct sct_filter *filter);
 
 /* proc.c: the file */
-int sct_proc_init(unsigned int gid);
+int sct_proc_init(void);
 void sct_proc_exit(void);
 
 /* event.c: the trace event */

@@ -18,8 +18,8 @@
 /**
  * DOC: locking and lifetimes
  *
- * The module has no lock and no state of its own: everything that it knows
- * hangs on an open file and goes with it.
+ * Everything that the module knows hangs on an open file and goes with it. Its
+ * one lock guards how many pictures each user holds, see user.c.
  *
  * Finding. Processes are looked up by number, through the PID namespace of the
  * procfs mount, in RCU read-side sections of at most %SCAN_BATCH numbers. The
@@ -138,6 +138,11 @@ void tl_task_read(struct tl_task *t, struct task_struct *task,
 
 /* list.c */
 void tl_blanks(struct seq_file *m, size_t count);
+
+/* user.c: how many pictures a user has */
+struct tl_user;
+struct tl_user *tl_user_get(void);
+void tl_user_put(struct tl_user *user);
 
 /* list.c, stats.c, tree.c */
 extern const struct proc_ops tl_list_ops;

@@ -3,6 +3,7 @@
  * /proc/task_tree: the processes by descent, depth first.
  */
 #include <linux/err.h>
+#include <linux/minmax.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -19,8 +20,8 @@
  * handed on to a new parent while they are collected. The picture is a tree all
  * the same:
  *
- * - It holds the processes that existed at open and were still there when the
- *   walk by number came to them. One that starts later is left out, whether the
+ * - It holds the processes that existed when it was begun, with the first read,
+ *   and were still there when the walk by number came to them. One that starts later is left out, whether the
  *   walk would have met it or its number lay behind already.
  *
  * - A process and its parent are told by struct pid, referenced while the
@@ -30,13 +31,17 @@
  *
  * - Where the parent is not in the picture though it has a number here, it was
  *   reaped before the walk came to it, so the child was handed on since. It is
- *   asked again. The parent it names now existed at open and exists still, and
- *   so is in the picture. A child that cannot answer has itself been reaped,
+ *   asked again. The parent it names now existed at the beginning and exists
+ *   still, and so is in the picture. A child that cannot answer has itself been reaped,
  *   and is left where its last parent would have been an orphan: with the first
  *   process of the namespace.
  *
  * - A process whose parent has no number here (PID 1, kthreadd, what entered the
  *   namespace from outside) begins a tree of its own.
+ *
+ * Anybody may read it, and it is kernel memory: it is taken with the first read,
+ * not at open, has 24 bytes for each process once it is done, is let go of at
+ * the end of the file, and a user can have no more than a few of them.
  *
  * The links are numbers of nodes, children in ascending order because nodes are
  * prepended from the last to the first. The order of the page is found once, by
@@ -46,17 +51,17 @@
 
 #define NOBODY		U32_MAX
 #define FIRST_CAPACITY	512
+#define INDENTED	64	/* generations that are shown by blanks */
 
 /**
  * struct node - one process of the picture
- * @pid: the process; referenced, NULL when the picture is done
+ * @pid: the process, referenced
  * @parent_pid: its parent, likewise; NULL also if there was none to ask
  * @nr: number of the process
  * @parent: its parent's node, or NOBODY
  * @child: node of its first child, or NOBODY
  * @sibling: node of its parent's next child, or NOBODY
  * @depth: generations above it
- * @order: node that is shown in this place; no property of this process
  * @comm: command name
  */
 struct node {
@@ -67,20 +72,16 @@ struct node {
 	u32 child;
 	u32 sibling;
 	u32 depth;
-	u32 order;
 	char comm[TASK_COMM_LEN];
 };
 
 /**
- * struct tree - the picture that an open file shows
+ * struct tree - a picture that is being made
  * @ns: PID namespace of the procfs mount
  * @nodes: the processes, by ascending number
  * @count: of them
  * @capacity: room in @nodes
  * @root: node of the first process without a parent here, or NOBODY
- *
- * Positions in the file: 0 is the title, 1 to @count the processes in @order,
- * and @count + 1 what stands below.
  */
 struct tree {
 	struct pid_namespace *ns;
@@ -88,6 +89,35 @@ struct tree {
 	u32 count;
 	u32 capacity;
 	u32 root;
+};
+
+/**
+ * struct line - one process of a picture that is done
+ * @nr: its number
+ * @depth: generations above it
+ * @comm: command name
+ */
+struct line {
+	pid_t nr;
+	u32 depth;
+	char comm[TASK_COMM_LEN];
+};
+
+/**
+ * struct tree_file - what an open file shows
+ * @ns: PID namespace of the procfs mount
+ * @lines: the picture, while there is one
+ * @count: of its lines
+ * @user: who has it
+ *
+ * Positions in the file: 0 is the title, 1 to @count the processes, and @count +
+ * 1 what stands below. A picture is there from a read at 0 to the end.
+ */
+struct tree_file {
+	struct pid_namespace *ns;
+	struct line *lines;
+	u32 count;
+	struct tl_user *user;
 };
 
 /* Make room for one more, doubling: bounded by the processes there are. */
@@ -227,19 +257,29 @@ static u32 successor(const struct tree *tree, u32 i)
 	return i == NOBODY ? NOBODY : nodes[i].sibling;
 }
 
-static void order_nodes(struct tree *tree)
+/* Lays the picture out in the order of the page, and no larger than it is. */
+static int lay_out(struct tree *tree, struct tree_file *file)
 {
 	struct node *nodes = tree->nodes;
-	u32 place = 0;
+	struct line *line;
 	u32 i;
 
+	file->lines = kvmalloc_array(max(tree->count, 1U), sizeof(*line),
+				     GFP_KERNEL_ACCOUNT);
+	if (!file->lines)
+		return -ENOMEM;
+	line = file->lines;
 	for (i = tree->root; i != NOBODY; i = successor(tree, i)) {
 		nodes[i].depth = nodes[i].parent == NOBODY ?
 				 0 : nodes[nodes[i].parent].depth + 1;
-		nodes[place++].order = i;
+		line->nr = nodes[i].nr;
+		line->depth = nodes[i].depth;
+		memcpy(line->comm, nodes[i].comm, sizeof(line->comm));
+		line++;
 		cond_resched();
 	}
-	tree->count = place;
+	file->count = line - file->lines;
+	return 0;
 }
 
 static void put_pids(struct tree *tree)
@@ -249,45 +289,78 @@ static void put_pids(struct tree *tree)
 	for (i = 0; i < tree->count; i++) {
 		put_pid(tree->nodes[i].pid);
 		put_pid(tree->nodes[i].parent_pid);
-		tree->nodes[i].pid = NULL;
-		tree->nodes[i].parent_pid = NULL;
 		cond_resched();
 	}
 }
 
-static int take_picture(struct tree *tree)
+static int take_picture(struct tree_file *file)
 {
+	struct tree tree = { .ns = file->ns };
 	int err;
 
-	err = collect(tree);
+	err = collect(&tree);
 	if (!err)
-		link_nodes(tree);
-	put_pids(tree);
+		link_nodes(&tree);
+	put_pids(&tree);
 	if (!err)
-		order_nodes(tree);
+		err = lay_out(&tree, file);
+	kvfree(tree.nodes);
 	return err;
 }
 
-static void *seek(struct tree *tree, loff_t pos)
+static void drop_picture(struct tree_file *file)
+{
+	kvfree(file->lines);
+	file->lines = NULL;
+	tl_user_put(file->user);
+	file->user = NULL;
+}
+
+static int begin_picture(struct tree_file *file)
+{
+	int err;
+
+	drop_picture(file);
+	file->user = tl_user_get();
+	if (IS_ERR(file->user)) {
+		err = PTR_ERR(file->user);
+		file->user = NULL;
+		return err;
+	}
+	err = take_picture(file);
+	if (err)
+		drop_picture(file);
+	return err;
+}
+
+static void *seek(struct tree_file *file, loff_t pos)
 {
 	if (pos == 0)
 		return SEQ_START_TOKEN;
-	if (pos <= tree->count)
-		return &tree->nodes[tree->nodes[pos - 1].order];
-	return pos == tree->count + 1 ? tree : NULL;
+	if (!file->lines)
+		return NULL;
+	if (pos <= file->count)
+		return &file->lines[pos - 1];
+	if (pos == file->count + 1)
+		return file;
+	drop_picture(file);
+	return NULL;
 }
 
+/* Each read that begins at the top looks anew. */
 static void *tree_start(struct seq_file *m, loff_t *pos)
 {
-	return seek(m->private, *pos);
+	int err = *pos ? 0 : begin_picture(m->private);
+
+	return err ? ERR_PTR(err) : seek(m->private, *pos);
 }
 
 static void *tree_next(struct seq_file *m, void *v, loff_t *pos)
 {
+	++*pos;
 	cond_resched();
 	if (fatal_signal_pending(current))
 		return ERR_PTR(-EINTR);
-	++*pos;
 	return seek(m->private, *pos);
 }
 
@@ -295,21 +368,29 @@ static void tree_stop(struct seq_file *m, void *v)
 {
 }
 
+/* Of a chain of thousands the page would be as many columns wide. */
+static void show_depth(struct seq_file *m, u32 depth)
+{
+	tl_blanks(m, 2 * min_t(size_t, depth, INDENTED));
+	if (depth > INDENTED)
+		seq_printf(m, "[%u] ", depth);
+}
+
 static int tree_show(struct seq_file *m, void *v)
 {
-	struct tree *tree = m->private;
+	struct tree_file *file = m->private;
 	char command[TL_COMMAND_SIZE];
-	struct node *node = v;
+	struct line *line = v;
 
 	if (v == SEQ_START_TOKEN) {
 		seq_puts(m, TL_TITLE("TASK TREE") "\n");
-	} else if (v == tree) {
+	} else if (v == file) {
 		seq_puts(m, TL_RULE "\n");
-		seq_printf(m, "Total processes listed: %u\n", tree->count);
+		seq_printf(m, "Total processes listed: %u\n", file->count);
 	} else {
-		tl_escape(command, node->comm);
-		tl_blanks(m, 2 * (size_t)node->depth);
-		seq_printf(m, "%s(%d)\n", command, node->nr);
+		tl_escape(command, line->comm);
+		show_depth(m, line->depth);
+		seq_printf(m, "%s(%d)\n", command, line->nr);
 	}
 	return 0;
 }
@@ -317,9 +398,8 @@ static int tree_show(struct seq_file *m, void *v)
 static int tree_release(struct inode *inode, struct file *file)
 {
 	struct seq_file *m = file->private_data;
-	struct tree *tree = m->private;
 
-	kvfree(tree->nodes);
+	drop_picture(m->private);
 	return seq_release_private(inode, file);
 }
 
@@ -331,20 +411,17 @@ static int tree_open(struct inode *inode, struct file *file)
 		.stop = tree_stop,
 		.show = tree_show,
 	};
-	struct tree *tree;
+	struct tree_file *shown;
 	int err;
 
 	err = tl_may_open(inode);
 	if (err)
 		return err;
-	tree = __seq_open_private(file, &ops, sizeof(*tree));
-	if (!tree)
+	shown = __seq_open_private(file, &ops, sizeof(*shown));
+	if (!shown)
 		return -ENOMEM;
-	tree->ns = proc_pid_ns(inode->i_sb);
-	err = take_picture(tree);
-	if (err)
-		tree_release(inode, file);
-	return err;
+	shown->ns = proc_pid_ns(inode->i_sb);
+	return 0;
 }
 
 const struct proc_ops tl_tree_ops = {

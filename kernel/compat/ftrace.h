@@ -55,18 +55,4 @@ static inline unsigned long compat_ftrace_ip(unsigned long entry)
 #endif
 }
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 18, 0)
-static inline int ftrace_set_filter_ips(struct ftrace_ops *ops,
-					unsigned long *ips, unsigned int cnt,
-					int remove, int reset)
-{
-	unsigned int i;
-	int err = 0;
-
-	for (i = 0; i < cnt && !err; i++)
-		err = ftrace_set_filter_ip(ops, ips[i], remove, reset && !i);
-	return err;
-}
-#endif
-
 #endif /* KMODLAB_COMPAT_FTRACE_H */

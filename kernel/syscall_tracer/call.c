@@ -401,18 +401,30 @@ void sct_calls_rollback(void)
 /**
  * sct_calls_rehook() - hook the traced calls as the parameters want it now
  *
- * Calls that are made meanwhile are not recorded.
- *
  * Context: Process context, sct_lock held, may sleep.
- * Return: 0, or the first error of the hooks; then some may not be hooked.
+ * Return: 0; else the first error of the hooks, and nothing has changed.
  */
 int sct_calls_rehook(void)
 {
 	struct sct_hook **hooks;
 	unsigned int n = collect_hooks(traced, true, &hooks);
 
-	sct_hooks_disarm(hooks, n);
-	return sct_hooks_arm(hooks, n);
+	return sct_hooks_switch(hooks, n);
+}
+
+/**
+ * sct_calls_live() - whether calls are hooked, and such hooks are called
+ * @wanted: their ids
+ *
+ * Context: Process context, sct_lock held, may sleep.
+ * Return: True if so.
+ */
+bool sct_calls_live(const unsigned long *wanted)
+{
+	struct sct_hook **hooks;
+	unsigned int n = collect_hooks(wanted, true, &hooks);
+
+	return sct_hooks_live(hooks, n);
 }
 
 /**
@@ -537,6 +549,7 @@ void sct_calls_exit(void)
 	mutex_lock(&sct_lock);
 	bitmap_zero(traced, SCT_CALLS_MAX);
 	unhook_but(traced);
+	sct_canaries_exit();
 	sct_hooks_exit();
 	for (i = 0; i < calls_count; i++) {
 		free_percpu(calls[i]->hook[ENTRY_NATIVE].flight);

@@ -315,20 +315,26 @@ static int run_lines(struct sct_stage *stage, char **text)
 	while ((line = strsep(&rest, "\n"))) {
 		*text = line;
 		err = run_line(stage, line);
-		if (!err)
-			continue;
 		if (rest)
 			rest[-1] = '\n';	/* it ends the quotation */
-		return err;
+		if (err)
+			return err;
 	}
 	return 0;
 }
 
 static int run_transaction(struct sct_stage *stage, char **text)
 {
+	char *first = *text;
 	int err = sct_stage_begin(stage);
 
-	return err ?: sct_stage_end(stage, run_lines(stage, text));
+	if (err)
+		return err;
+	err = run_lines(stage, text);
+	/* What is refused now is refused of all of them together. */
+	if (!err)
+		*text = first;
+	return sct_stage_end(stage, err);
 }
 
 /* Leaves @text at the line that is refused. */

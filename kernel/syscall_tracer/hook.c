@@ -2,21 +2,29 @@
 /*
  * Hooks on the entry points of system calls: by kprobes, or by ftrace itself.
  */
-#include <linux/hash.h>
 #include <linux/module.h>
-#include <linux/slab.h>
 #include <linux/string.h>
 
 #include "entry.h"
+#include "ftrace.h"
 
 #define HOOKS_MAX	(2 * SCT_CALLS_MAX)
 
 static char *hook_name = "auto";
-static bool use_ftrace;
+static bool use_ftrace, only_ftrace;
+
+/* Guarded by sct_lock. */
+static bool want_returns;
+
+/* How many hooks there are of each kind; who reads takes them as they are. */
+static unsigned int armed[SCT_HOOK_CANARY];
 
 /*
  * It does nothing, but that it is there tells the kprobes core that the
- * handler may change where the function goes.
+ * handler may change where the function goes, so it is not to be called from an
+ * optimized detour. On a function that kprobes hook by ftrace there is no detour,
+ * and the core, which takes the post-handler for a sign that the probe was
+ * armed in another way, would disarm the wrong one beside somebody else's probe.
  */
 static void on_kprobe_post(struct kprobe *kp, struct pt_regs *regs,
 			   unsigned long flags)
@@ -29,161 +37,29 @@ static int __section(".text.on_kprobe") __aligned(SCT_IN_A_PAGE)
 on_kprobe(struct kprobe *kp, struct pt_regs *regs)
 {
 	const struct sct_hook *hook = container_of(kp, struct sct_hook, kp);
-	int err = sct_entry(hook, sct_caller(regs));
+	int err;
 
+	if (READ_ONCE(hook->kind) != SCT_HOOK_KPROBE)
+		return 0;
+	err = sct_entry(hook, sct_caller(regs));
 	return err ? sct_return_at_once(regs, err) : 0;
 }
 
 NOKPROBE_SYMBOL(on_kprobe);
 
-#ifdef COMPAT_FTRACE
-
-#define SLOTS_BITS	11	/* twice as many as there are hooks */
-
-/*
- * The hooks by the address that ftrace tells its handler: open addressing.
- * Entries are only ever added.
- */
-static struct sct_hook *slots[1 << SLOTS_BITS];
-static unsigned int slots_armed;
-
-static const struct sct_hook *find_slot(unsigned long ip)
-{
-	u32 i = hash_long(ip, SLOTS_BITS);
-	const struct sct_hook *hook;
-
-	while ((hook = READ_ONCE(slots[i])) && hook->ip != ip)
-		i = (i + 1) % ARRAY_SIZE(slots);
-	return hook;
-}
-
-static void add_slot(struct sct_hook *hook)
-{
-	u32 i = hash_long(hook->ip, SLOTS_BITS);
-
-	while (slots[i]) {
-		if (slots[i] == hook)
-			return;
-		i = (i + 1) % ARRAY_SIZE(slots);
-	}
-	/* The hook is complete before the handler can find it. */
-	smp_store_release(&slots[i], hook);
-}
-
-static void notrace __section(".text.on_ftrace") __aligned(SCT_IN_A_PAGE)
-on_ftrace(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
-	  struct ftrace_regs *fregs)
-{
-	const struct sct_hook *hook;
-	const struct pt_regs *caller;
-	int err;
-
-	preempt_disable_notrace();
-	hook = find_slot(ip);
-	if (hook) {
-		caller = (const struct pt_regs *)ftrace_regs_get_argument(fregs, 0);
-		err = sct_entry(hook, caller);
-		if (err) {
-			ftrace_regs_set_return_value(fregs, err);
-			ftrace_regs_set_instruction_pointer(fregs, (unsigned long)sct_stub);
-		}
-	}
-	preempt_enable_notrace();
-}
-
-/* IPMODIFY: another one who redirects the function is refused, not raced. */
-static struct ftrace_ops ftrace_ops = {
-	.func	= on_ftrace,
-	.flags	= COMPAT_FTRACE_FLAGS | FTRACE_OPS_FL_IPMODIFY |
-		  FTRACE_OPS_FL_PERMANENT,
-};
-
-static unsigned int collect_ips(struct sct_hook **hooks, unsigned int n,
-				enum sct_hook_kind kind, unsigned long *ips)
-{
-	unsigned int i, count = 0;
-
-	for (i = 0; i < n; i++)
-		if (hooks[i]->kind == kind)
-			ips[count++] = hooks[i]->ip;
-	return count;
-}
-
-static int arm_ftrace(struct sct_hook **hooks, unsigned int n)
-{
-	unsigned long *ips = kmalloc_array(n, sizeof(*ips), GFP_KERNEL);
-	unsigned int i, count;
-	int err;
-
-	if (!ips)
-		return -ENOMEM;
-	for (i = 0; i < n; i++)
-		if (hooks[i]->kind == SCT_HOOK_NONE)
-			add_slot(hooks[i]);
-	count = collect_ips(hooks, n, SCT_HOOK_NONE, ips);
-	err = count ? ftrace_set_filter_ips(&ftrace_ops, ips, count, 0, 0) : 0;
-	if (!err && count && !slots_armed)
-		err = register_ftrace_function(&ftrace_ops);
-	if (err && count)
-		ftrace_set_filter_ips(&ftrace_ops, ips, count, 1, 0);
-	kfree(ips);
-	if (err)
-		return err;
-	slots_armed += count;
-	for (i = 0; i < n; i++)
-		if (hooks[i]->kind == SCT_HOOK_NONE)
-			hooks[i]->kind = SCT_HOOK_FTRACE;
-	return 0;
-}
-
-/* An empty filter would mean every function of the kernel. */
-static void disarm_ftrace(struct sct_hook **hooks, unsigned int n)
-{
-	static unsigned long ips[HOOKS_MAX];
-	unsigned int i, count;
-
-	count = collect_ips(hooks, n, SCT_HOOK_FTRACE, ips);
-	if (!count)
-		return;
-	slots_armed -= count;
-	if (!slots_armed)
-		unregister_ftrace_function(&ftrace_ops);
-	ftrace_set_filter_ips(&ftrace_ops, ips, count, 1, 0);
-	for (i = 0; i < n; i++)
-		if (hooks[i]->kind == SCT_HOOK_FTRACE)
-			hooks[i]->kind = SCT_HOOK_NONE;
-}
-
-#else /* !COMPAT_FTRACE */
-
-static int arm_ftrace(struct sct_hook **hooks, unsigned int n)
-{
-	return -ENODEV;
-}
-
-static void disarm_ftrace(struct sct_hook **hooks, unsigned int n)
-{
-}
-
-#endif
-
 static int arm_kprobe(struct sct_hook *hook)
 {
-	int err;
-
 	memset(&hook->kp, 0, sizeof(hook->kp));
 	hook->kp.addr = (kprobe_opcode_t *)hook->addr;
 	hook->kp.pre_handler = on_kprobe;
-	hook->kp.post_handler = on_kprobe_post;
-	err = register_kprobe(&hook->kp);
-	if (!err)
-		hook->kind = SCT_HOOK_KPROBE;
-	return err;
+	if (!hook->by_ftrace)
+		hook->kp.post_handler = on_kprobe_post;
+	return register_kprobe(&hook->kp);
 }
 
 /**
  * sct_hook_find() - find an entry point
- * @hook: its symbol is set
+ * @hook: its symbol is set, or where it lies in the module itself @addr
  *
  * A kprobe that is not armed finds it, for kallsyms is not for modules. To be
  * followed by sct_hooks_found().
@@ -196,7 +72,10 @@ int sct_hook_find(struct sct_hook *hook)
 	int err;
 
 	lockdep_assert_held(&sct_lock);
-	hook->kp.symbol_name = hook->symbol;
+	if (hook->addr)
+		hook->kp.addr = (kprobe_opcode_t *)hook->addr;
+	else
+		hook->kp.symbol_name = hook->symbol;
 	hook->kp.pre_handler = on_kprobe;
 	hook->kp.flags = KPROBE_FLAG_DISABLED;
 	err = register_kprobe(&hook->kp);
@@ -204,6 +83,7 @@ int sct_hook_find(struct sct_hook *hook)
 		return err;
 	hook->finding = true;
 	hook->addr = (unsigned long)hook->kp.addr;
+	hook->by_ftrace = kprobe_ftrace(&hook->kp);
 #ifdef COMPAT_FTRACE
 	hook->ip = compat_ftrace_ip(hook->addr);
 #endif
@@ -232,83 +112,157 @@ void sct_hooks_found(struct sct_hook **hooks, unsigned int n)
 		unregister_kprobes(probes, count);
 }
 
+static enum sct_hook_kind wanted_kind(const struct sct_hook *hook)
+{
+	if (want_returns && hook->returns)
+		return SCT_HOOK_RETURN;
+	return use_ftrace && hook->group ? SCT_HOOK_FTRACE : SCT_HOOK_KPROBE;
+}
+
+/* Its handlers leave the calls alone until the kind of the hook says so. */
+static int arm(struct sct_hook *hook, enum sct_hook_kind kind)
+{
+	if (kind == SCT_HOOK_RETURN)
+		return sct_return_arm(hook);
+	if (kind == SCT_HOOK_FTRACE)
+		return 0;
+	/* Who names a kind gets that one, or none. */
+	return only_ftrace ? -EOPNOTSUPP : arm_kprobe(hook);
+}
+
+static void retire_kprobes(struct sct_hook **hooks, unsigned int n)
+{
+	static struct kprobe *probes[HOOKS_MAX];
+	unsigned int i, count = 0;
+
+	for (i = 0; i < n; i++)
+		if (hooks[i]->retiring == SCT_HOOK_KPROBE)
+			probes[count++] = &hooks[i]->kp;
+	if (count)
+		unregister_kprobes(probes, count);
+	for (i = 0; i < n; i++) {
+		if (hooks[i]->retiring != SCT_HOOK_KPROBE)
+			continue;
+		hooks[i]->missed += hooks[i]->kp.nmissed;
+		hooks[i]->kp.nmissed = 0;
+	}
+}
+
+static void retire_returns(struct sct_hook **hooks, unsigned int n)
+{
+	static struct kretprobe *probes[HOOKS_MAX];
+	unsigned int i, count = 0;
+
+	for (i = 0; i < n; i++)
+		if (hooks[i]->retiring == SCT_HOOK_RETURN)
+			probes[count++] = &hooks[i]->rp;
+	if (count)
+		unregister_kretprobes(probes, count);
+	for (i = 0; i < n; i++) {
+		if (hooks[i]->retiring != SCT_HOOK_RETURN)
+			continue;
+		hooks[i]->missed += hooks[i]->rp.kp.nmissed;
+		hooks[i]->rp.kp.nmissed = 0;
+		sct_return_disarmed(hooks[i]);
+	}
+}
+
+/* Removes the probes that @retiring names; handlers that run are waited for. */
+static void retire(struct sct_hook **hooks, unsigned int n)
+{
+	unsigned int i;
+
+	retire_kprobes(hooks, n);
+	retire_returns(hooks, n);
+	for (i = 0; i < n; i++)
+		hooks[i]->retiring = SCT_HOOK_NONE;
+}
+
+/* The kind changes in one store: from then on the successor takes the calls. */
+static void succeed(struct sct_hook *hook, enum sct_hook_kind kind)
+{
+	WRITE_ONCE(armed[hook->kind], armed[hook->kind] - 1);
+	WRITE_ONCE(armed[kind], armed[kind] + 1);
+	hook->retiring = hook->kind;
+	WRITE_ONCE(hook->kind, kind);
+}
+
+/**
+ * sct_hooks_switch() - have the kind of hook that is wanted now record the calls
+ * @hooks: the entry points, held by ftrace where it knows them
+ * @n: how many
+ *
+ * Successors are armed before a predecessor goes. A call that enters in the very
+ * moment of the change may be recorded twice or not at all, and is not blocked
+ * then: not to be done while something is enforced.
+ *
+ * Context: Process context, sct_lock held, may sleep.
+ * Return: 0; else the first error, and nothing has changed.
+ */
+int sct_hooks_switch(struct sct_hook **hooks, unsigned int n)
+{
+	unsigned int i, armed;
+	int err = 0;
+
+	lockdep_assert_held(&sct_lock);
+	for (armed = 0; armed < n; armed++) {
+		struct sct_hook *hook = hooks[armed];
+
+		if (hook->kind != wanted_kind(hook))
+			err = arm(hook, wanted_kind(hook));
+		if (err)
+			break;
+	}
+	for (i = 0; i < armed; i++) {
+		enum sct_hook_kind kind = wanted_kind(hooks[i]);
+
+		if (hooks[i]->kind == kind)
+			continue;
+		if (err)
+			hooks[i]->retiring = kind;
+		else
+			succeed(hooks[i], kind);
+	}
+	retire(hooks, n);
+	return err;
+}
+
 /**
  * sct_hooks_arm() - hook entry points
  * @hooks: the entry points; those that are hooked already are left alone
  * @n: how many
  *
  * Context: Process context, sct_lock held, may sleep.
- * Return: 0, or the first error; then some of them may be hooked.
+ * Return: 0, or the first error; then some of them may be held, for
+ * sct_hooks_disarm().
  */
 int sct_hooks_arm(struct sct_hook **hooks, unsigned int n)
 {
+	int err = sct_ftrace_hold(hooks, n);
+
+	return err ?: sct_hooks_switch(hooks, n);
+}
+
+/**
+ * sct_hooks_live() - whether hooks do what they are there for
+ * @hooks: the entry points
+ * @n: how many
+ *
+ * Context: Process context, sct_lock held, may sleep.
+ * Return: True if each is hooked, and such hooks are called.
+ */
+bool sct_hooks_live(struct sct_hook **hooks, unsigned int n)
+{
+	bool kprobes = false;
 	unsigned int i;
-	int err;
 
 	lockdep_assert_held(&sct_lock);
 	for (i = 0; i < n; i++) {
-		struct sct_hook *hook = hooks[i];
-
-		if (hook->kind != SCT_HOOK_NONE)
-			continue;
-		if (sct_returns_on() && hook->returns) {
-			err = sct_return_arm(hook);
-			if (err)
-				return err;
-		}
+		if (hooks[i]->kind == SCT_HOOK_NONE)
+			return false;
+		kprobes |= hooks[i]->kind != SCT_HOOK_FTRACE;
 	}
-	/* Where ftrace refuses, someone else's redirection may be in place. */
-	if (use_ftrace && !arm_ftrace(hooks, n))
-		return 0;
-	for (i = 0; i < n; i++) {
-		err = hooks[i]->kind == SCT_HOOK_NONE ? arm_kprobe(hooks[i]) : 0;
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
-static void disarm_kprobes(struct sct_hook **hooks, unsigned int n)
-{
-	static struct kprobe *probes[HOOKS_MAX];
-	unsigned int i, count = 0;
-
-	for (i = 0; i < n; i++)
-		if (hooks[i]->kind == SCT_HOOK_KPROBE)
-			probes[count++] = &hooks[i]->kp;
-	if (!count)
-		return;
-	unregister_kprobes(probes, count);
-	for (i = 0; i < count; i++) {
-		struct sct_hook *hook;
-
-		hook = container_of(probes[i], struct sct_hook, kp);
-		hook->missed += hook->kp.nmissed;
-		hook->kp.nmissed = 0;
-		hook->kind = SCT_HOOK_NONE;
-	}
-}
-
-static void disarm_returns(struct sct_hook **hooks, unsigned int n)
-{
-	static struct kretprobe *probes[HOOKS_MAX];
-	unsigned int i, count = 0;
-
-	for (i = 0; i < n; i++)
-		if (hooks[i]->kind == SCT_HOOK_RETURN)
-			probes[count++] = &hooks[i]->rp;
-	if (!count)
-		return;
-	unregister_kretprobes(probes, count);
-	for (i = 0; i < count; i++) {
-		struct sct_hook *hook;
-
-		hook = container_of(probes[i], struct sct_hook, rp);
-		hook->missed += hook->rp.kp.nmissed;
-		hook->rp.kp.nmissed = 0;
-		hook->kind = SCT_HOOK_NONE;
-		sct_return_disarmed(hook);
-	}
+	return sct_canary_lives(kprobes);
 }
 
 /**
@@ -316,16 +270,17 @@ static void disarm_returns(struct sct_hook **hooks, unsigned int n)
  * @hooks: the entry points; those that are not hooked are left alone
  * @n: how many
  *
- * Handlers that run are waited for.
- *
  * Context: Process context, sct_lock held, may sleep.
  */
 void sct_hooks_disarm(struct sct_hook **hooks, unsigned int n)
 {
+	unsigned int i;
+
 	lockdep_assert_held(&sct_lock);
-	disarm_ftrace(hooks, n);
-	disarm_kprobes(hooks, n);
-	disarm_returns(hooks, n);
+	for (i = 0; i < n; i++)
+		succeed(hooks[i], SCT_HOOK_NONE);
+	retire(hooks, n);
+	sct_ftrace_release(hooks, n);
 }
 
 /**
@@ -342,14 +297,40 @@ unsigned long sct_hook_missed(const struct sct_hook *hook)
 }
 
 /**
- * sct_hook_name() - the kind of hook in use
+ * sct_hook_name() - what records calls just now
  *
  * Context: Any.
- * Return: "ftrace" or "kprobe".
+ * Return: The kinds of hooks that are armed, or "none".
  */
 const char *sct_hook_name(void)
 {
-	return use_ftrace ? "ftrace" : "kprobe";
+	static const char * const names[] = {
+		"none", "ftrace", "kprobe", "ftrace kprobe", "kretprobe",
+		"ftrace kretprobe", "kprobe kretprobe",
+		"ftrace kprobe kretprobe",
+	};
+
+	unsigned int kinds = 0;
+
+	if (READ_ONCE(armed[SCT_HOOK_FTRACE]))
+		kinds |= BIT(0);
+	if (READ_ONCE(armed[SCT_HOOK_KPROBE]))
+		kinds |= BIT(1);
+	if (READ_ONCE(armed[SCT_HOOK_RETURN]))
+		kinds |= BIT(2);
+	return names[kinds];
+}
+
+/**
+ * sct_hooks_want_returns() - say whether returns are to be recorded
+ * @on: whether they are, from the next sct_hooks_switch() on
+ *
+ * Context: Process context, sct_lock held.
+ */
+void sct_hooks_want_returns(bool on)
+{
+	lockdep_assert_held(&sct_lock);
+	want_returns = on;
 }
 
 static int get_hook(char *buffer, const struct kernel_param *kp)
@@ -383,6 +364,7 @@ int sct_hooks_init(void)
 	}
 #ifdef COMPAT_FTRACE
 	use_ftrace = strcmp(hook_name, "kprobe");
+	only_ftrace = !strcmp(hook_name, "ftrace");
 #else
 	if (!automatic && strcmp(hook_name, "kprobe")) {
 		pr_err(KBUILD_MODNAME ": this kernel has no ftrace hooks\n");

@@ -5,25 +5,30 @@
 #ifndef SYSCALL_TRACER_HOOK_H
 #define SYSCALL_TRACER_HOOK_H
 
+#include <linux/errno.h>
 #include <linux/kprobes.h>
 #include <linux/ptrace.h>
 
+#include "stub.h"
 #include "tracer.h"
 
 #define SCT_CAPTURES	2	/* arguments that go into the data of a record */
+#define SCT_CANARY	ECANCELED	/* what a canary returns that is caught */
 
 /**
- * enum sct_hook_kind - what is armed on an entry point
+ * enum sct_hook_kind - what records the calls of an entry point
  * @SCT_HOOK_NONE: nothing
  * @SCT_HOOK_KPROBE: a kprobe
  * @SCT_HOOK_FTRACE: the module's own handler of ftrace
  * @SCT_HOOK_RETURN: a kretprobe
+ * @SCT_HOOK_CANARY: no call, but that hooks work at all
  */
 enum sct_hook_kind {
 	SCT_HOOK_NONE,
 	SCT_HOOK_KPROBE,
 	SCT_HOOK_FTRACE,
 	SCT_HOOK_RETURN,
+	SCT_HOOK_CANARY,
 };
 
 /* Per CPU, because calls enter and return in parallel. */
@@ -39,7 +44,10 @@ struct sct_flight {
  * @retprobe_entry: the handler that kretprobes give to @rp
  * @addr: the entry point; 0 if the kernel has none
  * @ip: where ftrace has its call in it
- * @kind: what is armed
+ * @group: how ftrace holds it; NULL if it does not. See DOC: holding
+ * @kind: what records its calls. Handlers of another kind leave them alone
+ * @retiring: what recorded them, and is yet to be removed
+ * @by_ftrace: kprobes on it go by ftrace, not by a breakpoint
  * @finding: @kp is registered to find @addr
  * @missed: what earlier registrations missed
  * @flight: calls that entered and returned through @rp
@@ -55,7 +63,10 @@ struct sct_hook {
 	kprobe_pre_handler_t retprobe_entry;
 	unsigned long addr;
 	unsigned long ip;
+	struct sct_ftrace_group *group;
 	enum sct_hook_kind kind;
+	enum sct_hook_kind retiring;
+	bool by_ftrace;
 	bool finding;
 	unsigned long missed;
 	struct sct_flight __percpu *flight;
@@ -75,6 +86,9 @@ void sct_hooks_exit(void);
 int sct_hook_find(struct sct_hook *hook);
 void sct_hooks_found(struct sct_hook **hooks, unsigned int n);
 int sct_hooks_arm(struct sct_hook **hooks, unsigned int n);
+int sct_hooks_switch(struct sct_hook **hooks, unsigned int n);
+void sct_hooks_want_returns(bool on);
+bool sct_hooks_live(struct sct_hook **hooks, unsigned int n);
 void sct_hooks_disarm(struct sct_hook **hooks, unsigned int n);
 unsigned long sct_hook_missed(const struct sct_hook *hook);
 
@@ -82,8 +96,9 @@ unsigned long sct_hook_missed(const struct sct_hook *hook);
 int sct_return_arm(struct sct_hook *hook);
 void sct_return_disarmed(struct sct_hook *hook);
 
-/* stub.S */
-void sct_stub(void);
+/* canary.c: do hooks work at all? */
+void sct_canaries_exit(void);
+bool sct_canary_lives(bool kprobes);
 
 /* What an entry point is given: the registers of the caller. */
 static inline const struct pt_regs *sct_caller(struct pt_regs *regs)
@@ -94,8 +109,7 @@ static inline const struct pt_regs *sct_caller(struct pt_regs *regs)
 /* Has the probed function return at once. */
 static inline int sct_return_at_once(struct pt_regs *regs, int err)
 {
-	regs_set_return_value(regs, err);
-	instruction_pointer_set(regs, (unsigned long)sct_stub);
+	instruction_pointer_set(regs, sct_stub(err));
 	return 1;
 }
 

@@ -111,7 +111,7 @@ static int __init tracer_init(void)
 	err = sct_netlink_init();
 	if (err)
 		goto remove_file;
-	sct_mode_init();
+	sct_trace_init();
 	loaded = true;
 	pr_info("loaded\n");
 	return 0;
@@ -128,7 +128,7 @@ free_rings:
 
 static void __exit tracer_exit(void)
 {
-	sct_mode_exit();
+	sct_trace_exit();
 	sct_netlink_exit();
 	sct_proc_exit();
 	sct_calls_exit();

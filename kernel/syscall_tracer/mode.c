@@ -59,31 +59,20 @@ static void begin_mode(void)
 	pr_info(KBUILD_MODNAME ": %s\n", enforce ? "enforcing" : "permissive");
 }
 
-static int set_enforce(const char *value, const struct kernel_param *kp)
+/**
+ * sct_mode_set() - choose the mode
+ * @on: whether it is enforcing
+ *
+ * Context: Process context, may sleep.
+ */
+void sct_mode_set(bool on)
 {
-	bool on;
-	int err = kstrtobool(value, &on);
-
-	if (err)
-		return err;
-	err = sct_may_set_parameter();
-	if (err)
-		return err;
 	mutex_lock(&mode_lock);
 	WRITE_ONCE(enforce, on);
 	if (loaded)
 		begin_mode();
 	mutex_unlock(&mode_lock);
-	return 0;
 }
-
-static const struct kernel_param_ops enforce_ops = {
-	.set	= set_enforce,
-	.get	= param_get_bool,
-};
-
-module_param_cb(enforce, &enforce_ops, &enforce, 0644);
-MODULE_PARM_DESC(enforce, "whether blocked calls do not run");
 
 static int set_timeout(const char *value, const struct kernel_param *kp)
 {

@@ -36,7 +36,6 @@ static DEFINE_PER_CPU(u64, returns_missed);
 
 /* Guarded by sct_lock. */
 static u64 orphaned;
-static bool returns;
 
 static unsigned int returns_max = 128;
 
@@ -103,6 +102,8 @@ static int on_entry(struct kprobe *kp, struct pt_regs *regs)
 	const struct sct_hook *hook = container_of(rp, struct sct_hook, rp);
 	struct attempt *attempt = this_cpu_ptr(&attempts);
 
+	if (READ_ONCE(hook->kind) != SCT_HOOK_RETURN)
+		return 0;
 	attempt->taken = false;
 	attempt->err = 0;
 	hook->retprobe_entry(kp, regs);
@@ -115,7 +116,7 @@ static int on_entry(struct kprobe *kp, struct pt_regs *regs)
 
 NOKPROBE_SYMBOL(on_entry);
 
-/* See on_kprobe_post() in hook.c. */
+/* As on_kprobe_post() in hook.c. */
 static void on_entry_post(struct kprobe *kp, struct pt_regs *regs,
 			  unsigned long flags)
 {
@@ -124,19 +125,8 @@ static void on_entry_post(struct kprobe *kp, struct pt_regs *regs,
 NOKPROBE_SYMBOL(on_entry_post);
 
 /**
- * sct_returns_on() - whether calls are recorded at their return
- *
- * Context: Process context, sct_lock held.
- */
-bool sct_returns_on(void)
-{
-	lockdep_assert_held(&sct_lock);
-	return returns;
-}
-
-/**
  * sct_return_arm() - hook entry and return of a call
- * @hook: the entry point
+ * @hook: the entry point; its kind is yet to become SCT_HOOK_RETURN
  *
  * Context: Process context, sct_lock held, may sleep.
  * Return: 0, -ENOMEM, or what kretprobes say.
@@ -162,13 +152,13 @@ int sct_return_arm(struct sct_hook *hook)
 		return err;
 	hook->retprobe_entry = rp->kp.pre_handler;
 	rp->kp.pre_handler = on_entry;
-	rp->kp.post_handler = on_entry_post;
+	if (!hook->by_ftrace)
+		rp->kp.post_handler = on_entry_post;
 	err = enable_kretprobe(rp);
 	if (err) {
 		unregister_kretprobe(rp);
 		return err;
 	}
-	hook->kind = SCT_HOOK_RETURN;
 	return 0;
 }
 
@@ -224,49 +214,6 @@ void sct_returns_stats(struct sct_return_stats *stats)
 		stats->missed += READ_ONCE(per_cpu(returns_missed, cpu));
 	stats->orphaned = orphaned;
 }
-
-/* Leaves all as it was if the calls cannot be hooked that way. */
-static int switch_returns(bool on)
-{
-	int err, worse;
-
-	lockdep_assert_held(&sct_lock);
-	returns = on;
-	err = sct_calls_rehook();
-	if (!err)
-		return 0;
-	returns = !on;
-	worse = sct_calls_rehook();
-	if (worse)
-		pr_err(KBUILD_MODNAME ": some calls are not traced any more: error %d\n",
-		       worse);
-	return err;
-}
-
-static int set_returns(const char *value, const struct kernel_param *kp)
-{
-	bool on;
-	int err = kstrtobool(value, &on);
-
-	if (err)
-		return err;
-	err = sct_may_set_parameter();
-	if (err)
-		return err;
-	mutex_lock(&sct_lock);
-	if (on != returns)
-		err = switch_returns(on);
-	mutex_unlock(&sct_lock);
-	return err;
-}
-
-static const struct kernel_param_ops returns_ops = {
-	.set	= set_returns,
-	.get	= param_get_bool,
-};
-
-module_param_cb(returns, &returns_ops, &returns, 0644);
-MODULE_PARM_DESC(returns, "record calls at their return, with return value and latency");
 
 static int set_returns_max(const char *value, const struct kernel_param *kp)
 {

@@ -158,6 +158,16 @@ int sct_stage_trace(struct sct_stage *stage, const char *name, bool on)
 	return 0;
 }
 
+/* While it is enforcing, what a filter blocks does not run. */
+static int check_promise(struct sct_stage *stage)
+{
+	const char *reason = sct_trace_hinders(stage->filters, stage->traced);
+
+	return reason ? refuse(stage, -EBUSY, reason) : 0;
+}
+
+static const char taken[] = "somebody else redirects it, or ftrace is off";
+
 /**
  * sct_stage_end() - end a transaction
  * @stage: from sct_stage_begin()
@@ -174,7 +184,10 @@ int sct_stage_end(struct sct_stage *stage, int err)
 	if (!err) {
 		err = sct_calls_arm(stage->traced);
 		if (err)
-			refuse(stage, err, "it cannot be traced");
+			refuse(stage, err, err == -EBUSY ? taken :
+			       "it cannot be traced");
+		else if (sct_enforcing())
+			err = check_promise(stage);
 	}
 	if (err) {
 		sct_calls_rollback();

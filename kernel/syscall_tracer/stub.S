@@ -1,8 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * sct_stub(): where a blocked call goes instead. The return value is set.
+ * Where a blocked call goes instead: a stub for each errno. It makes the return
+ * value itself, for between the hook and the stub there may be a trampoline of
+ * BPF, which uses the register.
  */
-SYM_FUNC_START(sct_stub)
+#include "stub.h"
+
+	.altmacro
+
+	.macro stub error
+	.balign SCT_STUB_SIZE
+SYM_FUNC_START_LOCAL_NOALIGN(sct_stub_\error)
 	COMPAT_LANDING_PAD
+	COMPAT_RETURN_VALUE(-\error)
 	RET
-SYM_FUNC_END(sct_stub)
+SYM_FUNC_END(sct_stub_\error)
+	.endm
+
+	.text
+	.balign SCT_STUB_SIZE
+	.globl sct_stubs
+sct_stubs:
+	.set error, 0
+	.rept SCT_STUBS
+	.set error, error + 1
+	stub %error
+	.endr

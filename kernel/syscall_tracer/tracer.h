@@ -13,6 +13,7 @@
 #include <linux/uidgid.h>
 
 #include "record.h"
+#include "stub.h"
 
 /**
  * DOC: locking
@@ -41,14 +42,14 @@
  * (@head) after. From then on the reader owns all that it shows. So procfs can
  * close the file under the reader when the module goes.
  *
- * The parameters that can be written are set under sct_lock (returns) or
- * under mode_lock (enforce), which is never held together with it. Their files
- * outlive the unloading a little: by then there is nothing left to change.
+ * The parameters that can be written are set under sct_lock; below it the mode
+ * has a lock of its own, for the dead-man timer. Their files outlive the
+ * unloading a little: by then there is nothing left to change.
  *
  * Delivery to the listeners of the netlink family has locks of its own, which
  * are never held together with sct_lock; see DOC: delivery in deliver.c.
  *
- * Unload: first the dead-man timer, the delivery and the netlink family (which
+ * Unload: first the looks at the hooks and the dead-man timer, the delivery and the netlink family (which
  * waits for operations in flight), then the /proc file (procfs waits for calls
  * in flight and releases open files), then the hooks (their removal waits for
  * running handlers), then filters, calls and rings. Calls that are still to
@@ -61,7 +62,7 @@
 #define SCT_WORD_MAX		63	/* characters in a word of a command */
 #define SCT_PATH_MAX		255	/* bytes in a path that a filter asks for */
 #define SCT_DATA_MAX		3968	/* bytes of data in a record */
-#define SCT_ERRNO_MAX		133	/* the last errno that user space knows */
+#define SCT_ERRNO_MAX		SCT_STUBS
 
 /* What the letters of a signature mean: one letter for each argument. */
 #define SCT_ARG_FD		'f'	/* int */
@@ -198,6 +199,7 @@ const char *sct_hook_name(void);
 
 /* mode.c: permissive and enforcing */
 bool sct_enforcing(void);
+void sct_mode_set(bool on);
 void sct_mode_init(void);
 void sct_mode_exit(void);
 
@@ -214,6 +216,7 @@ int sct_calls_arm(const unsigned long *calls);
 void sct_calls_commit(const unsigned long *calls);
 void sct_calls_rollback(void);
 int sct_calls_rehook(void);
+bool sct_calls_live(const unsigned long *wanted);
 unsigned long sct_calls_missed(void);
 unsigned int sct_calls_known(void);
 unsigned long sct_call_missed(unsigned int id);
@@ -258,8 +261,14 @@ int sct_stage_clear(struct sct_stage *stage);
 int sct_stage_trace(struct sct_stage *stage, const char *name, bool on);
 int sct_stage_end(struct sct_stage *stage, int err);
 
-/* returns.c: calls that are recorded at their return */
+/* trace.c: what is promised of the traced calls */
 bool sct_returns_on(void);
+const char *sct_trace_hinders(const struct sct_filters *filters,
+			      const unsigned long *traced);
+void sct_trace_init(void);
+void sct_trace_exit(void);
+
+/* returns.c: calls that are recorded at their return */
 void sct_returns_stats(struct sct_return_stats *stats);
 
 /* command.c: what is written to the file */

@@ -320,7 +320,6 @@ static int begin_picture(struct tree_file *file)
 {
 	int err;
 
-	drop_picture(file);
 	file->user = tl_user_get();
 	if (IS_ERR(file->user)) {
 		err = PTR_ERR(file->user);
@@ -347,12 +346,13 @@ static void *seek(struct tree_file *file, loff_t pos)
 	return NULL;
 }
 
-/* Each read that begins at the top looks anew. */
+/* Any read finds its way from the top: to the picture there is, or a new one. */
 static void *tree_start(struct seq_file *m, loff_t *pos)
 {
-	int err = *pos ? 0 : begin_picture(m->private);
+	struct tree_file *file = m->private;
+	int err = *pos || file->lines ? 0 : begin_picture(file);
 
-	return err ? ERR_PTR(err) : seek(m->private, *pos);
+	return err ? ERR_PTR(err) : seek(file, *pos);
 }
 
 static void *tree_next(struct seq_file *m, void *v, loff_t *pos)

@@ -156,6 +156,10 @@ class Machine:
             raise HelperError(f"the netlink client ended with {answer['rc']}:\n{answer['text']}")
         return cast("list[Answer]", json.loads(answer["text"]))
 
+    def python_command(self, program: str, *words: str) -> str:
+        """Return the command that runs one of the helpers in Python on the machine."""
+        return shlex.join(["python3", f"{self._directory}/{program}", *words])
+
     def netlink_command(self, *steps: tuple[str, dict[str, Any]]) -> str:
         """Return the command that runs steps of the netlink client on the machine."""
         return f"python3 {self._directory}/netlink.py {shlex.quote(json.dumps(steps))}"

@@ -20,7 +20,7 @@ SPEC = spec.load(SPECIFICATION)
 Step = tuple[str, dict[str, Any]]
 """One step of the client's."""
 
-CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21
+CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON = 12, 21, 38
 NEW_USER, NEW_NET = 0x10000000, 0x40000000
 """Namespaces, as unshare(2) has them."""
 

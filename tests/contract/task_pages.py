@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from .tracer_page import Lines, Malformed, is_escaped
 
 TITLE = "=" * 20 + " {} " + "=" * 20
+INDENTED = 64
+"""Generations that task_tree shows by blanks."""
 RULE = "=" * 132
 HEADER = "PID      PPID     COMMAND              STATE        VM(KB)     RSS(KB)    THREADS  UID      GID"
 ROW = "%-8d %-8d %-20s %-12s %-10d %-10d %-8d %-8d %-8d"
@@ -191,6 +193,15 @@ def parse_stats(text: str) -> Stats:
     return Stats(states, vm, rss)
 
 
+def _depth(line: str, indented: int, said: str | None) -> int:
+    """Return how deep a line of the tree is: beyond what is shown by blanks it says so itself."""
+    if said is None and indented <= INDENTED:
+        return indented
+    if said is None or indented != INDENTED or int(said) <= INDENTED:
+        raise Malformed(f"{INDENTED} generations are indented, and deeper ones have a number in brackets", line)
+    return int(said)
+
+
 def parse_tree(text: str) -> list[Node]:
     """Read task_tree.
 
@@ -201,10 +212,10 @@ def parse_tree(text: str) -> list[Node]:
     lines.expect(TITLE.format("TASK TREE"))
     nodes: list[Node] = []
     while (line := lines.next("a process or the rule")) != RULE:
-        match = re.fullmatch(r"((?:  )*)(\S*)\((\d+)\)", line)
-        if not match or not is_escaped(match[2]):
+        match = re.fullmatch(r"((?:  )*)(?:\[(\d+)\] )?(\S*)\((\d+)\)", line)
+        if not match or not is_escaped(match[3]):
             raise Malformed("an indented `COMMAND(PID)` was expected", line)
-        nodes.append(Node(len(match[1]) // 2, match[2], int(match[3])))
+        nodes.append(Node(_depth(line, len(match[1]) // 2, match[2]), match[3], int(match[4])))
     _parse_total(lines, len(nodes))
     lines.end()
     return nodes

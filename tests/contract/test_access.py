@@ -37,6 +37,17 @@ def test_writing_takes_the_capability(tracer: Machine) -> None:
 
 
 @pytest.mark.syscall_tracer
+def test_reading_takes_a_capability(tracer: Machine) -> None:
+    """Root without CAP_SYS_ADMIN and CAP_PERFMON cannot read the log (EPERM); either of them is enough."""
+    one = f"setpriv --bounding-set {{}} head -c 22 {TRACER} 2>&1; true"
+    refused, perfmon, admin = tracer.play(
+        *(step("sh", one.format(capabilities)) for capabilities in ("-all", "-all,+cap_38", "-all,+sys_admin"))
+    )
+    assert "Operation not permitted" in refused["text"]
+    assert perfmon["text"] == admin["text"] == "System Call Tracer Log"
+
+
+@pytest.mark.syscall_tracer
 def test_an_inherited_file_is_no_way_around(tracer: Machine) -> None:
     """An unprivileged process that was handed the open file cannot write to it: EPERM."""
     inner = step("as", NOBODY, NOBODY, step("fwrite", 0, "read block\n"))

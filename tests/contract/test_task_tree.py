@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from .machine import Machine
-from .script import LISTER, TREE, call, read, script, step
+from .script import LISTER, TASK_FILES, TREE, call, read, script, step
 from .task_pages import Node, parse_list, parse_tree
 from .zoo import CHAIN, Picture, Zoo, visit
 
 pytestmark = pytest.mark.task_lister
+
+STILL = [step("spawn", "sleeper", f"still{i}") for i in range(40)]
 
 
 @pytest.fixture(scope="module")
@@ -73,20 +77,77 @@ def test_a_chain_of_descendants_is_indented_step_by_step(zoo: Zoo) -> None:
         assert [node.depth - links[0].depth for node in links] == list(range(CHAIN + 1))
 
 
-def test_the_picture_is_that_of_the_opening(machine: Machine) -> None:
-    """The tree shows the processes that exist at open: in any buffer size, on a rewind too."""
+def test_the_picture_is_that_of_the_first_read(machine: Machine) -> None:
+    """The tree shows the processes that exist at the first read, to the end of the file; a rewind then looks anew."""
     steps = [
-        step("spawn", "sleeper", "early"), step("open", 0, TREE, "r"), step("spawn", "sleeper", "late"),
-        step("fread", 0, bytes=50), step("fread", 0), step("rewind", 0), step("fread", 0), step("close", 0),
-        step("sizes", TREE, 1, 7, 4096, 1 << 20),
+        step("open", 0, TREE, "r"), step("spawn", "sleeper", "early"), step("fread", 0, bytes=50),
+        step("spawn", "sleeper", "late"), step("rewind", 0), step("fread", 0), step("rewind", 0), step("fread", 0),
+        step("close", 0),
     ]  # fmt: skip
-    early, _, late, start, rest, _, again, _, sizes = machine.play(*steps)
-    whole = start["text"] + rest["text"]
-    pids = {node.pid for node in parse_tree(whole)}
-    assert early["pid"] in pids
-    assert late["pid"] not in pids
-    assert again["text"] == whole
+    _, early, start, late, _, whole, _, again, _ = machine.play(*steps)
+    assert whole["text"].startswith(start["text"])
+    first, second = ({node.pid for node in parse_tree(one["text"])} for one in (whole, again))
+    assert (early["pid"] in first, late["pid"] in first) == (True, False)
+    assert {early["pid"], late["pid"]} <= second
+
+
+def test_the_tree_is_read_in_any_pieces(machine: Machine) -> None:
+    """The page is the same in any buffer size and from any offset."""
+    (outer,) = machine.play(step("pidns", script(*STILL, step("sizes", TREE, 1, 7, 4096, 1 << 20))))
+    sizes = outer["inner"][-1]
     assert (sizes["differs_at"], sizes["pread_differs_at"]) == (-1, -1)
+    assert len(parse_tree(sizes["text"])) == 1 + len(STILL)
+
+
+def test_a_user_holds_few_pictures(machine: Machine) -> None:
+    """A user holds up to 64 pictures half read. The next read fails (EMFILE), but not root's."""
+    lines = [
+        "import os",
+        f"fds = [os.open('{TREE}', os.O_RDONLY) for _ in range(66)]",
+        "def take(fd):",
+        "    try: return len(os.read(fd, 1))",
+        "    except OSError as error: return error.errno",
+        "print([take(fd) for fd in fds[:65]]); os.close(fds[0]); print(take(fds[65]))",
+    ]
+    program = "\n".join(lines)
+    nobody = step("as", 65534, 65534, step("sh", f'python3 -c "{program}"'))
+    answer, root = machine.play(nobody, step("sh", f'python3 -c "{program}"'))
+    assert answer["inner"][0]["text"] == f"{[1] * 64 + [errno.EMFILE]}\n1\n"
+    assert root["text"] == f"{[1] * 65}\n1\n"
+
+
+def test_deep_trees_are_not_wide(machine: Machine) -> None:
+    """Beyond 64 generations a line is indented no further, and begins with its depth in brackets."""
+    (outer,) = machine.play(step("pidns", script(step("spawn", "chain", "link", depth=70), read(TREE))))
+    chain, tree = outer["inner"]
+    lines = tree["text"].splitlines()[1:-2]
+    pids = [1, chain["pid"], *chain["links"]]
+    names = ["helper", *["link"] * (len(pids) - 1)]
+    wanted = [
+        "  " * min(depth, 64) + (f"[{depth}] " if depth > 64 else "") + f"{name}({pid})"
+        for depth, (name, pid) in enumerate(zip(names, pids, strict=True))
+    ]
+    assert lines == wanted
+    assert [node.depth for node in parse_tree(tree["text"])] == list(range(len(pids)))
+
+
+def test_a_killed_reader_leaves_no_trace(machine: Machine) -> None:
+    """Readers that are killed in the middle of each task file end, and the kernel has nothing to say of it."""
+    program = "\n".join(
+        [
+            "import os, time",
+            "for n in range(100):",
+            "    pid = os.fork()",
+            "    while not pid:",
+            f"        fd = os.open({TASK_FILES!r}[n % 4], os.O_RDONLY)",
+            "        while os.read(fd, 1 << 16): pass",
+            "        os.close(fd)",
+            "    time.sleep(0.0002 * n); os.kill(pid, 9); print(os.waitpid(pid, 0)[1], end='')",
+        ]
+    )
+    crowd, answer, _ = machine.play(step("crowd", 1000), step("sh", f'python3 -c "{program}"'), step("disband"))
+    assert len(crowd["pids"]) == 1000
+    assert answer["text"] == "9" * 100
 
 
 def test_orphans_are_shown_under_who_took_them_in(machine: Machine) -> None:

@@ -47,6 +47,21 @@ def test_calls_of_32_bit_programs_are_blocked(tracer: Machine) -> None:
     assert (answer["ret"], answer["errno"], answer["path_exists"]) == (-1, 13, 1)
 
 
+def test_the_lower_halves_are_what_counts(tracer: Machine) -> None:
+    """Of a call by the 32-bit entry filter and log take the lower halves of the registers, as the kernel does."""
+    if reason := why_missing(tracer, "compat_unlinkat"):
+        pytest.skip(reason)
+    comm = nonce("high")
+    *_, answer, _, page, _ = tracer.play(
+        write("clear", f"unlink block comm={comm} path=/tmp/contract-"), set_parameter("enforce", 1),
+        call("compat_unlinkat_high", comm), set_parameter("enforce", 0), read(TRACER), write("clear"),
+    )  # fmt: skip
+    assert (answer["ret"], answer["errno"], answer["path_exists"]) == (-1, 1, 1)
+    row = parse_page(page["text"]).only(comm)
+    assert (row.status, row.abi) == ("BLOCKED", "32")
+    assert row.arguments[1].startswith('"/tmp/contract-')
+
+
 def test_64_bits_in_two_registers_are_one_argument(tracer: Machine) -> None:
     """An offset, length or mask that a 32-bit program passes in two registers is shown as one number."""
     if reason := why_missing(tracer, "compat_openat"):

@@ -267,7 +267,7 @@ def test_filters(traced: Guest) -> None:
         ("kmodlab trace run -- /etc/passwd", 126, "/etc/passwd is not executable"),
         ("kmodlab trace run -e unlnk -- true", 2, "this kernel has no system call unlnk\n  hint: did you mean unlink"),
         ("kmodlab trace filter add getpid block path=/x", 1, "is refused: it takes no path (EINVAL)"),
-        ("setpriv --reuid nobody --clear-groups kmodlab trace status", 1, "it takes root (CAP_NET_ADMIN"),
+        ("setpriv --reuid nobody --clear-groups kmodlab trace status", 1, "it takes root (CAP_SYS_ADMIN"),
         ("unshare -n kmodlab trace status", 3, "a network namespace of its own"),
     ],
 )

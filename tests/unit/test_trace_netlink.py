@@ -98,7 +98,7 @@ def test_without_the_right_to(kernel: FakeKernel, client: Client) -> None:
     kernel.denies = errno.EPERM
     with client() as tracer:
         for ask in (tracer.status, tracer.stream):
-            with pytest.raises(Refused, match=r"it takes root \(CAP_NET_ADMIN") as caught:
+            with pytest.raises(Refused, match=r"it takes root \(CAP_SYS_ADMIN") as caught:
                 ask()
             assert "as root" in (caught.value.hint or "")
 

@@ -19,7 +19,7 @@ class Claims:
     """What this client has changed, beside what others have.
 
     A claim is a file that its client holds a lock on: the kernel drops the lock when the client ends, however it does.
-    Where the files cannot be made, as for a user with CAP_NET_ADMIN alone, each client is as if it were the only one.
+    Where the files cannot be made, as for a user with CAP_SYS_ADMIN alone, each client is as if it were the only one.
 
     Args:
         place: the directory of the files; by default `PLACE`.

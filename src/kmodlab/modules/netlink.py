@@ -238,7 +238,7 @@ def refusal(number: int, words: str) -> Refused:
     text = words or os.strerror(number)
     hint = None
     if number == errno.EPERM:
-        text = "it takes root (CAP_NET_ADMIN in the initial user namespace)"
+        text = "it takes root (CAP_SYS_ADMIN in the initial user namespace)"
         hint = "run it as root, with sudo for instance; root of a container is not enough"
     return Refused(f"{text} ({name})", errno=number, hint=hint)
 

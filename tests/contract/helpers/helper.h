@@ -112,4 +112,10 @@ void step_load(const struct step *s);
 void step_hostile(const struct step *s);
 void step_unmapping(const struct step *s);
 
+/* descriptors.c */
+void step_descriptors(const struct step *s);
+
+/* disguise.c */
+void step_disguise(const struct step *s);
+
 #endif

@@ -23,7 +23,7 @@ static const struct {
 	{ "spawn", step_spawn },   { "crowd", step_crowd },	{ "procs", step_procs },
 	{ "pids", step_pids },	   { "ticks", step_ticks },	{ "stress", step_stress },
 	{ "disband", step_disband }, { "flood", step_flood },
-	{ "talk", step_talk },
+	{ "talk", step_talk },	   { "descriptors", step_descriptors },	{ "disguise", step_disguise },
 	{ "load", step_load },	   { "hostile", step_hostile }, { "unmapping", step_unmapping },
 };
 

@@ -426,8 +426,8 @@ def make_marks() -> set[bytes]:
     return found
 
 
-def become(uid: int = 0, only: list[int] | None = None, without: int | None = None, namespaces: int = 0) -> None:
-    """Become another user, keep some capabilities only, lose one, enter namespaces of one's own."""
+def become(uid: int = 0, only: list[int] | None = None, without: list[int] | None = None, namespaces: int = 0) -> None:
+    """Become another user, keep some capabilities only, lose some, enter namespaces of one's own."""
     libc = ctypes.CDLL(None, use_errno=True)
     if namespaces and libc.unshare(namespaces):
         raise OSError(ctypes.get_errno(), "unshare")
@@ -438,7 +438,7 @@ def become(uid: int = 0, only: list[int] | None = None, without: int | None = No
         os.setresuid(uid, uid, uid)
     if only is None and without is None:
         return
-    bits = sum(1 << cap for cap in only) if only is not None else ~(1 << (without or 0))
+    bits = sum(1 << cap for cap in only) if only is not None else ~sum(1 << cap for cap in without or [])
     head = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
     caps = ctypes.create_string_buffer(24)
     libc.capget(head, caps)

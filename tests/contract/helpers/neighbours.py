@@ -140,16 +140,15 @@ def function_tracer(name: str) -> Iterator[None]:
 def neighbours() -> dict[str, Neighbour]:
     """Return all that this kernel can have, by name."""
     found: dict[str, Neighbour] = {
-        "kprobe event": lambda: probe_event("p"),
-        "kretprobe event": lambda: probe_event("r"),
+        "kprobe event": functools.partial(probe_event, "p"),
+        "kretprobe event": functools.partial(probe_event, "r"),
     }
     tracers = (TRACING / "available_tracers").read_text().split()
     found |= {
-        name: (lambda name=name: function_tracer(name)) for name in ("function", "function_graph") if name in tracers
+        name: functools.partial(function_tracer, name) for name in ("function", "function_graph") if name in tracers
     }
     if BTF.exists():
-        number = find_function()
-        found |= {kind: (lambda kind=kind: program(kind, number)) for kind in ATTACH}
+        found |= {kind: functools.partial(program, kind, find_function()) for kind in ATTACH}
     return found
 
 

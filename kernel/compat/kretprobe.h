@@ -8,6 +8,11 @@
 #include <linux/kprobes.h>
 #include <linux/version.h>
 
+/* Some know no bound. */
+#ifndef KRETPROBE_MAX_DATA_SIZE
+#define KRETPROBE_MAX_DATA_SIZE 4096
+#endif
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 11, 0)
 static inline struct kretprobe *get_kretprobe(struct kretprobe_instance *ri)
 {

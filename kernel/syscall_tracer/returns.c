@@ -2,6 +2,7 @@
 /*
  * Calls that are recorded at their return, with what they returned.
  */
+#include <linux/build_bug.h>
 #include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/percpu.h>
@@ -21,16 +22,6 @@ struct attempt {
 	int err;
 };
 
-/**
- * struct flight - a call that has entered and will return
- * @mm: the memory it entered from, only to be compared
- * @rec: the call
- */
-struct flight {
-	const struct mm_struct *mm;
-	struct sct_record rec;
-};
-
 static DEFINE_PER_CPU(struct attempt, attempts);
 static DEFINE_PER_CPU(u64, returns_missed);
 
@@ -44,10 +35,8 @@ static int on_instance(struct kretprobe_instance *ri, struct pt_regs *regs)
 	struct kretprobe *rp = get_kretprobe(ri);
 	const struct sct_hook *hook = container_of(rp, struct sct_hook, rp);
 	struct attempt *attempt = this_cpu_ptr(&attempts);
-	struct flight *flight = (struct flight *)ri->data;
-	struct sct_record *rec = &flight->rec;
+	struct sct_record *rec = (struct sct_record *)ri->data;
 
-	flight->mm = current->mm;
 	attempt->taken = true;
 	attempt->err = sct_entry_fill(hook, sct_caller(regs), rec,
 				      sct_data_bytes);
@@ -56,6 +45,8 @@ static int on_instance(struct kretprobe_instance *ri, struct pt_regs *regs)
 		sct_entry_report(rec);
 		return 1;
 	}
+	/* Until it returns: the memory that it entered from, to be compared. */
+	rec->latency = (unsigned long)current->mm;
 	this_cpu_inc(hook->flight->entered);
 	return 0;
 }
@@ -65,14 +56,15 @@ NOKPROBE_SYMBOL(on_instance);
 static int on_return(struct kretprobe_instance *ri, struct pt_regs *regs)
 {
 	struct kretprobe *rp = get_kretprobe(ri);
-	struct flight *flight = (struct flight *)ri->data;
-	struct sct_record *rec = &flight->rec;
+	struct sct_record *rec = (struct sct_record *)ri->data;
 	const struct sct_hook *hook;
+	bool same_memory;
 
 	if (!rp)
 		return 0;
 	preempt_disable_notrace();
 	hook = container_of(rp, struct sct_hook, rp);
+	same_memory = rec->latency == (unsigned long)current->mm;
 	rec->ret = (long)regs_return_value(regs);
 	rec->latency = ktime_get_mono_fast_ns() - rec->clock;
 	rec->flags |= SCT_RETURNED;
@@ -80,7 +72,7 @@ static int on_return(struct kretprobe_instance *ri, struct pt_regs *regs)
 	 * By now the kernel itself has read it; but where execve() has put a new
 	 * image in its place, another program's memory would be read.
 	 */
-	if (rec->flags & SCT_UNREADABLE && flight->mm == current->mm)
+	if (rec->flags & SCT_UNREADABLE && same_memory)
 		sct_entry_capture(hook, rec, sct_data_bytes);
 	sct_ring_push(rec);
 	if (rec->status == SCT_BLOCKED)
@@ -136,6 +128,8 @@ int sct_return_arm(struct sct_hook *hook)
 	struct kretprobe *rp = &hook->rp;
 	int err;
 
+	BUILD_BUG_ON(sizeof(struct sct_record) + SCT_DATA_MAX >
+		     KRETPROBE_MAX_DATA_SIZE);
 	if (!hook->flight)
 		hook->flight = alloc_percpu(struct sct_flight);
 	if (!hook->flight)
@@ -146,7 +140,7 @@ int sct_return_arm(struct sct_hook *hook)
 	rp->entry_handler = on_instance;
 	rp->handler = on_return;
 	rp->maxactive = returns_max;
-	rp->data_size = sizeof(struct flight) + sct_data_bytes;
+	rp->data_size = sizeof(struct sct_record) + sct_data_bytes;
 	err = register_kretprobe(rp);
 	if (err)
 		return err;

@@ -52,9 +52,9 @@ def test_returns_stay_while_enforced(tracer: Machine) -> None:
 def test_ftrace_cannot_be_switched_off(tracer: Machine, returns: int) -> None:
     """While calls are traced kernel.ftrace_enabled=0 is refused, with return values and without."""
     comm = nonce("stays")
-    *_, hook, off, answer, _, _, _ = tracer.play(
+    *_, hook, off, answer, _, _, _, _ = tracer.play(
         set_parameter("returns", returns), write(f"unlink block comm={comm}"), set_parameter("enforce", 1),
-        get_parameter("hook"), step("write", FTRACE, "0\n"), call("unlinkat", comm), *OFF,
+        get_parameter("hook"), step("write", FTRACE, "0\n"), call("unlinkat", comm), *OFF, step("write", FTRACE, "1\n"),
     )  # fmt: skip
     assert hook["text"] == ("kretprobe\n" if returns else "ftrace\n")
     assert off["errno"] == errno.EBUSY

@@ -100,3 +100,15 @@ def test_what_does_not_return_is_recorded_at_entry(tracer: Machine) -> None:
     rows = [row for row in seen.of("true") if row.call == "exit_group"]
     assert [(row.returned, row.latency, row.args) for row in rows[-1:]] == [(None, None, "0")]
     assert seen.counters["In flight"] == 0
+
+
+def test_the_longest_data_goes_with_returns(machine: Machine) -> None:
+    """With data_bytes=3968, the most there is, calls can be recorded at their return as well."""
+    module = find_module(machine, "syscall_tracer")
+    comm = nonce("long")
+    *loaded, _, page = machine.play(
+        module.unload(), module.load("data_bytes=3968", "returns=1"), call("openat", comm), read(TRACER)
+    )
+    put_back(machine, module)
+    require(*loaded)
+    assert (parse_page(page["text"]).only(comm).returned or 0) > 2

@@ -49,7 +49,9 @@ class Module:
 
 
 def _parameters(shown: str) -> tuple[str, ...]:
-    return tuple(line.replace(":", "=", 1) for line in sorted(shown.splitlines()))
+    """Return what can be given to insmod; `hook` tells what is armed, which may be more than one, or none."""
+    given = (line.replace(":", "=", 1) for line in sorted(shown.splitlines()))
+    return tuple(one for one in given if not one.startswith("hook=") or one in ("hook=ftrace", "hook=kprobe"))
 
 
 def find_module(machine: Machine, name: str) -> Module:

@@ -164,7 +164,7 @@ def attempt() -> list[object]:
         if not pid:
             Path("/proc/self/comm").write_text(COMM)
             ret = system_call(CALL, -100, path.encode(), 0o755)
-            os.write(theirs, struct.pack("qi", ret, ctypes.get_errno()))
+            os.write(theirs, struct.pack("qi", ret, ctypes.get_errno() if ret else 0))
             os._exit(0)
         os.close(theirs)
         answer = struct.unpack("qi", os.read(ours, 12))

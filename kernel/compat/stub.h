@@ -22,10 +22,4 @@
 #define COMPAT_LANDING_PAD
 #endif
 
-#ifdef CONFIG_ARM64
-#define COMPAT_RETURN_VALUE(value) mov x0, #value
-#else
-#define COMPAT_RETURN_VALUE(value) movq $value, %rax
-#endif
-
 #endif /* KMODLAB_COMPAT_STUB_H */

@@ -145,7 +145,7 @@ static int register_group(struct sct_ftrace_group *group)
 		err = register_ftrace_function(&group->ops);
 		if (err != -EAGAIN)
 			return err;
-		msleep(1);
+		usleep_range(1000, 2000);
 	}
 	return -EBUSY;
 }

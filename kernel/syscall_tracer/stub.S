@@ -6,13 +6,21 @@
  */
 #include "stub.h"
 
+	.macro return_value value
+#ifdef CONFIG_ARM64
+	mov	x0, #\value
+#else
+	movq	$\value, %rax
+#endif
+	.endm
+
 	.altmacro
 
 	.macro stub error
 	.balign SCT_STUB_SIZE
 SYM_FUNC_START_LOCAL_NOALIGN(sct_stub_\error)
 	COMPAT_LANDING_PAD
-	COMPAT_RETURN_VALUE(-\error)
+	return_value -\error
 	RET
 SYM_FUNC_END(sct_stub_\error)
 	.endm

@@ -49,12 +49,12 @@
  * Delivery to the listeners of the netlink family has locks of its own, which
  * are never held together with sct_lock; see DOC: delivery in deliver.c.
  *
- * Unload: first the looks at the hooks and the dead-man timer, the delivery and the netlink family (which
- * waits for operations in flight), then the /proc file (procfs waits for calls
- * in flight and releases open files), then the hooks (their removal waits for
- * running handlers), then filters, calls and rings. Calls that are still to
- * return through a kretprobe are the kernel's to bring home: their handler is
- * not called any more.
+ * Unload: first the looks at the hooks and the dead-man timer, the delivery and
+ * the netlink family (which waits for operations in flight), then the /proc file
+ * (procfs waits for calls in flight and releases open files), then the hooks
+ * (their removal waits for running handlers), then filters, calls and rings.
+ * Calls that are still to return through a kretprobe are the kernel's to bring
+ * home: their handler is not called any more.
  */
 
 #define SCT_CALLS_MAX		512	/* traced once or named, since load */

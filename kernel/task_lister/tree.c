@@ -21,8 +21,9 @@
  * the same:
  *
  * - It holds the processes that existed when it was begun, with the first read,
- *   and were still there when the walk by number came to them. One that starts later is left out, whether the
- *   walk would have met it or its number lay behind already.
+ *   and were still there when the walk by number came to them. One that starts
+ *   later is left out, whether the walk would have met it or its number lay
+ *   behind already.
  *
  * - A process and its parent are told by struct pid, referenced while the
  *   picture is being made, so that a number that is used again meanwhile joins

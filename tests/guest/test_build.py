@@ -90,7 +90,7 @@ def test_what_is_built_again_compiles_what_has_changed(sources: Path) -> None:
             root.make(module, work=work)
             log = (module / "build.log").read_text()
             compiled.append(set(re.findall(r"CC \[M\] .*?(\w+)\.o$", log, re.MULTILINE)) - {"mod"})
-    assert compiled == [{"cursor", "list", "main", "stats", "task", "tree"}, {"stats"}, set()]
+    assert compiled == [{"cursor", "list", "main", "stats", "task", "tree", "user"}, {"stats"}, set()]
     assert not work.exists()
 
 

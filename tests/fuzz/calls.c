@@ -68,6 +68,17 @@ int sct_calls_arm(const unsigned long *wanted)
 	return test_bit(ID_BUSY, wanted) ? -EBUSY : 0;
 }
 
+/* It is permissive here: what is enforced depends on hooks. */
+bool sct_enforcing(void)
+{
+	return false;
+}
+
+const char *sct_trace_hinders(const struct sct_filters *filters, const unsigned long *traced)
+{
+	return NULL;
+}
+
 void sct_calls_commit(const unsigned long *wanted)
 {
 	lockdep_assert_held(&sct_lock);

@@ -29,6 +29,8 @@ typedef __u64 u64;
 typedef __s32 s32;
 typedef __s64 s64;
 
+typedef struct { __u32 val; } kgid_t;
+
 #define CONFIG_X86_64 1
 #define KBUILD_MODNAME "syscall_tracer"
 #define __user

@@ -26,7 +26,7 @@ MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 # Of the checkout, what a controller needs: everything else stays behind.
 CARRIED = re.compile(
     r"(docs|kernel|meta|playbooks|plugins|roles|src/kmodlab/modules|tests/contract)/|(LICENSE|README\.md)$"
-    r"|src/kmodlab/errors\.py$"
+    r"|src/kmodlab/(errors|kernel_report)\.py$"
 )
 LITTER = (".venv/bin/python", "kernel/task_lister/list.o", "kernel/task_lister/task_lister.ko", "build/x", "x.tar.gz")
 

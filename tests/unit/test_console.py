@@ -7,61 +7,10 @@ from pathlib import Path
 import pytest
 
 from kmodlab.errors import GuestCrashed
+from kmodlab.kernel_report import Kind
 from kmodlab.vm.console import Log
 
-TROUBLE = [
-    "Kernel panic - not syncing: sysrq triggered crash",
-    "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)",
-    "BUG: kernel NULL pointer dereference, address: 0000000000000000",
-    "BUG: unable to handle page fault for address: ffffffffc0a01234",
-    "BUG: scheduling while atomic: cat/812/0x00000002",
-    "BUG: sleeping function called from invalid context at kernel/locking/mutex.c:580",
-    "BUG: Bad page state in process cat  pfn:1a2b3",
-    "BUG: KASAN: slab-use-after-free in tl_show+0x1c/0x90 [task_lister]",
-    "kernel BUG at lib/list_debug.c:56!",
-    "Oops: 0002 [#1] PREEMPT SMP NOPTI",
-    "Oops: Oops: 0000 [#1] SMP NOPTI",
-    "Oops: general protection fault, probably for non-canonical address 0xdead000000000108: 0000 [#1] SMP",
-    "general protection fault, probably for non-canonical address 0xdead000000000108: 0000 [#1] PREEMPT SMP",
-    "general protection fault: 0000 [#1] SMP",
-    "invalid opcode: 0000 [#1] PREEMPT SMP NOPTI",
-    "divide error: 0000 [#1] PREEMPT SMP NOPTI",
-    "stack segment: 0000 [#2] SMP",
-    "double fault: 0000 [#1] SMP",
-    "Unable to handle kernel NULL pointer dereference at virtual address 0000000000000008",
-    "Unable to handle kernel paging request at virtual address dead000000000100",
-    "Internal error: Oops: 0000000096000004 [#1] SMP",
-    "Internal error: Oops - BUG: 00000000f2000800 [#1] PREEMPT SMP",
-    "INFO: task insmod:1234 blocked for more than 120 seconds.",
-    "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [cat:812]",
-    "NMI watchdog: Watchdog detected hard LOCKUP on cpu 0",
-    "watchdog: CPU1: Watchdog detected hard LOCKUP on cpu 0",
-    "BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 33s!",
-    "rcu: INFO: rcu_preempt self-detected stall on CPU",
-    "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:",
-    "rcu: INFO: rcu_sched detected expedited stalls on CPUs/tasks: { 0-... } 21 jiffies s: 33 root: 0x1/.",
-    "rcu: INFO: rcu_tasks detected stalls on tasks:",
-]
-
-HARMLESS = [
-    "Linux version 6.1.0-56-cloud-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14) 12.2.0)",
-    "watchdog: softlockup_panic is off",
-    "NMI watchdog: Enabled. Permanently consumes one hw-PMU counter.",
-    "rcu: Hierarchical RCU implementation.",
-    "rcu: \tRCU restricting CPUs from NR_CPUS=8192 to nr_cpu_ids=2.",
-    "syscall_tracer: loading out-of-tree module taints kernel.",
-    "syscall_tracer: Blocked unlink() from PID 1234",
-    "syscall_tracer: DEBUG: 3 filters",
-    "cat[812]: segfault at 0 ip 00007f0a1c2b3d4e sp 00007ffd0a1b2c3d error 4 in cat[55d0c0000000+5000]",
-    "traps: a.out[812] general protection fault ip:55d0c0001139 sp:7ffd0a1b2c3d error:0 in a.out[55d0c0001000+1000]",
-    "traps: a.out[813] trap invalid opcode ip:55d0c0001139 sp:7ffd0a1b2c3d error:0 in a.out[55d0c0001000+1000]",
-    "traps: a.out[814] trap divide error ip:55d0c0001139 sp:7ffd0a1b2c3d error:0 in a.out[55d0c0001000+1000]",
-    "Out of memory: Killed process 812 (stress) total-vm:1048576kB, anon-rss:524288kB, file-rss:0kB",
-    "virtio_blk virtio1: [vda] 16777216 512-byte logical blocks (8.59 GB/8.00 GiB)",
-    "EXT4-fs (vda): mounted filesystem with ordered data mode. Quota mode: none.",
-    "EDAC MC: Ver: 3.0.0",
-    "printk: console [ttyS0] enabled",
-]
+from .test_kernel_report import HARMLESS, REPORTS
 
 
 def _printed(directory: Path, text: bytes) -> Log:
@@ -70,7 +19,7 @@ def _printed(directory: Path, text: bytes) -> Log:
     return Log(log, 0)
 
 
-@pytest.mark.parametrize("line", TROUBLE)
+@pytest.mark.parametrize("line", [line for line, kind in REPORTS if kind > Kind.WARNING])
 def test_trouble_is_reported_with_its_line(tmp_path: Path, line: str) -> None:
     console = _printed(tmp_path, f"[    1.0] before\r\n[    2.5] {line}\r\n[    2.6] Call Trace:\r\n".encode())
     with pytest.raises(GuestCrashed) as caught:
@@ -80,7 +29,7 @@ def test_trouble_is_reported_with_its_line(tmp_path: Path, line: str) -> None:
     assert (caught.value.output or "").splitlines()[-1] == "[    2.6] Call Trace:"
 
 
-@pytest.mark.parametrize("line", HARMLESS)
+@pytest.mark.parametrize("line", [*HARMLESS, *(line for line, kind in REPORTS if kind is Kind.WARNING)])
 def test_a_harmless_line_is_not_trouble(tmp_path: Path, line: str) -> None:
     console = _printed(tmp_path, f"[    2.5] {line}\r\n".encode())
     console.check("booting")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kmodlab.grading.result import Verdict
-from kmodlab.grading.verdict import Evidence, Finding, Frame, Kind, find, judge, worst
+from kmodlab.grading.verdict import Evidence, Finding, Frame, find, judge, worst
+from kmodlab.kernel_report import Kind
 
 OOPS = """\
 [    9.100000] BUG: kernel NULL pointer dereference, address: 0000000000000018

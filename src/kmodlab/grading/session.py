@@ -14,7 +14,8 @@ from kmodlab.grading.lab import Lab, Test
 from kmodlab.grading.machines import TOOLS
 from kmodlab.grading.result import Outcome, TestResult, Verdict
 from kmodlab.grading.runner import Event, Job, Node, Runner
-from kmodlab.grading.verdict import MARKS, Evidence, Finding, Kind, Trouble, find, judge
+from kmodlab.grading.verdict import MARKS, Evidence, Finding, Trouble, find, judge
+from kmodlab.kernel_report import Kind
 from kmodlab.process import Deadline, tail
 from kmodlab.vm.pool import Slot
 from kmodlab.vm.shell import Result

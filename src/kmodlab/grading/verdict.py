@@ -10,42 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from enum import IntEnum
 
 from kmodlab.grading.result import Verdict
+from kmodlab.kernel_report import Kind, kind_of, sign
 
 #: lines after the first that belong to a report, at most
 _REPORT_LINES = 60
 
 
-class Kind(IntEnum):
-    """What kind of trouble, the worst last."""
-
-    WARNING = 1
-    BUG = 2
-    ATOMIC = 3
-    HUNG = 4
-    LOCKUP = 5
-    OOPS = 6
-    PANIC = 7
-
-
-#: Source of the wordings: the kernel's kernel/panic.c, arch/*/kernel/{traps,dumpstack}.c, arch/*/mm/fault.c,
-#: kernel/{watchdog,hung_task}.c, kernel/rcu/tree_stall.h, kernel/sched/core.c, mm/slub.c, mm/page_alloc.c.
-_PATTERNS = {
-    Kind.PANIC: r"Kernel panic - not syncing",
-    Kind.OOPS: r"Oops: |kernel BUG at |Unable to handle kernel|BUG: unable to handle|BUG: kernel NULL pointer"
-    r"|general protection fault[,:] |: [0-9a-f]{4,16} \[#\d+\]|BUG: stack guard page",
-    Kind.LOCKUP: r"soft lockup|hard LOCKUP|rcu: INFO: .*(?:detected stall|self-detected)|rcu: INFO: rcu_\w+ detected",
-    Kind.HUNG: r"blocked for more than \d+ seconds",
-    Kind.ATOMIC: r"BUG: (?:scheduling while atomic|sleeping function called|Invalid wait context|workqueue leaked)",
-    Kind.BUG: r"\bBUG: |\bBUG [\w.-]+ \((?:Not tainted|Tainted)|bad page state|double free|corrupted double-linked",
-    Kind.WARNING: r"WARNING: (?:CPU: \d+ PID: \d+ at |possible |suspicious )|refcount_t: |list_(?:add|del) corruption"
-    r"|proc_dir_entry '.*' already registered|sysfs: cannot create duplicate|unchecked MSR",
-}
-SIGN = re.compile("|".join(_PATTERNS.values()).encode())
+SIGN = sign()
 """What a console line has where it means trouble."""
-_KINDS = [(kind, re.compile(pattern)) for kind, pattern in sorted(_PATTERNS.items(), reverse=True)]
 _FRAME = re.compile(r"(RIP: \S+:)?([A-Za-z_][\w.]*)\+0x([0-9a-f]+)/0x[0-9a-f]+ \[(\w+)")
 _STAMP = re.compile(r"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
 _END = ("---[ end trace", "---[ end Kernel panic")
@@ -102,10 +76,6 @@ class Trouble:
         return next((frame for frame in found if frame.module in wanted), None)
 
 
-def _kind(line: str) -> Kind | None:
-    return next((kind for kind, pattern in _KINDS if pattern.search(line)), None)
-
-
 def find(text: str) -> list[Trouble]:
     """Return the reports in what a console printed, in their order."""
     lines = [_STAMP.sub("", line).rstrip() for line in text.splitlines()]
@@ -115,13 +85,13 @@ def find(text: str) -> list[Trouble]:
 def _reports(lines: list[str]) -> Iterator[Trouble]:
     at = 0
     while at < len(lines):
-        kind = _kind(lines[at])
+        kind = kind_of(lines[at])
         if kind is None:
             at += 1
             continue
         first, worst, end = at, at, at + 1
         while end < len(lines) and end - first < _REPORT_LINES:
-            line, inner = lines[end], _kind(lines[end])
+            line, inner = lines[end], kind_of(lines[end])
             # A panic, and trouble of a lesser kind, begin a report of their own; "Oops:" belongs to the line before it.
             if inner is Kind.PANIC or (inner is not None and inner < kind):
                 break
@@ -180,6 +150,8 @@ def _confirmed(trouble: Trouble, evidence: Evidence) -> bool:
     """Whether the machine's behaviour agrees with the text."""
     if trouble.kind is Kind.PANIC:
         return evidence.ended
+    if trouble.kind is Kind.CHECK:
+        return False
     if evidence.taint is None or evidence.ended:
         return True
     if trouble.kind is Kind.HUNG:

@@ -13,17 +13,11 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from kmodlab.errors import GuestCrashed
+from kmodlab.kernel_report import Kind, sign
 from kmodlab.process import tail
 
-#: A kernel that prints one of these will not give a test a fair answer any more. Source of the wordings: the
-#: kernel's own kernel/panic.c, arch/*/kernel/{traps,dumpstack}.c and mm/fault.c, kernel/watchdog.c, kernel/hung_task.c,
-#: kernel/rcu/tree_stall.h. A program's own fault (`traps: a.out[7] general protection fault ip:`) is none of them.
-TROUBLE = re.compile(
-    rb"Kernel panic - not syncing|Oops: |\bBUG: |kernel BUG at |Unable to handle kernel|"
-    rb"general protection fault[,:] |: [0-9a-f]{4,16} \[#\d+\]|blocked for more than \d+ seconds|"
-    rb"soft lockup|hard LOCKUP|rcu: INFO: .* (?:self-)?detected stall|rcu: INFO: rcu_\w+ detected"
-)
-
+#: A kernel that prints one of these will not give a test a fair answer any more; after a warning it does.
+TROUBLE = sign(kind for kind in Kind if kind > Kind.WARNING)
 
 #: after a line that means trouble, this much is kept whatever is printed around it
 _EXCERPT = 16 << 10

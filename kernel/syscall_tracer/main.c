@@ -8,6 +8,8 @@
 
 #include <linux/capability.h>
 #include <linux/cred.h>
+#include <linux/limits.h>
+#include <linux/log2.h>
 #include <linux/module.h>
 #include <linux/uidgid.h>
 #include <linux/user_namespace.h>
@@ -60,7 +62,7 @@ bool sct_may_read(void)
 	return perfmon_capable() || (gid_valid(group) && in_group_p(group));
 }
 
-/* Guarded by sct_lock: whether there is anything that a parameter can change */
+/* Set once, when the parameters that insmod was given have been taken. */
 static bool loaded;
 
 /**
@@ -89,6 +91,12 @@ static int check_parameters(void)
 		return -EINVAL;
 	}
 	sct_data_bytes = ALIGN(sct_data_bytes, 8);
+	/* The kernel makes no larger allocation, and warns of who asks for one. */
+	if (roundup_pow_of_two(log_entries) >
+	    INT_MAX / (sizeof(struct sct_record) + sct_data_bytes)) {
+		pr_err("log_entries and data_bytes together take more than 2 GiB for each CPU\n");
+		return -EINVAL;
+	}
 	return sct_hooks_init();
 }
 

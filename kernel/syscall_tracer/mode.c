@@ -17,7 +17,7 @@ static void time_is_over(struct work_struct *work);
 /* Guards all below, but readers of enforce take it as it is. */
 static DEFINE_MUTEX(mode_lock);
 static DECLARE_DELAYED_WORK(dead_man, time_is_over);
-static unsigned int running_timeout;
+static unsigned int running_timeout;	/* seconds; 0: no timer is set */
 static bool loaded;
 
 static bool enforce;
@@ -39,8 +39,8 @@ NOKPROBE_SYMBOL(sct_enforcing);
 static void time_is_over(struct work_struct *work)
 {
 	mutex_lock(&mode_lock);
-	/* Unless it was just written again, which has started it anew. */
-	if (enforce && !delayed_work_pending(&dead_man)) {
+	/* Unless it was just written again, which has started it anew or ended it. */
+	if (enforce && running_timeout && !delayed_work_pending(&dead_man)) {
 		WRITE_ONCE(enforce, false);
 		pr_warn(KBUILD_MODNAME ": permissive again, enforce_timeout of %u s is over\n",
 			running_timeout);
@@ -52,10 +52,9 @@ static void begin_mode(void)
 {
 	lockdep_assert_held(&mode_lock);
 	cancel_delayed_work(&dead_man);
-	if (enforce && enforce_timeout) {
-		running_timeout = enforce_timeout;
+	running_timeout = enforce ? enforce_timeout : 0;
+	if (running_timeout)
 		schedule_delayed_work(&dead_man, running_timeout * HZ);
-	}
 	pr_info(KBUILD_MODNAME ": %s\n", enforce ? "enforcing" : "permissive");
 }
 

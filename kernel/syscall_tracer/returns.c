@@ -59,6 +59,7 @@ static int on_return(struct kretprobe_instance *ri, struct pt_regs *regs)
 	struct sct_record *rec = (struct sct_record *)ri->data;
 	const struct sct_hook *hook;
 	bool same_memory;
+	u64 now;
 
 	if (!rp)
 		return 0;
@@ -66,7 +67,9 @@ static int on_return(struct kretprobe_instance *ri, struct pt_regs *regs)
 	hook = container_of(rp, struct sct_hook, rp);
 	same_memory = rec->latency == (unsigned long)current->mm;
 	rec->ret = (long)regs_return_value(regs);
-	rec->latency = ktime_get_mono_fast_ns() - rec->clock;
+	now = ktime_get_mono_fast_ns();
+	/* That clock may go back a little from one CPU to another. */
+	rec->latency = now > rec->clock ? now - rec->clock : 0;
 	rec->flags |= SCT_RETURNED;
 	/*
 	 * By now the kernel itself has read it; but where execve() has put a new

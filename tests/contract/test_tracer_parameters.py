@@ -19,6 +19,7 @@ def test_parameters_out_of_range_are_refused(machine: Machine) -> None:
     bad = (
         "data_bytes=15",
         "data_bytes=3969",
+        "data_bytes=3968 log_entries=1048576",
         "hook=neither",
         "returns_max=0",
         "returns_max=4097",

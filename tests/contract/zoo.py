@@ -118,6 +118,11 @@ class Picture:
         }
 
 
+def switches(process: Process) -> tuple[int, int]:
+    """Return how often the main thread of a process has gone off its CPU: who did not run has not changed its state."""
+    return process.voluntary, process.involuntary
+
+
 def _face(process: Process) -> tuple[object, ...]:
     return (process.comm, process.state, process.ppid, process.uid, process.gid, process.threads)
 

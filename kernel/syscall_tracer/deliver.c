@@ -2,15 +2,18 @@
 /*
  * Delivery: records as they are made, to who listens to the netlink family.
  */
+#include <linux/cpu.h>
 #include <linux/cpumask.h>
+#include <linux/err.h>
 #include <linux/jiffies.h>
+#include <linux/kthread.h>
 #include <linux/minmax.h>
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sizes.h>
-#include <linux/smpboot.h>
 #include <linux/skbuff.h>
+#include <linux/topology.h>
 #include <linux/workqueue.h>
 
 #include "netlink.h"
@@ -86,12 +89,12 @@ static DECLARE_DELAYED_WORK(look_work, look_again);
 static bool running;
 static bool listening;
 
-/* That of a CPU which has gone is parked, and what is left there is not its. */
+/* A CPU that has come since the module was loaded has no thread. */
 static bool wake_thread(unsigned int cpu)
 {
 	struct task_struct *thread = per_cpu(deliver_threads, cpu);
 
-	if (!thread || !cpu_online(cpu))
+	if (!thread)
 		return false;
 	WRITE_ONCE(per_cpu(deliveries, cpu).wanted, true);
 	wake_up_process(thread);
@@ -177,24 +180,45 @@ static void deliver(unsigned int cpu)
 	mutex_unlock(&delivery->lock);
 }
 
-static int is_wanted(unsigned int cpu)
+static int deliver_loop(void *data)
 {
-	return READ_ONCE(per_cpu(deliveries, cpu).wanted);
+	unsigned int cpu = (unsigned long)data;
+
+	while (!kthread_should_stop()) {
+		set_current_state(TASK_INTERRUPTIBLE);
+		if (!READ_ONCE(per_cpu(deliveries, cpu).wanted) &&
+		    !kthread_should_stop())
+			schedule();
+		__set_current_state(TASK_RUNNING);
+		deliver(cpu);
+	}
+	return 0;
 }
 
-static void begin_thread(unsigned int cpu)
+static int add_thread(unsigned int cpu)
 {
-	sched_set_fifo_low(current);
+	struct task_struct *thread;
+
+	thread = kthread_create_on_node(deliver_loop, (void *)(long)cpu,
+					cpu_to_node(cpu), "syscall_trc/%u",
+					cpu);
+	if (IS_ERR(thread))
+		return PTR_ERR(thread);
+	kthread_bind(thread, cpu);
+	sched_set_fifo_low(thread);
+	per_cpu(deliver_threads, cpu) = thread;
+	wake_up_process(thread);
+	return 0;
 }
 
-/* They go and come with their CPUs. */
-static struct smp_hotplug_thread threads = {
-	.store			= &deliver_threads,
-	.setup			= begin_thread,
-	.thread_should_run	= is_wanted,
-	.thread_fn		= deliver,
-	.thread_comm		= "syscall_trc/%u",
-};
+static void stop_threads(void)
+{
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu)
+		if (per_cpu(deliver_threads, cpu))
+			kthread_stop(per_cpu(deliver_threads, cpu));
+}
 
 /* Who listens hears of what is made from now on. */
 static void switch_ring(struct delivery *delivery, bool on)
@@ -270,6 +294,7 @@ void sct_deliver_look(void)
 int sct_deliver_init(void)
 {
 	unsigned int cpu;
+	int err = 0;
 
 	for_each_possible_cpu(cpu) {
 		struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
@@ -278,7 +303,13 @@ int sct_deliver_init(void)
 		delivery->cpu = cpu;
 		init_irq_work(per_cpu_ptr(&sct_deliver_wakes, cpu), on_wake);
 	}
-	return smpboot_register_percpu_thread(&threads);
+	cpus_read_lock();
+	for_each_online_cpu(cpu)
+		err = err ?: add_thread(cpu);
+	cpus_read_unlock();
+	if (err)
+		stop_threads();
+	return err;
 }
 
 /**
@@ -324,5 +355,5 @@ void sct_deliver_stop(void)
  */
 void sct_deliver_exit(void)
 {
-	smpboot_unregister_percpu_thread(&threads);
+	stop_threads();
 }

@@ -234,18 +234,3 @@ def test_unloading_while_everything_happens(machine: Machine) -> None:
         require(answer)
     finally:
         put_back(machine, module)
-
-
-def test_delivery_comes_back_with_its_cpu(tracer: Machine) -> None:
-    """A CPU that goes and comes again has its records delivered on it as before."""
-    shell = (
-        "for file in $(ls -d /sys/devices/system/cpu/cpu[0-9]*/online | tail -n 1); do "
-        "echo 0 >$file; echo 1 >$file; cpu=${file%/online}; cpu=${cpu##*cpu}; "
-        "grep -h Cpus_allowed_list /proc/$(pgrep -x syscall_trc/$cpu)/status; echo $cpu; done"
-    )
-    *_, gone, heard = tracer.talk(
-        step("open", name="a"), step("join", name="a"), step("sh", command=shell), step("listen", name="a")
-    )
-    allowed, *cpu = gone["text"].split()[1:]
-    assert [allowed] == cpu
-    assert heard["count"] > 0

@@ -32,14 +32,6 @@ static int on_canary(struct kprobe *kp, struct pt_regs *regs)
 
 NOKPROBE_SYMBOL(on_canary);
 
-/* As on_kprobe_post() in hook.c. */
-static void on_canary_post(struct kprobe *kp, struct pt_regs *regs,
-			   unsigned long flags)
-{
-}
-
-NOKPROBE_SYMBOL(on_canary_post);
-
 static int find(struct sct_hook *hook, int (*canary)(void))
 {
 	int err;
@@ -67,12 +59,7 @@ static void arm_by_kprobe(void)
 
 	if (hook->kind || find(hook, kprobe_canary))
 		return;
-	memset(&hook->kp, 0, sizeof(hook->kp));
-	hook->kp.addr = (kprobe_opcode_t *)hook->addr;
-	hook->kp.pre_handler = on_canary;
-	if (!hook->by_ftrace)
-		hook->kp.post_handler = on_canary_post;
-	if (!register_kprobe(&hook->kp))
+	if (!sct_hook_probe(hook, on_canary))
 		hook->kind = SCT_HOOK_CANARY;
 }
 

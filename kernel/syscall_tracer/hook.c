@@ -26,12 +26,11 @@ static unsigned int armed[SCT_HOOK_CANARY];
  * and the core, which takes the post-handler for a sign that the probe was
  * armed in another way, would disarm the wrong one beside somebody else's probe.
  */
-static void on_kprobe_post(struct kprobe *kp, struct pt_regs *regs,
-			   unsigned long flags)
+void sct_hook_post(struct kprobe *kp, struct pt_regs *regs, unsigned long flags)
 {
 }
 
-NOKPROBE_SYMBOL(on_kprobe_post);
+NOKPROBE_SYMBOL(sct_hook_post);
 
 static int __section(".text.on_kprobe") __aligned(SCT_IN_A_PAGE)
 on_kprobe(struct kprobe *kp, struct pt_regs *regs)
@@ -47,13 +46,21 @@ on_kprobe(struct kprobe *kp, struct pt_regs *regs)
 
 NOKPROBE_SYMBOL(on_kprobe);
 
-static int arm_kprobe(struct sct_hook *hook)
+/**
+ * sct_hook_probe() - put a kprobe on an entry point that was found
+ * @hook: the entry point
+ * @handler: may change where the function goes
+ *
+ * Context: Process context, sct_lock held, may sleep.
+ * Return: 0, or what kprobes say.
+ */
+int sct_hook_probe(struct sct_hook *hook, kprobe_pre_handler_t handler)
 {
 	memset(&hook->kp, 0, sizeof(hook->kp));
 	hook->kp.addr = (kprobe_opcode_t *)hook->addr;
-	hook->kp.pre_handler = on_kprobe;
+	hook->kp.pre_handler = handler;
 	if (!hook->by_ftrace)
-		hook->kp.post_handler = on_kprobe_post;
+		hook->kp.post_handler = sct_hook_post;
 	return register_kprobe(&hook->kp);
 }
 
@@ -127,7 +134,7 @@ static int arm(struct sct_hook *hook, enum sct_hook_kind kind)
 	if (kind == SCT_HOOK_FTRACE)
 		return 0;
 	/* Who names a kind gets that one, or none. */
-	return only_ftrace ? -EOPNOTSUPP : arm_kprobe(hook);
+	return only_ftrace ? -EOPNOTSUPP : sct_hook_probe(hook, on_kprobe);
 }
 
 static void retire_kprobes(struct sct_hook **hooks, unsigned int n)

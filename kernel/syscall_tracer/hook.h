@@ -84,6 +84,9 @@ struct sct_hook {
 int sct_hooks_init(void);
 void sct_hooks_exit(void);
 int sct_hook_find(struct sct_hook *hook);
+int sct_hook_probe(struct sct_hook *hook, kprobe_pre_handler_t handler);
+void sct_hook_post(struct kprobe *kp, struct pt_regs *regs,
+		   unsigned long flags);
 void sct_hooks_found(struct sct_hook **hooks, unsigned int n);
 int sct_hooks_arm(struct sct_hook **hooks, unsigned int n);
 int sct_hooks_switch(struct sct_hook **hooks, unsigned int n);

@@ -111,14 +111,6 @@ static int on_entry(struct kprobe *kp, struct pt_regs *regs)
 
 NOKPROBE_SYMBOL(on_entry);
 
-/* As on_kprobe_post() in hook.c. */
-static void on_entry_post(struct kprobe *kp, struct pt_regs *regs,
-			  unsigned long flags)
-{
-}
-
-NOKPROBE_SYMBOL(on_entry_post);
-
 /**
  * sct_return_arm() - hook entry and return of a call
  * @hook: the entry point; its kind is yet to become SCT_HOOK_RETURN
@@ -150,7 +142,7 @@ int sct_return_arm(struct sct_hook *hook)
 	hook->retprobe_entry = rp->kp.pre_handler;
 	rp->kp.pre_handler = on_entry;
 	if (!hook->by_ftrace)
-		rp->kp.post_handler = on_entry_post;
+		rp->kp.post_handler = sct_hook_post;
 	err = enable_kretprobe(rp);
 	if (err) {
 		unregister_kretprobe(rp);

@@ -108,14 +108,16 @@ static int set_mode(bool on)
 	return 0;
 }
 
+static int read_switch(const char *value, bool *on)
+{
+	return kstrtobool(value, on) ?: sct_may_set_parameter();
+}
+
 static int set_enforce(const char *value, const struct kernel_param *kp)
 {
 	bool on;
-	int err = kstrtobool(value, &on);
+	int err = read_switch(value, &on);
 
-	if (err)
-		return err;
-	err = sct_may_set_parameter();
 	if (err)
 		return err;
 	mutex_lock(&sct_lock);
@@ -172,11 +174,8 @@ static int switch_returns(bool on)
 static int set_returns(const char *value, const struct kernel_param *kp)
 {
 	bool on;
-	int err = kstrtobool(value, &on);
+	int err = read_switch(value, &on);
 
-	if (err)
-		return err;
-	err = sct_may_set_parameter();
 	if (err)
 		return err;
 	mutex_lock(&sct_lock);

@@ -34,7 +34,7 @@ MODULE_PARM_DESC(data_bytes, "bytes kept of the paths and addresses of a call, 1
 
 static unsigned int proc_gid = -1;
 module_param(proc_gid, uint, 0444);
-MODULE_PARM_DESC(proc_gid, "group that may read /proc/syscall_tracer");
+MODULE_PARM_DESC(proc_gid, "group that may read the files under /proc");
 
 /**
  * sct_group() - the group that may read, whatever it is capable of

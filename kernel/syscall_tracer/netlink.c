@@ -7,6 +7,7 @@
 #include <linux/build_bug.h>
 #include <linux/capability.h>
 #include <linux/cpumask.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -73,72 +74,59 @@ static int transact(const struct sk_buff *request, struct genl_info *info,
 	return err;
 }
 
-/* Of one ring, or of all of them if there is more than one call of it. */
-static void add_stats(unsigned int cpu, struct sct_ring_stats *sum)
+static int put_settings(struct sk_buff *skb, const struct sct_stats *stats)
 {
-	struct sct_ring_stats stats;
-
-	sct_ring_stats(cpu, &stats);
-	sum->issued += stats.issued;
-	sum->logged += stats.logged;
-	sum->overwritten += stats.overwritten;
-	sum->dropped += stats.dropped;
-}
-
-static int put_settings(struct sk_buff *skb)
-{
-	u32 mode = sct_enforcing() ? SCT_MODE_ENFORCING : SCT_MODE_PERMISSIVE;
+	u32 mode = stats->enforcing ? SCT_MODE_ENFORCING : SCT_MODE_PERMISSIVE;
 
 	return nla_put_string(skb, SCT_A_STATUS_VERSION, THIS_MODULE->version) ||
 	       nla_put_u32(skb, SCT_A_STATUS_ENTRIES, sct_ring_size) ||
 	       nla_put_u32(skb, SCT_A_STATUS_DATA_BYTES, sct_data_bytes) ||
 	       nla_put_u32(skb, SCT_A_STATUS_MODE, mode) ||
+	       nla_put_u8(skb, SCT_A_STATUS_RETURNS, stats->records_returns) ||
 	       nla_put_string(skb, SCT_A_STATUS_HOOK, sct_hook_name());
 }
 
-static int put_status_count(struct sk_buff *skb, int type, u64 count)
+static int put_count(struct sk_buff *skb, int type, u64 count)
 {
 	return nla_put_u64_64bit(skb, type, count, SCT_A_STATUS_PAD);
 }
 
-static int put_log(struct sk_buff *skb)
+static int put_log(struct sk_buff *skb, const struct sct_ring_stats *log)
 {
-	struct sct_ring_stats sum = {};
-	unsigned int cpu;
-
-	for_each_possible_cpu(cpu)
-		add_stats(cpu, &sum);
-	return put_status_count(skb, SCT_A_STATUS_ISSUED, sum.issued) ||
-	       put_status_count(skb, SCT_A_STATUS_LOGGED, sum.logged) ||
-	       put_status_count(skb, SCT_A_STATUS_OVERWRITTEN,
-				sum.overwritten) ||
-	       put_status_count(skb, SCT_A_STATUS_DROPPED, sum.dropped);
+	return put_count(skb, SCT_A_STATUS_ISSUED, log->issued) ||
+	       put_count(skb, SCT_A_STATUS_LOGGED, log->logged) ||
+	       put_count(skb, SCT_A_STATUS_OVERWRITTEN, log->overwritten) ||
+	       put_count(skb, SCT_A_STATUS_DROPPED, log->dropped);
 }
 
-static int put_hooks(struct sk_buff *skb)
+static int put_hooks(struct sk_buff *skb, const struct sct_stats *stats)
 {
-	struct sct_return_stats returns;
-	unsigned long missed;
-	bool on;
+	const struct sct_return_stats *returns = &stats->returns;
 
-	mutex_lock(&sct_lock);
-	missed = sct_calls_missed();
-	on = sct_returns_on();
-	sct_returns_stats(&returns);
-	mutex_unlock(&sct_lock);
-	return nla_put_u8(skb, SCT_A_STATUS_RETURNS, on) ||
-	       put_status_count(skb, SCT_A_STATUS_MISSED, missed) ||
-	       put_status_count(skb, SCT_A_STATUS_IN_FLIGHT,
-				returns.in_flight) ||
-	       put_status_count(skb, SCT_A_STATUS_ORPHANED, returns.orphaned) ||
-	       put_status_count(skb, SCT_A_STATUS_RETURNS_MISSED,
-				returns.missed);
+	return put_count(skb, SCT_A_STATUS_MISSED, stats->missed) ||
+	       put_count(skb, SCT_A_STATUS_IN_FLIGHT, returns->in_flight) ||
+	       put_count(skb, SCT_A_STATUS_ORPHANED, returns->orphaned) ||
+	       put_count(skb, SCT_A_STATUS_RETURNS_MISSED, returns->missed);
+}
+
+static int put_status(struct sk_buff *skb)
+{
+	struct sct_stats *stats = sct_stats_take();
+	int err;
+
+	if (!stats)
+		return -ENOMEM;
+	err = put_settings(skb, stats) || put_log(skb, &stats->log) ||
+	      put_hooks(skb, stats) ? -EMSGSIZE : 0;
+	kvfree(stats);
+	return err;
 }
 
 int sct_nl_status_get_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	struct sk_buff *reply;
 	void *message;
+	int err;
 
 	if (!may_read(skb))
 		return -EPERM;
@@ -148,10 +136,10 @@ int sct_nl_status_get_doit(struct sk_buff *skb, struct genl_info *info)
 	sct_deliver_look();
 	message = genlmsg_put_reply(reply, info, &sct_family, 0,
 				    SCT_CMD_STATUS_GET);
-	if (!message || put_settings(reply) || put_log(reply) ||
-	    put_hooks(reply)) {
+	err = message ? put_status(reply) : -EMSGSIZE;
+	if (err) {
 		nlmsg_free(reply);
-		return -EMSGSIZE;
+		return err;
 	}
 	genlmsg_end(reply, message);
 	return genlmsg_reply(reply, info);
@@ -203,11 +191,11 @@ int sct_nl_cpu_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
 	if (!may_read(cb->skb))
 		return -EPERM;
 	for (cpu = cb->args[0]; cpu < nr_cpu_ids; cpu++) {
-		struct sct_ring_stats stats = {};
+		struct sct_ring_stats stats;
 
 		if (!cpu_possible(cpu))
 			continue;
-		add_stats(cpu, &stats);
+		sct_ring_stats(cpu, &stats);
 		if (!cpu_online(cpu) && !stats.issued)
 			continue;
 		if (!put_ring(skb, cb, cpu, &stats))

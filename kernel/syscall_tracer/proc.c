@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * /proc/syscall_tracer: the log and the filters to read, commands to write.
+ * /proc/syscall_tracer: the log and the filters to read, commands to write;
+ * /proc/syscall_tracer_stats: the statistics.
  */
-#include <linux/cpumask.h>
 #include <linux/err.h>
 #include <linux/proc_fs.h>
 #include <linux/sched/signal.h>
@@ -12,15 +12,13 @@
 
 #include "tracer.h"
 
-#define FILE_NAME "syscall_tracer"
+#define FILE_NAME	"syscall_tracer"
+#define STATS_NAME	"syscall_tracer_stats"
 
 /**
  * struct page_view - what one open file shows
  * @log: the log as it was at open
  * @filters: the filters as they were at open
- * @missed: the calls that the probes had missed by then
- * @returns: the calls that were on their way
- * @enforcing: the mode
  *
  * The file has a header, a row for each record, and a tail: positions 0,
  * 1 to @log->count, and @log->count + 1.
@@ -28,9 +26,6 @@
 struct page_view {
 	struct sct_log *log;
 	struct sct_filters *filters;
-	unsigned long missed;
-	struct sct_return_stats returns;
-	bool enforcing;
 };
 
 static void *view_start(struct seq_file *m, loff_t *pos)
@@ -77,54 +72,9 @@ static void show_filters(struct seq_file *m, const struct sct_filters *filters)
 		seq_puts(m, "No filters active\n");
 }
 
-static void show_law(struct seq_file *m, const char *title,
-		     const struct sct_ring_stats *stats)
-{
-	seq_printf(m, "%s: issued %llu logged %llu overwritten %llu dropped %llu\n",
-		   title, stats->issued, stats->logged, stats->overwritten,
-		   stats->dropped);
-}
-
-static void show_cpus(struct seq_file *m, const struct sct_log *log)
-{
-	char title[16];
-	unsigned int cpu;
-
-	for_each_possible_cpu(cpu) {
-		if (!cpu_online(cpu) && !log->stats[cpu].issued)
-			continue;
-		snprintf(title, sizeof(title), "CPU %u", cpu);
-		show_law(m, title, &log->stats[cpu]);
-	}
-}
-
-static void add_up(const struct sct_log *log, struct sct_ring_stats *sum)
-{
-	unsigned int cpu;
-
-	memset(sum, 0, sizeof(*sum));
-	for_each_possible_cpu(cpu) {
-		sum->issued += log->stats[cpu].issued;
-		sum->overwritten += log->stats[cpu].overwritten;
-		sum->dropped += log->stats[cpu].dropped;
-	}
-}
-
 static void show_tail(struct seq_file *m, const struct page_view *view)
 {
-	struct sct_ring_stats sum;
-
-	add_up(view->log, &sum);
 	seq_printf(m, "\nTotal entries: %zu\n", view->log->count);
-	seq_printf(m, "Overwritten: %llu\n", sum.overwritten);
-	seq_printf(m, "Dropped: %llu\n", sum.dropped);
-	seq_printf(m, "Missed: %lu\n", view->missed);
-	seq_printf(m, "Issued: %llu\n", sum.issued);
-	seq_printf(m, "In flight: %llu\n", view->returns.in_flight);
-	seq_printf(m, "Orphaned: %llu\n", view->returns.orphaned);
-	seq_printf(m, "Returns missed: %llu\n", view->returns.missed);
-	seq_printf(m, "Mode: %s\n", view->enforcing ? "enforcing" : "permissive");
-	show_cpus(m, view->log);
 	show_filters(m, view->filters);
 }
 
@@ -164,9 +114,6 @@ static struct page_view *view_take(void)
 	}
 	mutex_lock(&sct_lock);
 	view->filters = sct_filters_get();
-	view->missed = sct_calls_missed();
-	sct_returns_stats(&view->returns);
-	view->enforcing = sct_enforcing();
 	mutex_unlock(&sct_lock);
 	return view;
 }
@@ -222,19 +169,27 @@ static const struct proc_ops proc_ops = {
 	.proc_release	= view_release,
 };
 
-/**
- * sct_proc_init() - create the file
- *
- * Context: Process context, may sleep.
- * Return: 0 or -ENOMEM.
- */
-int sct_proc_init(void)
+static int stats_open(struct inode *inode, struct file *file)
+{
+	return sct_may_read() ? single_open(file, sct_stats_show, NULL) : -EPERM;
+}
+
+static const struct proc_ops stats_ops = {
+	.proc_open	= stats_open,
+	.proc_read_iter	= seq_read_iter,
+	.proc_lseek	= seq_lseek,
+	.proc_release	= single_release,
+};
+
+/* Root, and where there is a group, that too, for reading. */
+static int create(const char *name, umode_t mode, const struct proc_ops *ops)
 {
 	kgid_t group = sct_group();
 	struct proc_dir_entry *entry;
 
-	entry = proc_create(FILE_NAME, gid_valid(group) ? 0640 : 0600, NULL,
-			    &proc_ops);
+	if (gid_valid(group))
+		mode |= 0040;
+	entry = proc_create(name, mode, NULL, ops);
 	if (!entry)
 		return -ENOMEM;
 	if (gid_valid(group))
@@ -243,7 +198,25 @@ int sct_proc_init(void)
 }
 
 /**
- * sct_proc_exit() - remove the file
+ * sct_proc_init() - create the files
+ *
+ * Context: Process context, may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int sct_proc_init(void)
+{
+	int err = create(FILE_NAME, 0600, &proc_ops);
+
+	if (err)
+		return err;
+	err = create(STATS_NAME, 0400, &stats_ops);
+	if (err)
+		remove_proc_entry(FILE_NAME, NULL);
+	return err;
+}
+
+/**
+ * sct_proc_exit() - remove the files
  *
  * Waits for the calls in flight and releases what open files hold.
  *
@@ -251,5 +224,6 @@ int sct_proc_init(void)
  */
 void sct_proc_exit(void)
 {
+	remove_proc_entry(STATS_NAME, NULL);
 	remove_proc_entry(FILE_NAME, NULL);
 }

@@ -26,7 +26,6 @@
  * @next: the first one that is not merged yet
  * @count: end of the valid ones
  * @head: of the ring, when the picture was taken
- * @logged: how many there are
  */
 struct sct_run {
 	void *recs;
@@ -34,7 +33,6 @@ struct sct_run {
 	size_t next;
 	size_t count;
 	u64 head;
-	size_t logged;
 };
 
 DEFINE_PER_CPU(struct sct_ring, sct_rings);
@@ -46,9 +44,16 @@ static struct sct_record *run_rec(const struct sct_run *run, size_t i)
 	return run->recs + i * sct_slot_size;
 }
 
-/* Reads the counts of a ring that belong together, and returns its head. */
-static u64 sample(const struct sct_ring *ring, struct sct_ring_stats *stats)
+/**
+ * sct_ring_stats() - the counts of one CPU
+ * @cpu: which one
+ * @stats: gets them, as of one moment
+ *
+ * Context: Any but the probe's.
+ */
+void sct_ring_stats(unsigned int cpu, struct sct_ring_stats *stats)
 {
+	const struct sct_ring *ring = per_cpu_ptr(&sct_rings, cpu);
 	u64 head;
 
 	for (;;) {
@@ -64,7 +69,6 @@ static u64 sample(const struct sct_ring *ring, struct sct_ring_stats *stats)
 	}
 	stats->logged = min_t(u64, head, sct_ring_size);
 	stats->overwritten = head - stats->logged;
-	return head;
 }
 
 /* How many of the records from @start on were begun to be overwritten. */
@@ -88,18 +92,6 @@ static size_t copy_record(struct sct_record *to, const struct sct_record *from)
 	size = min_t(size_t, to->size, sct_data_bytes);
 	memcpy(to->data, from->data, size);
 	return size;
-}
-
-/**
- * sct_ring_stats() - the counts of one CPU
- * @cpu: which one
- * @stats: gets them, as of one moment
- *
- * Context: Any but the probe's.
- */
-void sct_ring_stats(unsigned int cpu, struct sct_ring_stats *stats)
-{
-	sample(per_cpu_ptr(&sct_rings, cpu), stats);
 }
 
 /**
@@ -161,9 +153,12 @@ static void mark_heads(struct sct_log *log)
 	unsigned int cpu;
 
 	preempt_disable();
-	for_each_possible_cpu(cpu)
-		log->run[cpu].head = sample(per_cpu_ptr(&sct_rings, cpu),
-					    &log->stats[cpu]);
+	for_each_possible_cpu(cpu) {
+		const struct sct_ring *ring = per_cpu_ptr(&sct_rings, cpu);
+
+		/* Pairs with smp_store_release() in sct_ring_commit(). */
+		log->run[cpu].head = smp_load_acquire(&ring->head);
+	}
 	preempt_enable();
 }
 
@@ -211,8 +206,7 @@ static int copy_runs(struct sct_log *log)
 		if (n < 0)
 			return n == -EINTR ? n : -EAGAIN;
 		lost += n;
-		run->logged = run->count - run->next;
-		count += run->logged;
+		count += run->count - run->next;
 	}
 	log->count = count;
 	return lost > count ? -EAGAIN : 0;
@@ -306,19 +300,6 @@ static int fill_log(struct sct_log *log)
 	return err == -EINTR ? err : merge_runs(log);
 }
 
-/* What was overwritten while the picture was taken is not in it. */
-static void count_losses(struct sct_log *log)
-{
-	unsigned int cpu;
-
-	for_each_possible_cpu(cpu) {
-		struct sct_ring_stats *stats = &log->stats[cpu];
-
-		stats->logged = log->run[cpu].logged;
-		stats->overwritten = log->run[cpu].head - stats->logged;
-	}
-}
-
 /**
  * sct_log_take() - take a picture of the log
  *
@@ -337,14 +318,11 @@ struct sct_log *sct_log_take(void)
 	if (!log)
 		return ERR_PTR(-ENOMEM);
 	log->run = kvcalloc(nr_cpu_ids, sizeof(*log->run), GFP_KERNEL_ACCOUNT);
-	log->stats = kvcalloc(nr_cpu_ids, sizeof(*log->stats),
-			      GFP_KERNEL_ACCOUNT);
-	err = log->run && log->stats ? fill_log(log) : -ENOMEM;
+	err = log->run ? fill_log(log) : -ENOMEM;
 	if (err) {
 		sct_log_free(log);
 		return ERR_PTR(err);
 	}
-	count_losses(log);
 	return log;
 }
 
@@ -359,7 +337,6 @@ void sct_log_free(struct sct_log *log)
 	if (log->run)
 		free_runs(log);
 	kvfree(log->run);
-	kvfree(log->stats);
 	kvfree(log->row);
 	kfree(log);
 }

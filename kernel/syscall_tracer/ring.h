@@ -41,7 +41,6 @@ DECLARE_TRACEPOINT(syscall);
 extern size_t sct_ring_size;	/* records */
 extern size_t sct_slot_size;	/* bytes; a multiple of 8 */
 
-void sct_ring_stats(unsigned int cpu, struct sct_ring_stats *stats);
 size_t sct_ring_copy(unsigned int cpu, u64 n, struct sct_record *to, u64 *lost);
 
 static inline struct sct_record *sct_ring_slot(const struct sct_ring *ring,

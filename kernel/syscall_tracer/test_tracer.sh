@@ -8,6 +8,7 @@
 set -u
 
 file=/proc/syscall_tracer
+stats=/proc/syscall_tracer_stats
 work=
 failed=0
 passed=0
@@ -61,7 +62,7 @@ rows() {
 }
 
 counter() {
-	sed -n "s/^$1: \\([0-9][0-9]*\\)\$/\\1/p" "$file"
+	sed -n "s/^$1: \\([0-9][0-9]*\\)\$/\\1/p" "$stats"
 }
 
 # as_pid COMMAND...: run it, with its PID in $pid.
@@ -92,7 +93,7 @@ test_format() {
 	check 'title' [ "$(sed -n 1p "$file")" = 'System Call Tracer Log' ]
 	check 'first columns' [ "$(awk 'NR == 3 { print $1, $2, $3, $4 }' "$file")" \
 		= 'Syscall PID Timestamp Status' ]
-	for name in 'Total entries' Overwritten Dropped Missed; do
+	for name in Issued Logged Overwritten Dropped Missed; do
 		check "counter $name" [ -n "$(counter "$name")" ]
 	done
 	check 'filter section' grep -q '^Active Filters:$' "$file"
@@ -138,7 +139,7 @@ test_bounded() {
 	while [ "$size" -lt "$entries" ]; do size=$((size * 2)); done
 	cpus=$(getconf _NPROCESSORS_CONF)
 	check 'the log is bounded' \
-		[ "$(counter 'Total entries')" -le $((size * cpus)) ]
+		[ "$(counter Logged)" -le $((size * cpus)) ]
 }
 
 test_calls() {
@@ -311,7 +312,9 @@ troubles() {
 }
 
 [ "$(id -u)" -eq 0 ] || die 4 'must be root'
-[ -e "$file" ] || die 3 "syscall_tracer is not loaded: there is no $file"
+for each in "$file" "$stats"; do
+	[ -e "$each" ] || die 3 "syscall_tracer is not loaded: there is no $each"
+done
 work=$(mktemp -d) || exit 1
 filters | as_commands >"$work/found"
 trap restore EXIT

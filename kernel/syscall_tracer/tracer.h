@@ -36,7 +36,7 @@
  * through the stub of the module, so unloading waits for tasks in there too.
  *
  * A reader holds sct_lock for a moment in open, to take a reference to the
- * filters and to sum what the hooks missed. It copies the rings while they
+ * filters. It copies the rings while they
  * are written to, and afterwards discards what was overwritten meanwhile: each
  * ring announces a record (@begin) before it touches the slot and publishes it
  * (@head) after. From then on the reader owns all that it shows. So procfs can
@@ -50,7 +50,7 @@
  * are never held together with sct_lock; see DOC: delivery in deliver.c.
  *
  * Unload: first the looks at the hooks and the dead-man timer, the delivery and
- * the netlink family (which waits for operations in flight), then the /proc file
+ * the netlink family (which waits for operations in flight), then the /proc files
  * (procfs waits for calls in flight and releases open files), then the hooks
  * (their removal waits for running handlers), then filters, calls and rings.
  * Calls that are still to return through a kretprobe are the kernel's to bring
@@ -174,14 +174,32 @@ struct sct_hook;
 struct sct_run;
 
 /**
+ * struct sct_stats - what the log kept and lost, and what is traced
+ * @log: of all rings
+ * @returns: of the calls that are recorded at their return
+ * @missed: calls that the kernel kept from the hooks
+ * @enforcing: blocked calls do not run
+ * @records_returns: calls are recorded at their return
+ * @traced: bits of the ids of the calls that are traced
+ * @cpu: of each ring, indexed by CPU
+ */
+struct sct_stats {
+	struct sct_ring_stats log;
+	struct sct_return_stats returns;
+	unsigned long missed;
+	bool enforcing;
+	bool records_returns;
+	DECLARE_BITMAP(traced, SCT_CALLS_MAX);
+	struct sct_ring_stats cpu[];
+};
+
+/**
  * struct sct_log - a picture of all rings, in order of time
- * @stats: of each ring, indexed by CPU, as of the picture
  * @count: entries of @row
  * @row: the records, oldest first
  * @run: the copies of the rings that @row points into, one per CPU
  */
 struct sct_log {
-	struct sct_ring_stats *stats;
 	size_t count;
 	const struct sct_record **row;
 	struct sct_run *run;
@@ -237,6 +255,7 @@ int sct_family_resolve(const char *name, unsigned long *calls);
 /* ring.c: the log */
 int sct_rings_init(unsigned int entries);
 void sct_rings_exit(void);
+void sct_ring_stats(unsigned int cpu, struct sct_ring_stats *stats);
 struct sct_log *sct_log_take(void);
 void sct_log_free(struct sct_log *log);
 
@@ -282,7 +301,11 @@ int sct_errno_number(const char *text);
 void sct_text_row(struct seq_file *m, const struct sct_record *rec);
 void sct_text_filter(struct seq_file *m, const struct sct_filter *filter);
 
-/* proc.c: the file */
+/* stats.c: what the log kept and lost */
+struct sct_stats *sct_stats_take(void);
+int sct_stats_show(struct seq_file *m, void *v);
+
+/* proc.c: the files */
 int sct_proc_init(void);
 void sct_proc_exit(void);
 

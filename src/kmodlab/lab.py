@@ -24,6 +24,7 @@ EXCERPTS = (
         r"""page=$(cat /proc/syscall_tracer); show() { printf '%s\n' "$page"; };"""
         "show | head -n 4; show | grep kmw- | tail -n 8; echo ...; show | sed -n '/^Total entries/,$p'",
     ),
+    ("/proc/syscall_tracer_stats", "cat /proc/syscall_tracer_stats"),
     ("/proc/task_lister", "head -n 8 /proc/task_lister; echo ...; tail -n 2 /proc/task_lister"),
     ("/proc/task_stats", "cat /proc/task_stats"),
     (

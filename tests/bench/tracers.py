@@ -89,7 +89,7 @@ _TRACED = (
 )
 _FILTERS = "\n".join(f"echo '={name}' block uid=65533 >/proc/syscall_tracer" for name in CALLS)
 _ISSUED = """awk '/^Issued:/ {print "event total", $2} /^(Dropped|Missed):/ {lost += $2} END {print "lost", lost}' \
-/proc/syscall_tracer"""
+/proc/syscall_tracer_stats"""
 
 
 def _module(key: str, label: str, parameters: str, *, sees: str = "entry", filters: str = "") -> Tracer:

@@ -10,8 +10,8 @@ import pytest
 from testinfra.host import Host
 
 from .machine import HelperError, Machine
-from .script import TRACER, step, write
-from .tracer_page import parse_filters
+from .script import TRACER, TRACER_STATS, Answer, read, step, write
+from .tracer_page import parse_filters, parse_stats
 
 MARKERS = {
     "syscall_tracer": "needs the module syscall_tracer",
@@ -94,13 +94,24 @@ def _kernel_log_guard(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def tracer(machine: Machine) -> Iterator[Machine]:
     """The machine with no filter set; those that were found are put back afterwards."""
-    found, cleared = machine.play(step("filters"), write("clear"))
+    found, counts, cleared = machine.play(step("filters"), read(TRACER_STATS), write("clear"))
     assert found["errno"] == 0, f"{TRACER} cannot be read: errno {found['errno']}"
     filters = parse_filters(found["text"])
     assert cleared["errno"] == 0, f"{TRACER} cannot be cleared: errno {cleared['errno']}"
     yield machine
+    trace_as(machine, counts)
     _, shown = machine.play(write("clear", *map(as_command, filters)), step("filters"))
     assert parse_filters(shown["text"]) == filters, "the filters could not be put back"
+
+
+def trace_as(machine: Machine, before: Answer) -> None:
+    """Have exactly the calls traced that were; what a test has traced besides, a next one would count as its own."""
+    (now,) = machine.play(read(TRACER_STATS))
+    if before["errno"] or now["errno"]:
+        return
+    then, traced = (parse_stats(counts["text"]).traced for counts in (before, now))
+    changes = [f"untrace ={name}" for name in sorted(traced - then)] + [f"trace ={name}" for name in then - traced]
+    machine.play(*(write(*changes[at : at + 50]) for at in range(0, len(changes), 50)))
 
 
 def as_command(filter_line: str) -> str:

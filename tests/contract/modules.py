@@ -10,7 +10,7 @@ from .machine import HelperError, Machine
 from .script import Answer, step
 
 FILES = {
-    "syscall_tracer": ("syscall_tracer",),
+    "syscall_tracer": ("syscall_tracer", "syscall_tracer_stats"),
     "task_lister": ("task_lister", "task_detail", "task_stats", "task_tree"),
 }
 """The files under /proc that each module makes."""

@@ -12,6 +12,7 @@ Answer = dict[str, Any]
 Word = str | bytes | int
 
 TRACER = "/proc/syscall_tracer"
+TRACER_STATS = "/proc/syscall_tracer_stats"
 LISTER = "/proc/task_lister"
 DETAIL = "/proc/task_detail"
 STATS = "/proc/task_stats"

@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from .machine import Machine
-from .script import TASK_FILES, TRACER, read, script, step, write
+from .script import TASK_FILES, TRACER, TRACER_STATS, read, script, step, write
 from .task_pages import parse_list
 from .tracer_page import parse_filters
 
@@ -45,6 +45,20 @@ def test_reading_takes_a_capability(tracer: Machine) -> None:
     )
     assert "Operation not permitted" in refused["text"]
     assert perfmon["text"] == admin["text"] == "System Call Tracer Log"
+
+
+@pytest.mark.syscall_tracer
+def test_the_statistics_are_for_who_may_read_the_log(tracer: Machine) -> None:
+    """/proc/syscall_tracer_stats has mode 0400, and takes the capability that the log takes."""
+    inner = step("as", NOBODY, NOBODY, read(TRACER_STATS))
+    one = f"setpriv --bounding-set {{}} head -c 6 {TRACER_STATS} 2>&1; true"
+    other, mode, refused, perfmon = tracer.play(
+        inner, step("mode", TRACER_STATS), *(step("sh", one.format(which)) for which in ("-all", "-all,+cap_38"))
+    )
+    assert other["inner"][0]["errno"] == errno.EACCES
+    assert (mode["mode"], mode["uid"]) == (0o440 if mode["gid"] else 0o400, 0)
+    assert "Operation not permitted" in refused["text"]
+    assert perfmon["text"] == "Mode: "
 
 
 @pytest.mark.syscall_tracer

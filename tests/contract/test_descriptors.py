@@ -7,13 +7,13 @@ import errno
 import pytest
 
 from .machine import Machine
-from .script import TASK_FILES, TRACER, Answer, read, step
+from .script import TASK_FILES, TRACER, TRACER_STATS, Answer, read, step
 
 MODES = ("r", "w", "rw", "path")
 ANYWAY = ("step", "fstat", "dup", "poll", "pread_negative")
 """What needs no more than that the file is there, or fails before it is looked at."""
 FILES = [
-    pytest.param(TRACER, marks=pytest.mark.syscall_tracer),
+    *(pytest.param(path, marks=pytest.mark.syscall_tracer) for path in (TRACER, TRACER_STATS)),
     *(pytest.param(path, marks=pytest.mark.task_lister) for path in TASK_FILES),
 ]
 

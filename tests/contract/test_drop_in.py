@@ -14,6 +14,7 @@ TRACER_COMMANDS = {
     "Total entries": "grep -Eq '^Total entries: [0-9]+$' {f}",
     "entries are counted": "test $(sed -n 's/^Total entries: //p' {f}) -gt 0",
     "a row": "sed -n 5p {f} | grep -Eq '^[a-z0-9_]+ +[0-9]+ +[0-9]+ +(ALLOWED|BLOCKED)( |$)'",
+    "tail shows calls": "tail -n 10 {f} | grep -Eq '^[a-z0-9_]+ +[0-9]+ +[0-9]+ +(ALLOWED|BLOCKED)( |$)'",
     "Active Filters": "grep -q '^Active Filters:' {f}",
     "No filters active": "grep -q 'No filters active' {f}",
     "openat is seen": "cat /etc/hostname >/dev/null; grep -q '^openat ' {f}",

@@ -9,9 +9,9 @@ import pytest
 from .conftest import as_command
 from .machine import Machine
 from .modules import Module, find_module, put_back, require
-from .script import LISTER, TRACER, call, read, step, write
+from .script import LISTER, TRACER, TRACER_STATS, call, read, step, write
 from .task_pages import parse_list
-from .tracer_page import Page, parse_page
+from .tracer_page import Page, parse_page, parse_stats
 
 MODULES = [
     pytest.param("syscall_tracer", marks=pytest.mark.syscall_tracer),
@@ -34,14 +34,15 @@ def module(name: str, machine: Machine) -> Iterator[Module]:
         machine.play(write(*map(as_command, filters)))
 
 
-def load_and_log(machine: Machine, module: Module, entries: int, calls: int) -> Page:
-    """Reload with this many entries a CPU, make `calls` calls on CPU 0, and return the page."""
+def load_and_log(machine: Machine, module: Module, entries: int, calls: int) -> tuple[Page, int]:
+    """Reload with this many entries a CPU, make `calls` calls on CPU 0; return the page and what was overwritten."""
     names = f"openat2:3,close:{calls},pread64:2"
-    *loaded, _, page = machine.play(
-        module.unload(), module.load(f"log_entries={entries}"), call(names, "flood", cpu=0), read(TRACER)
-    )
+    *loaded, _, page, counts = machine.play(
+        module.unload(), module.load(f"log_entries={entries}"), call(names, "flood", cpu=0), read(TRACER),
+        read(TRACER_STATS),
+    )  # fmt: skip
     require(*loaded)
-    return parse_page(page["text"])
+    return parse_page(page["text"]), parse_stats(counts["text"]).overwritten
 
 
 @BOTH
@@ -96,13 +97,13 @@ def test_unloading_under_load_is_clean(machine: Machine, module: Module) -> None
 def test_log_entries_sets_the_size_of_the_log(machine: Machine, module: Module) -> None:
     """log_entries sets how many records are kept for each CPU, rounded up to a power of two: the newest."""
     for entries, kept in ((16, 16), (17, 32), (1000, 1024)):
-        page = load_and_log(machine, module, entries, kept + 20)
+        page, overwritten = load_and_log(machine, module, entries, kept + 20)
         made = [row.call for row in page.of("flood")]
         assert len([row for row in page.rows if row.cpu == 0]) == kept, f"log_entries={entries}"
         assert "openat2" not in made
         assert kept < 1024 or made[-2:] == ["pread64", "pread64"], "others may have filled a log of 16 by now"
-        assert page.overwritten >= 3 + 20 + 2
-    assert load_and_log(machine, module, 65536, 100).overwritten == 0, "a log that is not full has overwritten nothing"
+        assert overwritten >= 3 + 20 + 2
+    assert load_and_log(machine, module, 65536, 100)[1] == 0, "a log that is not full has overwritten nothing"
 
 
 @pytest.mark.parametrize("name", MODULES[:1])
@@ -122,11 +123,13 @@ def test_log_entries_out_of_bounds_are_refused(machine: Machine, module: Module)
 def test_proc_gid_lets_a_group_read(machine: Machine, module: Module) -> None:
     """proc_gid gives one group read access to the tracer, and nobody write access."""
     member, other = (step("as", NOBODY, gid, "\n".join((read(TRACER), write("clear")))) for gid in (GROUP, NOBODY))
-    unloaded, loaded, mode, inside, outside = machine.play(
-        module.unload(), module.load(f"proc_gid={GROUP}"), step("mode", TRACER), member, other
-    )
+    unloaded, loaded, mode, counts, inside, outside = machine.play(
+        module.unload(), module.load(f"proc_gid={GROUP}"), step("mode", TRACER), step("mode", TRACER_STATS),
+        member, other,
+    )  # fmt: skip
     require(unloaded, loaded)
     assert (mode["mode"], mode["uid"], mode["gid"]) == (0o640, 0, GROUP)
+    assert (counts["mode"], counts["uid"], counts["gid"]) == (0o440, 0, GROUP)
     assert inside["inner"][0]["errno"] == 0
     parse_page(inside["inner"][0]["text"])
     assert inside["inner"][1]["open_errno"] == 13

@@ -12,8 +12,8 @@ from .calls import calls_there
 from .machine import DEADLINE_SECONDS, Machine
 from .modules import Module, find_module, put_back, require
 from .parameters import set_parameter
-from .script import TRACER, Answer, nonce, read, script, step, write
-from .tracer_page import parse_page
+from .script import TRACER, TRACER_STATS, Answer, nonce, read, script, step, write
+from .tracer_page import parse_page, parse_stats
 
 pytestmark = pytest.mark.syscall_tracer
 
@@ -104,18 +104,18 @@ def test_filters_and_modes_change_under_load(tracer: Machine) -> None:
     # The load blocks a call now and then: while that is enforced returns stays as it is.
     changes = [("returns", 1), ("enforce", 1), ("enforce", 0), ("returns", 0), ("enforce", 1), ("enforce", 0)]
     switch = [set_parameter(name, value) for name, value in [*changes, ("returns", 1), ("returns", 0)]]
-    pages = [read(TRACER), step("flood", 1000, 4)]
+    pages = [read(TRACER), read(TRACER_STATS), step("flood", 1000, 4)]
     steps = itertools.chain.from_iterable((one, *pages) for one in switch)
-    _, answer, page, *_ = tracer.play(
-        write("clear"), step("load", script(*steps)), read(TRACER),
+    _, answer, counts, *_ = tracer.play(
+        write("clear"), step("load", script(*steps)), read(TRACER_STATS),
         write("clear", "untrace =getsid"),
     )  # fmt: skip
     inner = worked(answer)["inner"]
     assert all(one.get("errno", 0) == 0 for one in inner)
     for one in inner:
         if one["step"] == "read":
-            parse_page(one["text"])
-    last = parse_page(page["text"])
+            (parse_stats if one["text"].startswith("Mode: ") else parse_page)(one["text"])
+    last = parse_stats(counts["text"])
     assert (last.mode, last.counters["In flight"]) == ("permissive", 0)
 
 

@@ -7,8 +7,8 @@ import pytest
 from .machine import Machine
 from .modules import find_module, put_back, require
 from .parameters import set_parameter
-from .script import TRACER, call, read, step, write
-from .tracer_page import Page, parse_page
+from .script import TRACER, TRACER_STATS, call, read, step, write
+from .tracer_page import Stats, parse_page, parse_stats
 
 pytestmark = pytest.mark.syscall_tracer
 
@@ -16,8 +16,8 @@ ALONE = write("clear", "untrace open read write close unlink", "trace =timer_get
 AS_BEFORE = write("untrace =timer_getoverrun", "trace open read write close unlink")
 
 
-def counted(before: Page, after: Page) -> int:
-    """Return how many calls were counted between two pages, those the kernel kept from the probe included."""
+def counted(before: Stats, after: Stats) -> int:
+    """Return how many calls were counted between two statistics, those the kernel kept from the probe included."""
     return sum(after.counters[name] - before.counters[name] for name in ("Issued", "Missed"))
 
 
@@ -29,25 +29,29 @@ def test_a_million_calls_are_counted_exactly(tracer: Machine, returns: int) -> N
     answers = tracer.play(
         ALONE,
         set_parameter("returns", returns),
-        read(TRACER),
+        read(TRACER_STATS),
         step("flood", made // 4, 4),
-        read(TRACER),
+        read(TRACER_STATS),
         set_parameter("returns", 0),
         AS_BEFORE,
     )
-    first, last = (parse_page(answers[i]["text"]) for i in (before, after))
+    first, last = (parse_stats(answers[i]["text"]) for i in (before, after))
+    assert last.traced == {"timer_getoverrun"}, "others would be counted too"
     assert answers[3]["made"] == made
     assert last.counters["Dropped"] == first.counters["Dropped"]
     assert counted(first, last) == made
 
 
 def test_records_are_numbered_on_their_cpu(tracer: Machine) -> None:
-    """The records of a CPU have consecutive numbers, the last one is one less than issued."""
-    *_, page = tracer.play(write("clear"), call("close:300,pread64:200", "count"), read(TRACER))
-    seen = parse_page(page["text"])
-    for cpu, law in seen.cpus.items():
+    """The rows of a CPU are the records that are logged there, with consecutive numbers up to issued."""
+    *_, page, counts, _ = tracer.play(
+        write("clear"), call("close:300,pread64:200", "count"), ALONE, read(TRACER), read(TRACER_STATS), AS_BEFORE
+    )
+    seen, stats = parse_page(page["text"]), parse_stats(counts["text"])
+    for cpu, law in stats.cpus.items():
         numbers = [row.seq for row in seen.rows if row.cpu == cpu]
         assert sorted(numbers) == list(range(law.issued - law.logged, law.issued)), f"CPU {cpu}"
+    assert len(seen.rows) == stats.counters["Logged"]
 
 
 def test_a_small_log_closes_as_well(machine: Machine) -> None:
@@ -55,8 +59,10 @@ def test_a_small_log_closes_as_well(machine: Machine) -> None:
     module = find_module(machine, "syscall_tracer")
     try:
         require(*machine.play(module.unload(), module.load("log_entries=16")))
-        _, before, flood, after, _ = machine.play(ALONE, read(TRACER), step("flood", 2500, 4), read(TRACER), AS_BEFORE)
-        first, last = parse_page(before["text"]), parse_page(after["text"])
+        _, before, flood, after, _ = machine.play(
+            ALONE, read(TRACER_STATS), step("flood", 2500, 4), read(TRACER_STATS), AS_BEFORE
+        )
+        first, last = parse_stats(before["text"]), parse_stats(after["text"])
         assert counted(first, last) == flood["made"] == 10_000
         assert last.overwritten - first.overwritten >= 10_000 - 16 * len(last.cpus)
         assert {law.logged for law in last.cpus.values() if law.issued >= 16} == {16}

@@ -9,8 +9,8 @@ import pytest
 
 from .calls import EVERY_CALL, why_missing
 from .machine import Machine
-from .script import TRACER, Answer, call, nonce, read, script, step, write
-from .tracer_page import Page, escape, parse_page
+from .script import TRACER, TRACER_STATS, Answer, call, nonce, read, script, step, write
+from .tracer_page import Page, escape, parse_page, parse_stats
 
 pytestmark = pytest.mark.syscall_tracer
 
@@ -119,26 +119,32 @@ def test_the_log_is_bounded_and_keeps_the_newest(tracer: Machine) -> None:
     """The log is bounded: a flood of calls drops the oldest, keeps the newest, and is counted as Overwritten."""
     oldest, comm = "openat2", nonce("flood")
     names = f"{oldest}:3,close:3000,pread64:2"
-    before, flood, after = tracer.play(read(TRACER), call(names, comm, cpu=0), read(TRACER))
-    old, new = parse_page(before["text"]), parse_page(after["text"])
-    rows = [row for row in new.rows if row.cpu == 0]
-    made = [row.call for row in new.of(comm)]
+    before, flood, page, after = tracer.play(
+        read(TRACER_STATS), call(names, comm, cpu=0), read(TRACER), read(TRACER_STATS)
+    )
+    old, new = parse_stats(before["text"]), parse_stats(after["text"])
+    seen = parse_page(page["text"])
+    rows = [row for row in seen.rows if row.cpu == 0]
+    made = [row.call for row in seen.of(comm)]
     assert len(rows) >= 1000
     assert len(rows) & (len(rows) - 1) == 0, "the size of the log is a power of two"
     if len(rows) < 3000:
         assert oldest not in made, "the oldest are dropped first"
         assert new.overwritten > old.overwritten
     assert made[-2:] == ["pread64", "pread64"], "the newest are kept"
-    assert {row.pid for row in new.of(comm)} == {flood["pid"]}
+    assert {row.pid for row in seen.of(comm)} == {flood["pid"]}
 
 
 def test_overwritten_adds_up(tracer: Machine) -> None:
-    """Rows plus Overwritten grow by the calls that were made between two openings of the file."""
+    """Logged plus Overwritten grow by the calls that were made between two looks."""
     fill = call("close:2000", "fill")
-    steps = [read(TRACER), call("close:700,pread64:300", "count"), read(TRACER)]
+    steps = [read(TRACER_STATS), call("close:700,pread64:300", "count"), read(TRACER_STATS)]
     answers = tracer.play(fill, *steps * 5)[1:]
-    pages = [parse_page(answer["text"]) for answer in answers if answer["step"] == "read"]
-    grown = [b.total + b.overwritten - a.total - a.overwritten for a, b in zip(pages[::2], pages[1::2], strict=True)]
+    kept = [
+        seen.counters["Logged"] + seen.overwritten
+        for seen in (parse_stats(answer["text"]) for answer in answers if answer["step"] == "read")
+    ]
+    grown = [after - before for before, after in zip(kept[::2], kept[1::2], strict=True)]
     assert all(n >= 1000 for n in grown), grown
     assert min(grown) <= 1100, f"1000 calls and the helper's own were made, but the counters grew by {grown}"
 
@@ -146,14 +152,11 @@ def test_overwritten_adds_up(tracer: Machine) -> None:
 def test_nothing_is_dropped_or_missed_in_a_quiet_minute(tracer: Machine) -> None:
     """A thousand calls in a row are neither dropped nor missed."""
     comm = nonce("steady")
-    pages = [
-        parse_page(answer["text"])
-        for answer in tracer.play(read(TRACER), call("close:1000", comm), read(TRACER))
-        if answer["step"] == "read"
-    ]
-    assert [page.counters["Dropped"] for page in pages][1] == pages[0].counters["Dropped"]
-    assert [page.counters["Missed"] for page in pages][1] == pages[0].counters["Missed"]
-    assert len(pages[1].of(comm)) == 1000 or pages[1].overwritten > pages[0].overwritten
+    before, _, page, after = tracer.play(read(TRACER_STATS), call("close:1000", comm), read(TRACER), read(TRACER_STATS))
+    old, new = parse_stats(before["text"]), parse_stats(after["text"])
+    assert new.counters["Dropped"] == old.counters["Dropped"]
+    assert new.counters["Missed"] == old.counters["Missed"]
+    assert len(parse_page(page["text"]).of(comm)) == 1000 or new.overwritten > old.overwritten
 
 
 def test_any_buffer_size_reads_the_same_page(tracer: Machine) -> None:
@@ -218,6 +221,17 @@ def test_untrace_and_trace(tracer: Machine) -> None:
     assert [answer["errno"] for answer in answers if answer["step"] == "write"] == [0, 0, 0]
     made = [[row.call for row in page.of(comm)] for comm in comms]
     assert made == [["sched_yield", "getpgid"], ["close", "getpgid"], ["close"]]
+
+
+def test_the_statistics_name_what_is_traced(tracer: Machine) -> None:
+    """`Traced:` names the calls that are traced just now, and no others."""
+    begin, on, off = tracer.play(
+        read(TRACER_STATS), write("trace getpgid", "untrace close"), read(TRACER_STATS),
+        write("untrace getpgid", "trace close"), read(TRACER_STATS),
+    )[::2]  # fmt: skip
+    before, during, after = (parse_stats(answer["text"]).traced for answer in (begin, on, off))
+    assert {"openat", "read", "write", "close", "unlinkat"} <= before == after
+    assert during == before - {"close", "close_range"} | {"getpgid"}
 
 
 def test_untracing_one_call_leaves_its_family(tracer: Machine) -> None:

@@ -13,9 +13,9 @@ from .calls import calls_there
 from .machine import Machine
 from .netlink import CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN, NEW_NET, NEW_USER, SPEC, Step, ask, step
 from .parameters import set_parameter
-from .script import TRACER, Answer, call, nonce, read, script, write
+from .script import TRACER, TRACER_STATS, Answer, call, nonce, read, script, write
 from .script import step as helper_step
-from .tracer_page import Page, parse_filters, parse_page
+from .tracer_page import Page, Stats, parse_filters, parse_page, parse_stats
 
 pytestmark = pytest.mark.syscall_tracer
 
@@ -38,6 +38,11 @@ def play(*steps: str) -> Step:
 def page_of(answer: Answer) -> Page:
     """Read the page that the last step of a `play` has read."""
     return parse_page(answer["play"][-1]["text"])
+
+
+def stats_of(answer: Answer) -> Stats:
+    """Read the statistics that the last step of a `play` has read."""
+    return parse_stats(answer["play"][-1]["text"])
 
 
 def refusal(answer: Answer) -> tuple[int, str]:
@@ -63,16 +68,16 @@ def test_the_family_is_as_specified(tracer: Machine) -> None:
     assert told == {each.number: sum(kinds[kind] for kind in each.kinds) for each in served}
 
 
-def test_the_status_is_that_of_the_page(tracer: Machine) -> None:
-    """status-get tells the version, the parameters, and the counters of the page."""
+def test_the_status_is_that_of_the_statistics(tracer: Machine) -> None:
+    """status-get tells the version, the parameters, and the counters of the statistics."""
     shown = "cd /sys/module/syscall_tracer; cat version parameters/log_entries parameters/data_bytes parameters/hook"
-    status, page, files = tracer.talk(ask("status-get"), play(read(TRACER)), step("sh", command=shown))
+    status, page, files = tracer.talk(ask("status-get"), play(read(TRACER_STATS)), step("sh", command=shown))
     (told,) = status["replies"]
     assert sorted(told) == sorted(SPEC.operations["status-get"].replies)
     version, _, data_bytes, hook = files["text"].split()
     assert (told["version"], told["data-bytes"], told["hook"]) == (version, int(data_bytes), hook)
     assert told["issued"] == told["logged"] + told["overwritten"] + told["dropped"]
-    counters = page_of(page).counters
+    counters = stats_of(page).counters
     for name, shown in (("missed", "Missed"), ("orphaned", "Orphaned"), ("returns-missed", "Returns missed")):
         assert told[name] <= counters[shown]
     assert told["overwritten"] <= counters["Overwritten"]
@@ -109,9 +114,9 @@ def test_the_status_follows_the_parameters(tracer: Machine) -> None:
 def test_each_cpu_obeys_the_law(tracer: Machine) -> None:
     """cpu-get tells the counters of each CPU: issued = logged + overwritten + dropped."""
     flood = play(call("close:300", nonce("law"), cpu=0))
-    before, _, dump, page = tracer.talk(ask("cpu-get"), flood, ask("cpu-get"), play(read(TRACER)))
+    before, _, dump, page = tracer.talk(ask("cpu-get"), flood, ask("cpu-get"), play(read(TRACER_STATS)))
     told = {each["cpu"]: each for each in dump["replies"]}
-    shown = page_of(page).cpus
+    shown = stats_of(page).cpus
     assert sorted(told) == sorted(shown)
     for cpu, counts in told.items():
         assert counts["issued"] == counts["logged"] + counts["overwritten"] + counts["dropped"]

@@ -7,8 +7,8 @@ import pytest
 from .machine import Machine
 from .modules import find_module, put_back, require
 from .parameters import PARAMETERS, set_parameter
-from .script import TRACER, call, nonce, read, step, write
-from .tracer_page import parse_page
+from .script import TRACER, TRACER_STATS, call, nonce, read, step, write
+from .tracer_page import parse_page, parse_stats
 
 pytestmark = pytest.mark.syscall_tracer
 
@@ -49,13 +49,14 @@ def test_the_latency_is_the_time_the_call_took(tracer: Machine) -> None:
 def test_calls_in_flight_are_counted_and_orphaned(tracer: Machine) -> None:
     """In flight counts calls that have not returned; when returns=1 ends they are Orphaned, and return all the same."""
     wake = "for p in $all; do kill $p; wait $p; echo $?; done"
-    shell = f"{SLEEPERS} cat {TRACER} >{FLIGHT}; echo 0 >{PARAMETERS}/returns; {wake}"
+    shell = f"{SLEEPERS} cat {TRACER_STATS} >{FLIGHT}; echo 0 >{PARAMETERS}/returns; {wake}"
     *_, slept, during, after, _ = tracer.play(
         write("clear", "trace nanosleep", "untrace open read write close unlink"), set_parameter("returns", 1),
-        step("sh", shell), read(FLIGHT), read(TRACER), write("untrace nanosleep", "trace open read write close unlink"),
+        step("sh", shell), read(FLIGHT), read(TRACER_STATS),
+        write("untrace nanosleep", "trace open read write close unlink"),
     )  # fmt: skip
     assert slept["text"].replace("Terminated\n", "") == "143\n" * 3, "each was ended by the signal, and by nothing else"
-    flying, landed = parse_page(during["text"]).counters, parse_page(after["text"]).counters
+    flying, landed = parse_stats(during["text"]).counters, parse_stats(after["text"]).counters
     assert flying["In flight"] >= 3
     assert landed["In flight"] == 0
     assert landed["Orphaned"] - flying["Orphaned"] >= 3
@@ -66,11 +67,12 @@ def test_more_calls_than_returns_max_are_recorded_at_entry(machine: Machine) -> 
     module = find_module(machine, "syscall_tracer")
     try:
         require(*machine.play(module.unload(), module.load("returns_max=1", "returns=1")))
-        *_, page = machine.play(write("trace nanosleep"), step("sh", SLEEPERS + "kill $all; wait"), read(TRACER))
-        seen = parse_page(page["text"])
-        made = [row.returned for row in seen.of("sleep") if row.call == "clock_nanosleep"]
+        *_, page, counts = machine.play(
+            write("trace nanosleep"), step("sh", SLEEPERS + "kill $all; wait"), read(TRACER), read(TRACER_STATS)
+        )
+        made = [row.returned for row in parse_page(page["text"]).of("sleep") if row.call == "clock_nanosleep"]
         assert sorted(value is None for value in made) == [False, True, True]
-        assert seen.counters["Returns missed"] >= 2
+        assert parse_stats(counts["text"]).counters["Returns missed"] >= 2
     finally:
         put_back(machine, module)
 
@@ -90,16 +92,15 @@ def test_execve_returns(tracer: Machine) -> None:
 
 def test_what_does_not_return_is_recorded_at_entry(tracer: Machine) -> None:
     """With returns=1 exit_group is recorded all the same, without a return value, and is not in flight."""
-    *_, page, off, _ = tracer.play(
+    *_, page, counts, off, _ = tracer.play(
         write("clear", "untrace open read write close unlink", "trace =exit_group"), set_parameter("returns", 1),
-        step("sh", "exec /bin/true"), read(TRACER), set_parameter("returns", 0),
+        step("sh", "exec /bin/true"), read(TRACER), read(TRACER_STATS), set_parameter("returns", 0),
         write("untrace =exit_group", "trace open read write close unlink"),
     )  # fmt: skip
     assert off["errno"] == 0
-    seen = parse_page(page["text"])
-    rows = [row for row in seen.of("true") if row.call == "exit_group"]
+    rows = [row for row in parse_page(page["text"]).of("true") if row.call == "exit_group"]
     assert [(row.returned, row.latency, row.args) for row in rows[-1:]] == [(None, None, "0")]
-    assert seen.counters["In flight"] == 0
+    assert parse_stats(counts["text"]).counters["In flight"] == 0
 
 
 def test_the_longest_data_goes_with_returns(machine: Machine) -> None:

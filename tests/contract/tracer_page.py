@@ -1,4 +1,4 @@
-"""A strict reader of /proc/syscall_tracer."""
+"""Strict readers of /proc/syscall_tracer and /proc/syscall_tracer_stats."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ HEADER = (
 )
 RULE = "--------------------------------------------------------"
 ROW = "%-10s %-10d %-15d %-10s %-10d %-10d %-4d %-15s %-3s %-8s %-10s %-8d %s"
-COUNTERS = (
-    "Total entries", "Overwritten", "Dropped", "Missed", "Issued", "In flight", "Orphaned", "Returns missed",
-)  # fmt: skip
+COUNTERS = ("Issued", "Logged", "Overwritten", "Dropped", "Missed", "In flight", "Orphaned", "Returns missed")
 NUMBER = r"-|-?\d+"
 
 
@@ -69,10 +67,7 @@ class Page:
     """The whole page."""
 
     rows: tuple[Row, ...]
-    counters: dict[str, int]
     filters: tuple[str, ...]
-    mode: str
-    cpus: dict[int, Law]
 
     def of(self, comm: str) -> list[Row]:
         """Return the calls of one process, by its (escaped) name."""
@@ -84,10 +79,15 @@ class Page:
         assert len(rows) == 1, f"{comm} made one call, recorded are {rows}"
         return rows[0]
 
-    @property
-    def total(self) -> int:
-        """`Total entries`, which `parse` has compared with the rows."""
-        return self.counters["Total entries"]
+
+@dataclass(frozen=True)
+class Stats:
+    """The statistics."""
+
+    mode: str
+    counters: dict[str, int]
+    cpus: dict[int, Law]
+    traced: frozenset[str]
 
     @property
     def overwritten(self) -> int:
@@ -165,7 +165,7 @@ class Lines:
 
 def _parse_counters(lines: Lines) -> dict[str, int]:
     counters: dict[str, int] = {}
-    while not (lines.peek() or "Mode: ").startswith("Mode: "):
+    while not (lines.peek() or "CPU ").startswith("CPU "):
         line = lines.next("a counter")
         match = re.fullmatch(r"([A-Z][A-Za-z ]*): (\d+)", line)
         if not match or match[1] in counters:
@@ -179,7 +179,7 @@ def _parse_counters(lines: Lines) -> dict[str, int]:
 
 def _parse_cpus(lines: Lines) -> dict[int, Law]:
     cpus: dict[int, Law] = {}
-    while lines.peek():
+    while (lines.peek() or "").startswith("CPU "):
         line = lines.next("the counts of a CPU")
         match = re.fullmatch(r"CPU (\d+): issued (\d+) logged (\d+) overwritten (\d+) dropped (\d+)", line)
         if not match:
@@ -191,19 +191,32 @@ def _parse_cpus(lines: Lines) -> dict[int, Law]:
     return cpus
 
 
-def _check_sums(page: Page) -> None:
-    """The rows and the totals are those of the CPUs."""
-    for cpu, law in page.cpus.items():
-        if (count := sum(row.cpu == cpu for row in page.rows)) != law.logged:
-            raise Malformed(f"CPU {cpu} has {count} rows", str(law))
-    for name, field in (
-        ("Total entries", "logged"),
-        ("Overwritten", "overwritten"),
-        ("Dropped", "dropped"),
-        ("Issued", "issued"),
-    ):
-        if page.counters[name] != (total := sum(getattr(law, field) for law in page.cpus.values())):
-            raise Malformed(f"the CPUs have {field} {total}", f"{name}: {page.counters[name]}")
+def _check_sums(stats: Stats) -> None:
+    """The totals are those of the CPUs."""
+    for field in ("issued", "logged", "overwritten", "dropped"):
+        name = field.capitalize()
+        if stats.counters[name] != (total := sum(getattr(law, field) for law in stats.cpus.values())):
+            raise Malformed(f"the CPUs have {field} {total}", f"{name}: {stats.counters[name]}")
+
+
+def parse_stats(text: str) -> Stats:
+    """Read the statistics.
+
+    Raises:
+        Malformed: some line is not what the contract says, or the law does not hold; the message shows it.
+    """
+    lines = Lines(text)
+    mode = lines.next("the mode").removeprefix("Mode: ")
+    if mode not in ("permissive", "enforcing"):
+        raise Malformed("a mode was expected", mode)
+    counters, cpus = _parse_counters(lines), _parse_cpus(lines)
+    title, *traced = lines.next("what is traced").split(" ")
+    if title != "Traced:" or not all(re.fullmatch(r"[a-z0-9_]+", name) for name in traced):
+        raise Malformed("the traced calls were expected", " ".join([title, *traced]))
+    lines.end()
+    stats = Stats(mode, counters, cpus, frozenset(traced))
+    _check_sums(stats)
+    return stats
 
 
 def _parse_filters(lines: Lines) -> tuple[str, ...]:
@@ -241,13 +254,7 @@ def parse_page(text: str) -> Page:
     while lines.peek():
         rows.append(parse_row(lines.next("a row")))
     lines.expect("")
-    counters = _parse_counters(lines)
-    mode = lines.next("the mode").removeprefix("Mode: ")
-    if mode not in ("permissive", "enforcing"):
-        raise Malformed("a mode was expected", mode)
-    cpus = _parse_cpus(lines)
-    page = Page(tuple(rows), counters, _parse_filters(lines), mode, cpus)
-    if page.total != len(rows):
-        raise Malformed(f"there are {len(rows)} rows", f"Total entries: {page.total}")
-    _check_sums(page)
-    return page
+    total = lines.next("the total")
+    if total != f"Total entries: {len(rows)}":
+        raise Malformed(f"there are {len(rows)} rows", total)
+    return Page(tuple(rows), _parse_filters(lines))

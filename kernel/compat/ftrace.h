@@ -44,15 +44,15 @@
 	instruction_pointer_set(compat_pt_regs(fregs), ip)
 #endif
 
-/* Where ftrace has its call in a function, which is what its handler is told */
-static inline unsigned long compat_ftrace_ip(unsigned long entry)
-{
+/*
+ * Where ftrace may have its call in a function. On arm64 it is the second of two
+ * instructions, behind a landing pad if there is one: the code itself does not
+ * tell, for somebody's breakpoint may lie on it.
+ */
 #ifdef CONFIG_ARM64
-	/* The second of two patched instructions, behind a landing pad. */
-	return entry + (*(u32 *)entry == 0xd503245f ? 8 : 4);
+#define COMPAT_FTRACE_OFFSETS { 4, 8 }
 #else
-	return entry;
+#define COMPAT_FTRACE_OFFSETS { 0 }
 #endif
-}
 
 #endif /* KMODLAB_COMPAT_FTRACE_H */

@@ -25,4 +25,11 @@
 #define COMPAT_MCAST_GROUPS(n) 0
 #endif
 
+/* Whether a family is told who joins its groups; Kbuild looks. Since 6.8. */
+#ifdef COMPAT_GENL_HAS_BIND
+#define COMPAT_TELLS_OF_JOINING 1
+#else
+#define COMPAT_TELLS_OF_JOINING 0
+#endif
+
 #endif /* KMODLAB_COMPAT_GENETLINK_H */

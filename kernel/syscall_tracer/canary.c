@@ -6,7 +6,9 @@
  * What is hooked can be switched off for all: kprobes by a file of debugfs, and
  * ftrace by a bug of the kernel's own.
  */
+#include "canary.h"
 #include "ftrace.h"
+#include "probe.h"
 
 /* All zero, which the compiler must not know. */
 static int silent[2];
@@ -37,9 +39,9 @@ static int find(struct sct_hook *hook, int (*canary)(void))
 	int err;
 
 	hook->addr = (unsigned long)canary;
-	err = sct_hook_find(hook);
+	err = sct_probe_find(hook);
 	if (!err)
-		sct_hooks_found(&hook, 1);
+		sct_probes_found(&hook, 1);
 	return err;
 }
 
@@ -59,7 +61,7 @@ static void arm_by_kprobe(void)
 
 	if (hook->kind || find(hook, kprobe_canary))
 		return;
-	if (!sct_hook_probe(hook, on_canary))
+	if (!sct_probe_put(hook, on_canary))
 		hook->kind = SCT_HOOK_CANARY;
 }
 

@@ -19,12 +19,6 @@
 /* Bytes in a word that holds a text, each of which may be escaped. */
 #define OPTION_MAX	(5 + 4 * SCT_PATH_MAX)
 
-static int refuse(struct sct_stage *stage, int err, const char *reason)
-{
-	stage->reason = reason;
-	return err;
-}
-
 static bool is_text(char c)
 {
 	return c == '\t' || (c >= ' ' && c <= '~');
@@ -66,7 +60,7 @@ static int next_long_word(struct sct_stage *stage, const char **line,
 	size_t len = strcspn(start, " \t");
 
 	if (len > max)
-		return refuse(stage, -E2BIG, "a word is too long");
+		return sct_refuse(stage, -E2BIG, "a word is too long");
 	memcpy(word, start, len);
 	word[len] = '\0';
 	*line = start + len;
@@ -83,7 +77,7 @@ static int end_of_line(struct sct_stage *stage, const char **line)
 	char word[SCT_WORD_MAX + 1];
 	int len = next_word(stage, line, word);
 
-	return len > 0 ? refuse(stage, -EINVAL, "too many words") : len;
+	return len > 0 ? sct_refuse(stage, -EINVAL, "too many words") : len;
 }
 
 static int run_clear(struct sct_stage *stage, const char *line)
@@ -107,7 +101,7 @@ static int run_trace(struct sct_stage *stage, const char *line, bool on)
 	}
 	if (err)
 		return err;
-	return names ? 0 : refuse(stage, -EINVAL, "a name is missing");
+	return names ? 0 : sct_refuse(stage, -EINVAL, "a name is missing");
 }
 
 static int octal_byte(const char *s)
@@ -134,14 +128,14 @@ static int unescape(struct sct_stage *stage, char *to, const char *from,
 		if (c == '\\') {
 			c = octal_byte(from + 1);
 			if (c < 0)
-				return refuse(stage, c, "a bad escape");
+				return sct_refuse(stage, c, "a bad escape");
 			from += 3;
 		}
 		if (n == max)
-			return refuse(stage, -E2BIG, "a text is too long");
+			return sct_refuse(stage, -E2BIG, "a text is too long");
 		to[n++] = c;
 	}
-	return n ?: refuse(stage, -EINVAL, "a value is missing");
+	return n ?: sct_refuse(stage, -EINVAL, "a value is missing");
 }
 
 /* The parsers of the kernel would take a sign as well. */
@@ -149,7 +143,7 @@ static int parse_pid(struct sct_stage *stage, struct sct_filter *filter,
 		     const char *value)
 {
 	if (!isdigit(*value) || kstrtoint(value, 10, &filter->pid))
-		return refuse(stage, -EINVAL, "not a pid");
+		return sct_refuse(stage, -EINVAL, "not a pid");
 	return 0;
 }
 
@@ -157,7 +151,7 @@ static int parse_uid(struct sct_stage *stage, struct sct_filter *filter,
 		     const char *value)
 {
 	if (!isdigit(*value) || kstrtouint(value, 10, &filter->uid))
-		return refuse(stage, -EINVAL, "not a uid");
+		return sct_refuse(stage, -EINVAL, "not a uid");
 	return 0;
 }
 
@@ -186,7 +180,7 @@ static int parse_errno(struct sct_stage *stage, struct sct_filter *filter,
 	int number = sct_errno_number(value);
 
 	if (number < 0)
-		return refuse(stage, -EINVAL, "not an errno");
+		return sct_refuse(stage, -EINVAL, "not an errno");
 	filter->error = number;
 	return 0;
 }
@@ -215,14 +209,14 @@ static int parse_option(struct sct_stage *stage, struct sct_filter *filter,
 		if (strncmp(word, options[i].key, len))
 			continue;
 		if (*given & BIT(i))
-			return refuse(stage, -EINVAL, "given twice");
+			return sct_refuse(stage, -EINVAL, "given twice");
 		if (!options[i].field && filter->status != SCT_BLOCKED)
-			return refuse(stage, -EINVAL, "errno= is for block");
+			return sct_refuse(stage, -EINVAL, "errno= is for block");
 		*given |= BIT(i);
 		filter->fields |= options[i].field;
 		return options[i].parse(stage, filter, word + len);
 	}
-	return refuse(stage, -EINVAL, strchr(word, '=') ?
+	return sct_refuse(stage, -EINVAL, strchr(word, '=') ?
 		      "not a predicate" : "too many words");
 }
 
@@ -236,7 +230,7 @@ static int run_filter(struct sct_stage *stage, struct sct_filter *filter,
 	while ((err = next_long_word(stage, &line, word, OPTION_MAX)) > 0) {
 		if (err > SCT_WORD_MAX && strncmp(word, "path=", 5) &&
 		    strncmp(word, "comm=", 5))
-			return refuse(stage, -E2BIG, "a word is too long");
+			return sct_refuse(stage, -E2BIG, "a word is too long");
 		err = parse_option(stage, filter, word, &given);
 		if (err)
 			return err;
@@ -251,7 +245,7 @@ static int add_filter(struct sct_stage *stage, const char *name, u8 status,
 	int err;
 
 	if (!filter)
-		return refuse(stage, -ENOMEM, "out of memory");
+		return sct_refuse(stage, -ENOMEM, "out of memory");
 	strscpy(filter->name, name, sizeof(filter->name));
 	filter->status = status;
 	err = run_filter(stage, filter, line);
@@ -277,14 +271,14 @@ static int run_named(struct sct_stage *stage, const char *name,
 	if (err < 0)
 		return err;
 	if (!err)
-		return refuse(stage, -EINVAL, "a word is missing");
+		return sct_refuse(stage, -EINVAL, "a word is missing");
 	if (!strcmp(verb, "block"))
 		return add_filter(stage, name, SCT_BLOCKED, line);
 	if (!strcmp(verb, "allow"))
 		return add_filter(stage, name, SCT_ALLOWED, line);
 	if (!strcmp(verb, "delete"))
 		return run_delete(stage, name, line);
-	return refuse(stage, -EINVAL, "not a command");
+	return sct_refuse(stage, -EINVAL, "not a command");
 }
 
 static int run_line(struct sct_stage *stage, const char *line)
@@ -347,7 +341,7 @@ static int check_bytes(struct sct_stage *stage, char **text, size_t count)
 		if (*p == '\n')
 			*text = p + 1;
 		else if (!is_text(*p))
-			return refuse(stage, -EINVAL, "a byte that is no text");
+			return sct_refuse(stage, -EINVAL, "a byte that is no text");
 	}
 	return 0;
 }
@@ -358,9 +352,9 @@ static int run_text(struct sct_stage *stage, char **text, size_t count)
 	int err;
 
 	if (!capable(CAP_SYS_ADMIN))
-		return refuse(stage, -EPERM, "it takes CAP_SYS_ADMIN");
+		return sct_refuse(stage, -EPERM, "it takes CAP_SYS_ADMIN");
 	if (count > WRITE_MAX)
-		return refuse(stage, -E2BIG, "more than 4096 bytes");
+		return sct_refuse(stage, -E2BIG, "more than 4096 bytes");
 	err = check_bytes(stage, &line, count);
 	if (err) {
 		*text = line;

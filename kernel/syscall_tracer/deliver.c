@@ -2,7 +2,7 @@
 /*
  * Delivery: records as they are made, to who listens to the netlink family.
  */
-#include <linux/cpu.h>
+#include <linux/cpuhotplug.h>
 #include <linux/cpumask.h>
 #include <linux/err.h>
 #include <linux/jiffies.h>
@@ -13,18 +13,21 @@
 #include <linux/sched.h>
 #include <linux/sizes.h>
 #include <linux/skbuff.h>
+#include <linux/spinlock.h>
 #include <linux/topology.h>
 #include <linux/workqueue.h>
 
+#include "deliver.h"
 #include "netlink.h"
 #include "ring.h"
 
 /**
  * DOC: delivery
  *
- * Ten times a second it is looked whether anybody has joined the group, and
- * sent what is new. While nobody has, that look is all there is: the probe has
- * a branch that is patched away. With listeners the probe has each quarter of
+ * While somebody listens, what is new is sent ten times a second. While nobody
+ * does, the probe has a branch that is patched away, and nothing runs: the kernel
+ * tells who joins the group. Older ones do not; there it is looked ten times a
+ * second, but no idle CPU is woken for it. With listeners the probe has each quarter of
  * a ring sent at once. It must not wake anybody itself, so an irq_work does.
  * The thread runs on the CPU of the ring, at the lowest real-time priority, so
  * before what fills it: a loop at full speed is slowed down rather than
@@ -44,8 +47,12 @@
  * The threads make no system calls. A listener's own calls may be traced, a
  * record for each batch at the most, of which ten a second come of themselves.
  *
+ * A CPU that goes offline takes its thread along. What is left in its ring is
+ * sent by who looks.
+ *
  * Locks: look_lock guards whether there are listeners, and is taken first;
- * then the lock of a delivery, which guards how far its ring has been sent.
+ * then the lock of a delivery, which guards how far its ring has been sent. The
+ * lock of the threads is taken below any of them, and from an interrupt.
  */
 
 #define PERIOD		(HZ / 10)
@@ -84,21 +91,42 @@ DEFINE_PER_CPU(struct irq_work, sct_deliver_wakes);
 static DEFINE_PER_CPU(struct delivery, deliveries);
 static DEFINE_PER_CPU(struct task_struct *, deliver_threads);
 
+/* Guards deliver_threads: who wakes one must not find it gone. */
+static DEFINE_RAW_SPINLOCK(threads_lock);
+
 static DEFINE_MUTEX(look_lock);
-static DECLARE_DELAYED_WORK(look_work, look_again);
+static DECLARE_DELAYED_WORK(send_work, look_again);
+static DECLARE_DEFERRABLE_WORK(idle_work, look_again);
+static struct genl_family *family;
+static enum cpuhp_state hotplug;
 static bool running;
 static bool listening;
+static unsigned int joined; /* sockets, as far as the kernel tells */
 
-/* A CPU that has come since the module was loaded has no thread. */
+/* A CPU that is offline has no thread. */
 static bool wake_thread(unsigned int cpu)
 {
-	struct task_struct *thread = per_cpu(deliver_threads, cpu);
+	struct task_struct *thread;
+	unsigned long flags;
 
-	if (!thread)
-		return false;
-	WRITE_ONCE(per_cpu(deliveries, cpu).wanted, true);
-	wake_up_process(thread);
-	return true;
+	raw_spin_lock_irqsave(&threads_lock, flags);
+	thread = per_cpu(deliver_threads, cpu);
+	if (thread) {
+		WRITE_ONCE(per_cpu(deliveries, cpu).wanted, true);
+		wake_up_process(thread);
+	}
+	raw_spin_unlock_irqrestore(&threads_lock, flags);
+	return thread;
+}
+
+/* Returns the thread there was. */
+static struct task_struct *set_thread(unsigned int cpu,
+				      struct task_struct *thread)
+{
+	raw_spin_lock_irq(&threads_lock);
+	swap(per_cpu(deliver_threads, cpu), thread);
+	raw_spin_unlock_irq(&threads_lock);
+	return thread;
 }
 
 static void on_wake(struct irq_work *work)
@@ -125,7 +153,7 @@ static void append_records(struct sk_buff *skb, struct delivery *delivery,
 
 static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
 {
-	void *message = genlmsg_put(skb, 0, 0, &sct_family, 0, SCT_CMD_EVENT);
+	void *message = genlmsg_put(skb, 0, 0, family, 0, SCT_CMD_EVENT);
 	struct nlattr *lost, *records;
 	int err;
 
@@ -139,7 +167,7 @@ static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
 	delivery->lost -= *(u32 *)nla_data(lost);
 	genlmsg_end(skb, message);
 	/* That some listener had no room for it is told to that one only. */
-	err = genlmsg_multicast(&sct_family, skb, 0, SCT_NLGRP_EVENTS,
+	err = genlmsg_multicast(family, skb, 0, SCT_NLGRP_EVENTS,
 				GFP_KERNEL);
 	WRITE_ONCE(delivery->unheard, err == -ESRCH);
 }
@@ -195,7 +223,7 @@ static int deliver_loop(void *data)
 	return 0;
 }
 
-static int add_thread(unsigned int cpu)
+static int on_online(unsigned int cpu)
 {
 	struct task_struct *thread;
 
@@ -206,18 +234,18 @@ static int add_thread(unsigned int cpu)
 		return PTR_ERR(thread);
 	kthread_bind(thread, cpu);
 	sched_set_fifo_low(thread);
-	per_cpu(deliver_threads, cpu) = thread;
+	set_thread(cpu, thread);
 	wake_up_process(thread);
 	return 0;
 }
 
-static void stop_threads(void)
+static int on_offline(unsigned int cpu)
 {
-	unsigned int cpu;
+	struct task_struct *thread = set_thread(cpu, NULL);
 
-	for_each_possible_cpu(cpu)
-		if (per_cpu(deliver_threads, cpu))
-			kthread_stop(per_cpu(deliver_threads, cpu));
+	if (thread)
+		kthread_stop(thread);
+	return 0;
 }
 
 /* Who listens hears of what is made from now on. */
@@ -233,7 +261,7 @@ static void switch_ring(struct delivery *delivery, bool on)
 
 static void look(void)
 {
-	bool now = genl_has_listeners(&sct_family, &init_net, SCT_NLGRP_EVENTS);
+	bool now = genl_has_listeners(family, &init_net, SCT_NLGRP_EVENTS);
 	unsigned int cpu;
 
 	lockdep_assert_held(&look_lock);
@@ -260,6 +288,16 @@ static void deliver_all(void)
 	}
 }
 
+/* Until somebody joins, if the kernel will tell; else until the next look. */
+static void look_later(void)
+{
+	lockdep_assert_held(&look_lock);
+	if (listening || joined)
+		schedule_delayed_work(&send_work, PERIOD);
+	else if (!COMPAT_TELLS_OF_JOINING)
+		schedule_delayed_work(&idle_work, PERIOD);
+}
+
 static void look_again(struct work_struct *work)
 {
 	mutex_lock(&look_lock);
@@ -267,7 +305,7 @@ static void look_again(struct work_struct *work)
 		look();
 		if (listening)
 			deliver_all();
-		schedule_delayed_work(&look_work, PERIOD);
+		look_later();
 	}
 	mutex_unlock(&look_lock);
 }
@@ -280,22 +318,52 @@ static void look_again(struct work_struct *work)
 void sct_deliver_look(void)
 {
 	mutex_lock(&look_lock);
-	if (running)
+	if (running) {
 		look();
+		look_later();
+	}
+	mutex_unlock(&look_lock);
+}
+
+/**
+ * sct_deliver_joins() - somebody is about to join the group
+ *
+ * Context: Process context, may sleep.
+ */
+void sct_deliver_joins(void)
+{
+	mutex_lock(&look_lock);
+	joined++;
+	if (running)
+		mod_delayed_work(system_wq, &send_work, 1);
+	mutex_unlock(&look_lock);
+}
+
+/**
+ * sct_deliver_leaves() - somebody leaves the group
+ *
+ * Context: Process context, may sleep.
+ */
+void sct_deliver_leaves(void)
+{
+	mutex_lock(&look_lock);
+	joined--;
 	mutex_unlock(&look_lock);
 }
 
 /**
  * sct_deliver_init() - prepare the delivery
+ * @to: the family whose group is sent to
  *
  * Context: Process context, may sleep.
  * Return: 0, or why there can be no thread.
  */
-int sct_deliver_init(void)
+int sct_deliver_init(struct genl_family *to)
 {
 	unsigned int cpu;
-	int err = 0;
+	int state;
 
+	family = to;
 	for_each_possible_cpu(cpu) {
 		struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
 
@@ -303,13 +371,12 @@ int sct_deliver_init(void)
 		delivery->cpu = cpu;
 		init_irq_work(per_cpu_ptr(&sct_deliver_wakes, cpu), on_wake);
 	}
-	cpus_read_lock();
-	for_each_online_cpu(cpu)
-		err = err ?: add_thread(cpu);
-	cpus_read_unlock();
-	if (err)
-		stop_threads();
-	return err;
+	state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "syscall_tracer:online",
+				  on_online, on_offline);
+	if (state < 0)
+		return state;
+	hotplug = state;
+	return 0;
 }
 
 /**
@@ -321,7 +388,7 @@ void sct_deliver_start(void)
 {
 	mutex_lock(&look_lock);
 	running = true;
-	schedule_delayed_work(&look_work, PERIOD);
+	look_later();
 	mutex_unlock(&look_lock);
 }
 
@@ -338,7 +405,8 @@ void sct_deliver_stop(void)
 	running = false;
 	static_branch_disable(&sct_listening);
 	mutex_unlock(&look_lock);
-	cancel_delayed_work_sync(&look_work);
+	cancel_delayed_work_sync(&send_work);
+	cancel_delayed_work_sync(&idle_work);
 	/* A probe may be just about to have a thread woken. */
 	synchronize_rcu();
 	for_each_possible_cpu(cpu) {
@@ -355,5 +423,5 @@ void sct_deliver_stop(void)
  */
 void sct_deliver_exit(void)
 {
-	stop_threads();
+	cpuhp_remove_state(hotplug);
 }

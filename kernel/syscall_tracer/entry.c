@@ -232,11 +232,31 @@ int sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec)
 	if (hook->captures)
 		sct_entry_capture(hook, rec, sct_data_bytes);
 	err = judge(rec);
-	sct_ring_commit(rec);
-	/* It stays: only this CPU writes to the ring, and is still here. */
-	if (unlikely(rec->status == SCT_BLOCKED))
-		sct_entry_report(rec);
+	sct_entry_done(rec);
 	return err;
 }
 
 NOKPROBE_SYMBOL(sct_entry_complete);
+
+/**
+ * sct_entry_push() - record a call that was filled elsewhere
+ * @rec: the call, all but what the ring adds
+ *
+ * Context: As sct_entry().
+ */
+void sct_entry_push(const struct sct_record *rec)
+{
+	struct sct_record *slot = sct_ring_begin();
+	struct sct_record ring_part;
+
+	if (!slot)
+		return;
+	ring_part = *slot;
+	memcpy(slot, rec, sizeof(*rec) + rec->size);
+	slot->seq = ring_part.seq;
+	slot->jiffies = ring_part.jiffies;
+	slot->cpu = ring_part.cpu;
+	sct_entry_done(slot);
+}
+
+NOKPROBE_SYMBOL(sct_entry_push);

@@ -14,8 +14,10 @@
 #include <linux/sched.h>
 #include <linux/string.h>
 #include <linux/timekeeping.h>
+#include <linux/tracepoint-defs.h>
 #include <asm/syscall.h>
 
+#include "deliver.h"
 #include "filter.h"
 #include "hook.h"
 #include "ring.h"
@@ -35,6 +37,9 @@ sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec);
 void sct_entry_capture(const struct sct_hook *hook, struct sct_record *rec,
 		       size_t room);
 void sct_entry_report(const struct sct_record *rec);
+void sct_entry_push(const struct sct_record *rec);
+
+DECLARE_TRACEPOINT(syscall);
 
 /* With preemption off this is a section of an RCU reader. */
 static __always_inline const struct sct_filters *sct_entry_filters(void)
@@ -98,6 +103,24 @@ sct_entry_fill_plain(const struct sct_hook *hook, const struct pt_regs *regs,
 }
 
 /**
+ * sct_entry_done() - a record is filled: all who want it get it
+ * @rec: from sct_ring_begin()
+ *
+ * Context: As sct_ring_begin().
+ */
+static __always_inline void sct_entry_done(const struct sct_record *rec)
+{
+	bool blocked = rec->status == SCT_BLOCKED;
+
+	sct_deliver_poke(sct_ring_commit(), sct_ring_size);
+	/* It stays: only this CPU writes to the ring, and is still here. */
+	if (tracepoint_enabled(syscall))
+		sct_event_emit(rec);
+	if (unlikely(blocked))
+		sct_entry_report(rec);
+}
+
+/**
  * sct_entry() - a call enters, and is recorded here and now
  * @hook: where
  * @regs: the registers of the caller
@@ -118,7 +141,7 @@ static __always_inline int sct_entry(const struct sct_hook *hook,
 	/* Most calls are done now, and have cost no other function. */
 	if (hook->captures || sct_filters_concern(sct_entry_filters(), rec->call))
 		return sct_entry_complete(hook, rec);
-	sct_ring_commit(rec);
+	sct_entry_done(rec);
 	return 0;
 }
 

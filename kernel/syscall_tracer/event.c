@@ -4,7 +4,7 @@
  */
 #include <linux/kprobes.h>
 
-#include "ring.h"
+#include "tracer.h"
 
 #define CREATE_TRACE_POINTS
 #include "event.h"

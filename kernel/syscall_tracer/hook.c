@@ -5,10 +5,12 @@
 #include <linux/module.h>
 #include <linux/string.h>
 
+#include "canary.h"
 #include "entry.h"
 #include "ftrace.h"
-
-#define HOOKS_MAX	(2 * SCT_CALLS_MAX)
+#include "hook.h"
+#include "probe.h"
+#include "returns.h"
 
 static char *hook_name = "auto";
 static bool use_ftrace, only_ftrace;
@@ -18,19 +20,6 @@ static bool want_returns;
 
 /* How many hooks there are of each kind; who reads takes them as they are. */
 static unsigned int armed[SCT_HOOK_CANARY];
-
-/*
- * It does nothing, but that it is there tells the kprobes core that the
- * handler may change where the function goes, so it is not to be called from an
- * optimized detour. On a function that kprobes hook by ftrace there is no detour,
- * and the core, which takes the post-handler for a sign that the probe was
- * armed in another way, would disarm the wrong one beside somebody else's probe.
- */
-void sct_hook_post(struct kprobe *kp, struct pt_regs *regs, unsigned long flags)
-{
-}
-
-NOKPROBE_SYMBOL(sct_hook_post);
 
 static int __section(".text.on_kprobe") __aligned(SCT_IN_A_PAGE)
 on_kprobe(struct kprobe *kp, struct pt_regs *regs)
@@ -45,79 +34,6 @@ on_kprobe(struct kprobe *kp, struct pt_regs *regs)
 }
 
 NOKPROBE_SYMBOL(on_kprobe);
-
-/**
- * sct_hook_probe() - put a kprobe on an entry point that was found
- * @hook: the entry point
- * @handler: may change where the function goes
- *
- * Context: Process context, sct_lock held, may sleep.
- * Return: 0, or what kprobes say.
- */
-int sct_hook_probe(struct sct_hook *hook, kprobe_pre_handler_t handler)
-{
-	memset(&hook->kp, 0, sizeof(hook->kp));
-	hook->kp.addr = (kprobe_opcode_t *)hook->addr;
-	hook->kp.pre_handler = handler;
-	if (!hook->by_ftrace)
-		hook->kp.post_handler = sct_hook_post;
-	return register_kprobe(&hook->kp);
-}
-
-/**
- * sct_hook_find() - find an entry point
- * @hook: its symbol is set, or where it lies in the module itself @addr
- *
- * A kprobe that is not armed finds it, for kallsyms is not for modules. To be
- * followed by sct_hooks_found().
- *
- * Context: Process context, sct_lock held, may sleep.
- * Return: 0; -ENOENT if there is no such entry point; else what kprobes say.
- */
-int sct_hook_find(struct sct_hook *hook)
-{
-	int err;
-
-	lockdep_assert_held(&sct_lock);
-	if (hook->addr)
-		hook->kp.addr = (kprobe_opcode_t *)hook->addr;
-	else
-		hook->kp.symbol_name = hook->symbol;
-	hook->kp.pre_handler = on_kprobe;
-	hook->kp.flags = KPROBE_FLAG_DISABLED;
-	err = register_kprobe(&hook->kp);
-	if (err)
-		return err;
-	hook->finding = true;
-	hook->addr = (unsigned long)hook->kp.addr;
-	hook->by_ftrace = kprobe_ftrace(&hook->kp);
-#ifdef COMPAT_FTRACE
-	hook->ip = compat_ftrace_ip(hook->addr);
-#endif
-	return 0;
-}
-
-/**
- * sct_hooks_found() - end the search
- * @hooks: the entry points, those of sct_hook_find() among them
- * @n: how many
- *
- * Context: Process context, sct_lock held, may sleep.
- */
-void sct_hooks_found(struct sct_hook **hooks, unsigned int n)
-{
-	static struct kprobe *probes[HOOKS_MAX];
-	unsigned int i, count = 0;
-
-	lockdep_assert_held(&sct_lock);
-	for (i = 0; i < n; i++)
-		if (hooks[i]->finding) {
-			probes[count++] = &hooks[i]->kp;
-			hooks[i]->finding = false;
-		}
-	if (count)
-		unregister_kprobes(probes, count);
-}
 
 static enum sct_hook_kind wanted_kind(const struct sct_hook *hook)
 {
@@ -134,12 +50,12 @@ static int arm(struct sct_hook *hook, enum sct_hook_kind kind)
 	if (kind == SCT_HOOK_FTRACE)
 		return 0;
 	/* Who names a kind gets that one, or none. */
-	return only_ftrace ? -EOPNOTSUPP : sct_hook_probe(hook, on_kprobe);
+	return only_ftrace ? -EOPNOTSUPP : sct_probe_put(hook, on_kprobe);
 }
 
 static void retire_kprobes(struct sct_hook **hooks, unsigned int n)
 {
-	static struct kprobe *probes[HOOKS_MAX];
+	struct kprobe **probes = (struct kprobe **)sct_probe_scratch;
 	unsigned int i, count = 0;
 
 	for (i = 0; i < n; i++)
@@ -157,7 +73,7 @@ static void retire_kprobes(struct sct_hook **hooks, unsigned int n)
 
 static void retire_returns(struct sct_hook **hooks, unsigned int n)
 {
-	static struct kretprobe *probes[HOOKS_MAX];
+	struct kretprobe **probes = (struct kretprobe **)sct_probe_scratch;
 	unsigned int i, count = 0;
 
 	for (i = 0; i < n; i++)
@@ -382,14 +298,15 @@ int sct_hooks_init(void)
 }
 
 /**
- * sct_hooks_exit() - wait until no task is in the stub
+ * sct_hooks_exit() - remove the canaries, and wait until no task is in the stub
  *
  * A task may have been preempted there, with its next instruction in the text
  * of the module.
  *
- * Context: Process context, may sleep; no hook is armed.
+ * Context: Process context, sct_lock held, may sleep; no hook is armed.
  */
 void sct_hooks_exit(void)
 {
+	sct_canaries_exit();
 	synchronize_rcu_tasks();
 }

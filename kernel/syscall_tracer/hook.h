@@ -7,12 +7,11 @@
 
 #include <linux/errno.h>
 #include <linux/kprobes.h>
-#include <linux/ptrace.h>
 
-#include "stub.h"
 #include "tracer.h"
 
 #define SCT_CAPTURES	2	/* arguments that go into the data of a record */
+#define SCT_HOOKS_MAX	(2 * SCT_CALLS_MAX)	/* native and compat */
 #define SCT_CANARY	ECANCELED	/* what a canary returns that is caught */
 
 /**
@@ -83,37 +82,11 @@ struct sct_hook {
 /* hook.c */
 int sct_hooks_init(void);
 void sct_hooks_exit(void);
-int sct_hook_find(struct sct_hook *hook);
-int sct_hook_probe(struct sct_hook *hook, kprobe_pre_handler_t handler);
-void sct_hook_post(struct kprobe *kp, struct pt_regs *regs,
-		   unsigned long flags);
-void sct_hooks_found(struct sct_hook **hooks, unsigned int n);
 int sct_hooks_arm(struct sct_hook **hooks, unsigned int n);
 int sct_hooks_switch(struct sct_hook **hooks, unsigned int n);
 void sct_hooks_want_returns(bool on);
 bool sct_hooks_live(struct sct_hook **hooks, unsigned int n);
 void sct_hooks_disarm(struct sct_hook **hooks, unsigned int n);
 unsigned long sct_hook_missed(const struct sct_hook *hook);
-
-/* returns.c: a call returns */
-int sct_return_arm(struct sct_hook *hook);
-void sct_return_disarmed(struct sct_hook *hook);
-
-/* canary.c: do hooks work at all? */
-void sct_canaries_exit(void);
-bool sct_canary_lives(bool kprobes);
-
-/* What an entry point is given: the registers of the caller. */
-static inline const struct pt_regs *sct_caller(struct pt_regs *regs)
-{
-	return (const struct pt_regs *)regs_get_kernel_argument(regs, 0);
-}
-
-/* Has the probed function return at once. */
-static inline int sct_return_at_once(struct pt_regs *regs, int err)
-{
-	instruction_pointer_set(regs, sct_stub(err));
-	return 1;
-}
 
 #endif /* SYSCALL_TRACER_HOOK_H */

@@ -18,8 +18,21 @@
 static_assert(SCT_VERDICT_ALLOW == SCT_ALLOWED);
 static_assert(SCT_VERDICT_BLOCK == SCT_BLOCKED);
 
+#if COMPAT_TELLS_OF_JOINING
+static int on_join(int group)
+{
+	sct_deliver_joins();
+	return 0;
+}
+
+static void on_leave(int group)
+{
+	sct_deliver_leaves();
+}
+#endif
+
 /* In the initial network namespace only: what is shown is of all others too. */
-struct genl_family sct_family __ro_after_init = {
+static struct genl_family family __ro_after_init = {
 	.name		= SCT_FAMILY_NAME,
 	.version	= SCT_FAMILY_VERSION,
 	.module		= THIS_MODULE,
@@ -28,6 +41,10 @@ struct genl_family sct_family __ro_after_init = {
 	.n_ops		= ARRAY_SIZE(sct_nl_ops),
 	.mcgrps		= sct_nl_groups,
 	.n_mcgrps	= COMPAT_MCAST_GROUPS(ARRAY_SIZE(sct_nl_groups)),
+#if COMPAT_TELLS_OF_JOINING
+	.bind		= on_join,
+	.unbind		= on_leave,
+#endif
 };
 
 /* The text must be there as long as the module is. */
@@ -35,12 +52,6 @@ static void explain(const struct genl_info *info, const char *reason)
 {
 	if (info->extack && reason)
 		info->extack->_msg = reason;
-}
-
-static int refuse(struct sct_stage *stage, int err, const char *reason)
-{
-	stage->reason = reason;
-	return err;
 }
 
 /*
@@ -134,7 +145,7 @@ int sct_nl_status_get_doit(struct sk_buff *skb, struct genl_info *info)
 	if (!reply)
 		return -ENOMEM;
 	sct_deliver_look();
-	message = genlmsg_put_reply(reply, info, &sct_family, 0,
+	message = genlmsg_put_reply(reply, info, &family, 0,
 				    SCT_CMD_STATUS_GET);
 	err = message ? put_status(reply) : -EMSGSIZE;
 	if (err) {
@@ -149,7 +160,7 @@ int sct_nl_status_get_doit(struct sk_buff *skb, struct genl_info *info)
 static void *begin_part(struct sk_buff *skb, struct netlink_callback *cb, u8 cmd)
 {
 	return genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq,
-			   &sct_family, NLM_F_MULTI, cmd);
+			   &family, NLM_F_MULTI, cmd);
 }
 
 /* Ends the message, or takes it back where @err says that it did not fit. */
@@ -220,7 +231,7 @@ static bool put_call(struct sk_buff *skb, struct netlink_callback *cb,
 				       sct_call_signature(id)) ||
 			nla_put_u8(skb, SCT_A_CALL_TRACED, traced) ||
 			nla_put_u64_64bit(skb, SCT_A_CALL_MISSED,
-					  sct_call_missed(id),
+					  sct_points_missed(id),
 					  SCT_A_CALL_PAD) ||
 			nla_put_string(skb, SCT_A_CALL_COMPAT_ARGUMENTS,
 				       sct_call_compat_signature(id)));
@@ -234,7 +245,7 @@ int sct_nl_call_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
 	if (!may_read(cb->skb))
 		return -EPERM;
 	mutex_lock(&sct_lock);
-	sct_calls_traced(traced);
+	sct_traced(traced);
 	for (id = cb->args[0]; id < sct_calls_known(); id++)
 		if (!put_call(skb, cb, id, test_bit(id, traced)))
 			break;
@@ -250,7 +261,7 @@ static int set_calls(struct sct_stage *stage, struct genl_info *info)
 	bool on;
 
 	if (!info->attrs[SCT_A_CALLS_TRACED])
-		return refuse(stage, -EINVAL, "traced is missing");
+		return sct_refuse(stage, -EINVAL, "traced is missing");
 	on = nla_get_u8(info->attrs[SCT_A_CALLS_TRACED]);
 	nla_for_each_attr(attr, genlmsg_data(info->genlhdr),
 			  genlmsg_len(info->genlhdr), rem) {
@@ -261,7 +272,7 @@ static int set_calls(struct sct_stage *stage, struct genl_info *info)
 			return err;
 		names++;
 	}
-	return names ? 0 : refuse(stage, -EINVAL, "a name is missing");
+	return names ? 0 : sct_refuse(stage, -EINVAL, "a name is missing");
 }
 
 int sct_nl_call_set_doit(struct sk_buff *skb, struct genl_info *info)
@@ -332,7 +343,7 @@ static int read_text(struct sct_stage *stage, const struct nlattr *attr,
 {
 	ssize_t n = strscpy(to, nla_data(attr), size);
 
-	return n > 0 ? n : refuse(stage, -EINVAL, "a value is missing");
+	return n > 0 ? n : sct_refuse(stage, -EINVAL, "a value is missing");
 }
 
 static int read_texts(struct sct_stage *stage, struct nlattr **attrs,
@@ -378,9 +389,9 @@ static int read_filter(struct sct_stage *stage, struct nlattr **attrs,
 	int n;
 
 	if (!attrs[SCT_A_FILTER_NAME])
-		return refuse(stage, -EINVAL, "a name is missing");
+		return sct_refuse(stage, -EINVAL, "a name is missing");
 	if (!attrs[SCT_A_FILTER_VERDICT])
-		return refuse(stage, -EINVAL, "a verdict is missing");
+		return sct_refuse(stage, -EINVAL, "a verdict is missing");
 	n = read_text(stage, attrs[SCT_A_FILTER_NAME], filter->name,
 		      sizeof(filter->name));
 	if (n < 0)
@@ -388,7 +399,7 @@ static int read_filter(struct sct_stage *stage, struct nlattr **attrs,
 	filter->status = nla_get_u32(attrs[SCT_A_FILTER_VERDICT]);
 	read_numbers(attrs, filter);
 	if (filter->error && filter->status != SCT_BLOCKED)
-		return refuse(stage, -EINVAL, "an errno is for block");
+		return sct_refuse(stage, -EINVAL, "an errno is for block");
 	return read_texts(stage, attrs, filter);
 }
 
@@ -398,7 +409,7 @@ static int add_filter(struct sct_stage *stage, struct genl_info *info)
 	int err;
 
 	if (!filter)
-		return refuse(stage, -ENOMEM, "out of memory");
+		return sct_refuse(stage, -ENOMEM, "out of memory");
 	err = read_filter(stage, info->attrs, filter);
 	if (!err)
 		err = sct_stage_filter(stage, filter);
@@ -414,7 +425,7 @@ int sct_nl_filter_add_doit(struct sk_buff *skb, struct genl_info *info)
 static int delete_filters(struct sct_stage *stage, struct genl_info *info)
 {
 	if (!info->attrs[SCT_A_FILTER_NAME])
-		return refuse(stage, -EINVAL, "a name is missing");
+		return sct_refuse(stage, -EINVAL, "a name is missing");
 	return sct_stage_delete(stage, nla_data(info->attrs[SCT_A_FILTER_NAME]));
 }
 
@@ -441,11 +452,11 @@ int sct_nl_filter_clear_doit(struct sk_buff *skb, struct genl_info *info)
  */
 int sct_netlink_init(void)
 {
-	int err = sct_deliver_init();
+	int err = sct_deliver_init(&family);
 
 	if (err)
 		return err;
-	err = genl_register_family(&sct_family);
+	err = genl_register_family(&family);
 	if (err) {
 		sct_deliver_exit();
 		return err;
@@ -464,6 +475,6 @@ int sct_netlink_init(void)
 void sct_netlink_exit(void)
 {
 	sct_deliver_stop();
-	genl_unregister_family(&sct_family);
+	genl_unregister_family(&family);
 	sct_deliver_exit();
 }

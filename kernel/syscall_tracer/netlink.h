@@ -8,14 +8,13 @@
 #include "netlink_gen.h"
 #include "tracer.h"
 
-/* netlink.c */
-extern struct genl_family sct_family;
-
 /* deliver.c */
-int sct_deliver_init(void);
+int sct_deliver_init(struct genl_family *to);
 void sct_deliver_start(void);
 void sct_deliver_stop(void);
 void sct_deliver_exit(void);
 void sct_deliver_look(void);
+void sct_deliver_joins(void);
+void sct_deliver_leaves(void);
 
 #endif /* SYSCALL_TRACER_NETLINK_H */

@@ -9,6 +9,8 @@
 #include <linux/timekeeping.h>
 
 #include "entry.h"
+#include "probe.h"
+#include "returns.h"
 
 #define RETURNS_MAX	4096
 
@@ -41,8 +43,7 @@ static int on_instance(struct kretprobe_instance *ri, struct pt_regs *regs)
 	attempt->err = sct_entry_fill(hook, sct_caller(regs), rec,
 				      sct_data_bytes);
 	if (attempt->err) {
-		sct_ring_push(rec);
-		sct_entry_report(rec);
+		sct_entry_push(rec);
 		return 1;
 	}
 	/* Until it returns: the memory that it entered from, to be compared. */
@@ -77,9 +78,7 @@ static int on_return(struct kretprobe_instance *ri, struct pt_regs *regs)
 	 */
 	if (rec->flags & SCT_UNREADABLE && same_memory)
 		sct_entry_capture(hook, rec, sct_data_bytes);
-	sct_ring_push(rec);
-	if (rec->status == SCT_BLOCKED)
-		sct_entry_report(rec);
+	sct_entry_push(rec);
 	this_cpu_inc(hook->flight->returned);
 	preempt_enable_notrace();
 	return 0;
@@ -142,7 +141,7 @@ int sct_return_arm(struct sct_hook *hook)
 	hook->retprobe_entry = rp->kp.pre_handler;
 	rp->kp.pre_handler = on_entry;
 	if (!hook->by_ftrace)
-		rp->kp.post_handler = sct_hook_post;
+		rp->kp.post_handler = sct_probe_post;
 	err = enable_kretprobe(rp);
 	if (err) {
 		unregister_kretprobe(rp);
@@ -185,18 +184,19 @@ void sct_return_disarmed(struct sct_hook *hook)
 
 /**
  * sct_returns_stats() - count the calls that are on their way
+ * @hooks: the entry points of all calls
+ * @n: how many
  * @stats: gets the counts
  *
  * Context: Process context, sct_lock held.
  */
-void sct_returns_stats(struct sct_return_stats *stats)
+void sct_returns_stats(struct sct_hook **hooks, unsigned int n,
+		       struct sct_return_stats *stats)
 {
-	struct sct_hook **hooks;
-	unsigned int cpu, i, n;
+	unsigned int cpu, i;
 
 	lockdep_assert_held(&sct_lock);
 	memset(stats, 0, sizeof(*stats));
-	n = sct_calls_hooks(&hooks);
 	for (i = 0; i < n; i++)
 		stats->in_flight += count_in_flight(hooks[i]);
 	for_each_possible_cpu(cpu)

@@ -11,9 +11,7 @@
 #include <linux/percpu.h>
 #include <linux/smp.h>
 #include <linux/string.h>
-#include <linux/tracepoint-defs.h>
 
-#include "deliver.h"
 #include "tracer.h"
 
 /**
@@ -37,7 +35,6 @@ struct sct_ring {
 };
 
 DECLARE_PER_CPU(struct sct_ring, sct_rings);
-DECLARE_TRACEPOINT(syscall);
 extern size_t sct_ring_size;	/* records */
 extern size_t sct_slot_size;	/* bytes; a multiple of 8 */
 
@@ -80,43 +77,19 @@ static __always_inline struct sct_record *sct_ring_begin(void)
 }
 
 /**
- * sct_ring_commit() - complete a record
- * @rec: from sct_ring_begin()
+ * sct_ring_commit() - complete the record that was begun
  *
  * Context: As sct_ring_begin().
+ * Return: The head of the ring.
  */
-static __always_inline void sct_ring_commit(struct sct_record *rec)
+static __always_inline u64 sct_ring_commit(void)
 {
 	struct sct_ring *ring = this_cpu_ptr(&sct_rings);
-
 	u64 head = ring->head + 1;
 
-	/* Write before publishing: pairs with sample(). */
+	/* Write before publishing: pairs with sct_ring_stats(). */
 	smp_store_release(&ring->head, head);
-	sct_deliver_poke(head, sct_ring_size);
-	if (tracepoint_enabled(syscall))
-		sct_event_emit(rec);
-}
-
-/**
- * sct_ring_push() - append a record to the log of this CPU
- * @rec: the record, all but what the ring adds
- *
- * Context: As sct_ring_begin().
- */
-static inline void sct_ring_push(const struct sct_record *rec)
-{
-	struct sct_record *slot = sct_ring_begin();
-	struct sct_record ring_part;
-
-	if (!slot)
-		return;
-	ring_part = *slot;
-	memcpy(slot, rec, sizeof(*rec) + rec->size);
-	slot->seq = ring_part.seq;
-	slot->jiffies = ring_part.jiffies;
-	slot->cpu = ring_part.cpu;
-	sct_ring_commit(slot);
+	return head;
 }
 
 #endif /* SYSCALL_TRACER_RING_H */

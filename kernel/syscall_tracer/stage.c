@@ -9,21 +9,64 @@
 
 #include "tracer.h"
 
-static int refuse(struct sct_stage *stage, int err, const char *reason)
+/**
+ * sct_refuse() - refuse a change
+ * @stage: the transaction
+ * @err: what the user gets
+ * @reason: for the user; a text that is there as long as the module is
+ *
+ * Context: Any.
+ * Return: @err.
+ */
+int sct_refuse(struct sct_stage *stage, int err, const char *reason)
 {
 	stage->reason = reason;
 	return err;
 }
 
+static int resolve_one(const char *name, unsigned long *calls)
+{
+	int id = sct_points_get(name);
+
+	if (id < 0)
+		return id;
+	__set_bit(id, calls);
+	return 0;
+}
+
+/*
+ * Finds the calls that a user's name stands for: of a family, those that this
+ * kernel has.
+ */
+static int resolve_all(const char *name, unsigned long *calls)
+{
+	const char * const *member = NULL;
+	int err, result = -ENOENT;
+
+	if (*name == '=')
+		return resolve_one(name + 1, calls);
+	member = sct_family_members(name);
+	if (!member)
+		return resolve_one(name, calls);
+	for (; *member; member++) {
+		err = resolve_one(*member, calls);
+		if (!err)
+			result = 0;
+		else if (err != -ENOENT)
+			return err;
+	}
+	return result;
+}
+
 static int resolve(struct sct_stage *stage, const char *name,
 		   unsigned long *calls)
 {
-	int err = sct_family_resolve(name, calls);
+	int err = resolve_all(name, calls);
 
 	if (err == -ENOENT)
-		return refuse(stage, err, "no such system call");
+		return sct_refuse(stage, err, "no such system call");
 	if (err)
-		return refuse(stage, err, "it cannot be traced");
+		return sct_refuse(stage, err, "it cannot be traced");
 	return 0;
 }
 
@@ -43,9 +86,9 @@ int sct_stage_begin(struct sct_stage *stage)
 	stage->filters = sct_filters_clone();
 	if (!stage->filters) {
 		mutex_unlock(&sct_lock);
-		return refuse(stage, -ENOMEM, "out of memory");
+		return sct_refuse(stage, -ENOMEM, "out of memory");
 	}
-	sct_calls_traced(stage->traced);
+	sct_traced(stage->traced);
 	return 0;
 }
 
@@ -70,9 +113,9 @@ static int check_path(struct sct_stage *stage, const struct sct_filter *filter)
 	size_t room = path_room(filter->calls);
 
 	if (!room)
-		return refuse(stage, -EINVAL, "it takes no path");
+		return sct_refuse(stage, -EINVAL, "it takes no path");
 	if (filter->path_len > room)
-		return refuse(stage, -EINVAL,
+		return sct_refuse(stage, -EINVAL,
 			      "path is longer than what data_bytes keeps");
 	return 0;
 }
@@ -99,7 +142,7 @@ int sct_stage_filter(struct sct_stage *stage, struct sct_filter *filter)
 		return err;
 	err = sct_filters_add(stage->filters, filter);
 	if (err)
-		return refuse(stage, err, "too many filters");
+		return sct_refuse(stage, err, "too many filters");
 	bitmap_or(stage->traced, stage->traced, filter->calls, SCT_CALLS_MAX);
 	return 0;
 }
@@ -116,7 +159,7 @@ int sct_stage_delete(struct sct_stage *stage, const char *name)
 {
 	int err = sct_filters_delete(stage->filters, name);
 
-	return err ? refuse(stage, err, "no such filter") : 0;
+	return err ? sct_refuse(stage, err, "no such filter") : 0;
 }
 
 /**
@@ -161,9 +204,9 @@ int sct_stage_trace(struct sct_stage *stage, const char *name, bool on)
 /* While it is enforcing, what a filter blocks does not run. */
 static int check_promise(struct sct_stage *stage)
 {
-	const char *reason = sct_trace_hinders(stage->filters, stage->traced);
+	const char *reason = sct_promise_hinders(stage->filters, stage->traced);
 
-	return reason ? refuse(stage, -EBUSY, reason) : 0;
+	return reason ? sct_refuse(stage, -EBUSY, reason) : 0;
 }
 
 static const char taken[] = "somebody else redirects it, or ftrace is off";
@@ -182,19 +225,19 @@ int sct_stage_end(struct sct_stage *stage, int err)
 {
 	lockdep_assert_held(&sct_lock);
 	if (!err) {
-		err = sct_calls_arm(stage->traced);
+		err = sct_trace_arm(stage->traced);
 		if (err)
-			refuse(stage, err, err == -EBUSY ? taken :
+			sct_refuse(stage, err, err == -EBUSY ? taken :
 			       "it cannot be traced");
 		else if (sct_enforcing())
 			err = check_promise(stage);
 	}
 	if (err) {
-		sct_calls_rollback();
+		sct_trace_rollback();
 		sct_filters_put(stage->filters);
 	} else {
 		sct_filters_publish(stage->filters);
-		sct_calls_commit(stage->traced);
+		sct_trace_commit(stage->traced);
 	}
 	mutex_unlock(&sct_lock);
 	return err;

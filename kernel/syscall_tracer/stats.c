@@ -39,11 +39,11 @@ struct sct_stats *sct_stats_take(void)
 	for_each_possible_cpu(cpu)
 		add_ring(stats, cpu);
 	mutex_lock(&sct_lock);
-	stats->missed = sct_calls_missed();
+	stats->missed = sct_traced_missed();
 	stats->records_returns = sct_returns_on();
 	stats->enforcing = sct_enforcing();
-	sct_returns_stats(&stats->returns);
-	sct_calls_traced(stats->traced);
+	sct_traced_returns(&stats->returns);
+	sct_traced(stats->traced);
 	mutex_unlock(&sct_lock);
 	return stats;
 }

@@ -1,226 +1,232 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What is promised of the traced calls: how they are recorded, and that a blocked
- * one does not run. What cannot be kept is refused.
+ * The calls that are traced.
  */
 #include <linux/bitmap.h>
-#include <linux/jiffies.h>
-#include <linux/module.h>
-#include <linux/mutex.h>
-#include <linux/workqueue.h>
+#include <linux/string.h>
 
-#include "hook.h"
+#include "point.h"
+#include "probe.h"
+#include "returns.h"
 
-#define LOOK_PERIOD	HZ
-
-static void look_again(struct work_struct *work);
-
-static DECLARE_DELAYED_WORK(look_work, look_again);
-
-/* Guarded by sct_lock. Before it is loaded there are no filters and no hooks. */
-static bool loaded;
-static bool returns;
-
-static const struct sct_filters *filters_in_force(void)
-{
-	return rcu_dereference_protected(sct_filters_active,
-					 lockdep_is_held(&sct_lock));
-}
-
-static void collect_blocked(const struct sct_filters *filters,
-			    unsigned long *blocked)
-{
-	unsigned int i;
-
-	bitmap_zero(blocked, SCT_CALLS_MAX);
-	for (i = 0; i < filters->count; i++)
-		if (filters->filter[i].status == SCT_BLOCKED)
-			bitmap_or(blocked, blocked, filters->filter[i].calls,
-				  SCT_CALLS_MAX);
-}
-
-/* Whether anything is blocked and does not run. */
-static bool is_enforced(void)
-{
-	DECLARE_BITMAP(blocked, SCT_CALLS_MAX);
-
-	collect_blocked(filters_in_force(), blocked);
-	return sct_enforcing() && !bitmap_empty(blocked, SCT_CALLS_MAX);
-}
-
-/**
- * sct_trace_hinders() - what keeps blocked calls from not running
- * @filters: that say what is blocked
- * @traced: the calls that are traced
- *
- * Context: Process context, sct_lock held, may sleep.
- * Return: NULL if nothing does; else a reason, for the user.
- */
-const char *sct_trace_hinders(const struct sct_filters *filters,
-			      const unsigned long *traced)
-{
-	DECLARE_BITMAP(blocked, SCT_CALLS_MAX);
-
-	lockdep_assert_held(&sct_lock);
-	collect_blocked(filters, blocked);
-	if (!bitmap_subset(blocked, traced, SCT_CALLS_MAX))
-		return "a call that is blocked is not traced";
-	if (bitmap_empty(blocked, SCT_CALLS_MAX) || sct_calls_live(blocked))
-		return NULL;
-	return "hooks are switched off in this kernel";
-}
-
-static const char *hinders_now(void)
-{
-	DECLARE_BITMAP(traced, SCT_CALLS_MAX);
-
-	sct_calls_traced(traced);
-	return sct_trace_hinders(filters_in_force(), traced);
-}
-
-/* What was switched off behind our back is seen a second later at the latest. */
-static void look_again(struct work_struct *work)
-{
-	const char *reason;
-
-	mutex_lock(&sct_lock);
-	reason = sct_enforcing() ? hinders_now() : NULL;
-	if (reason) {
-		pr_err(KBUILD_MODNAME ": blocked calls run: %s\n", reason);
-		sct_mode_set(false);
-	}
-	if (loaded && sct_enforcing())
-		schedule_delayed_work(&look_work, LOOK_PERIOD);
-	mutex_unlock(&sct_lock);
-}
-
-static int set_mode(bool on)
-{
-	const char *reason = on ? hinders_now() : NULL;
-
-	if (reason) {
-		pr_warn(KBUILD_MODNAME ": not enforcing: %s\n", reason);
-		return -EBUSY;
-	}
-	sct_mode_set(on);
-	if (on)
-		schedule_delayed_work(&look_work, LOOK_PERIOD);
-	return 0;
-}
-
-static int read_switch(const char *value, bool *on)
-{
-	return kstrtobool(value, on) ?: sct_may_set_parameter();
-}
-
-static int set_enforce(const char *value, const struct kernel_param *kp)
-{
-	bool on;
-	int err = read_switch(value, &on);
-
-	if (err)
-		return err;
-	mutex_lock(&sct_lock);
-	if (loaded)
-		err = set_mode(on);
-	else
-		sct_mode_set(on);
-	mutex_unlock(&sct_lock);
-	return err;
-}
-
-static int get_enforce(char *buffer, const struct kernel_param *kp)
-{
-	return sprintf(buffer, "%c\n", sct_enforcing() ? 'Y' : 'N');
-}
-
-static const struct kernel_param_ops enforce_ops = {
-	.set	= set_enforce,
-	.get	= get_enforce,
+/* The families that are traced from the start. */
+static const char * const defaults[] = {
+	"open", "read", "write", "close", "unlink",
 };
 
-module_param_cb(enforce, &enforce_ops, NULL, 0644);
-MODULE_PARM_DESC(enforce, "whether blocked calls do not run");
+/* Those of them that this architecture does not have. */
+static const char * const absent[] = {
+#ifdef CONFIG_ARM64
+	"open", "creat", "unlink",
+#endif
+	NULL
+};
+
+/* Guarded by sct_lock: the calls that are hooked, between transactions. */
+static DECLARE_BITMAP(traced, SCT_CALLS_MAX);
+
+/* Leaves these calls hooked, and no others. */
+static void unhook_but(const unsigned long *keep)
+{
+	struct sct_hook **hooks;
+	unsigned int n = sct_points_collect(NULL, true, &hooks);
+
+	sct_probes_found(hooks, n);
+	n = sct_points_collect(keep, false, &hooks);
+	sct_hooks_disarm(hooks, n);
+}
 
 /**
- * sct_returns_on() - whether calls are recorded at their return
+ * sct_traced() - copy the set of traced calls
+ * @copy: gets the bits of their ids
  *
  * Context: Process context, sct_lock held.
  */
-bool sct_returns_on(void)
+void sct_traced(unsigned long *copy)
 {
 	lockdep_assert_held(&sct_lock);
-	return returns;
+	bitmap_copy(copy, traced, SCT_CALLS_MAX);
 }
-
-/* A call that enters in the moment of the change would not be blocked. */
-static int switch_returns(bool on)
-{
-	int err;
-
-	if (loaded && is_enforced()) {
-		pr_warn(KBUILD_MODNAME ": returns stays as it is: blocked calls are enforced\n");
-		return -EBUSY;
-	}
-	sct_hooks_want_returns(on);
-	err = sct_calls_rehook();
-	if (err)
-		sct_hooks_want_returns(returns);
-	else
-		returns = on;
-	return err;
-}
-
-static int set_returns(const char *value, const struct kernel_param *kp)
-{
-	bool on;
-	int err = read_switch(value, &on);
-
-	if (err)
-		return err;
-	mutex_lock(&sct_lock);
-	if (on != returns)
-		err = switch_returns(on);
-	mutex_unlock(&sct_lock);
-	return err;
-}
-
-static const struct kernel_param_ops returns_ops = {
-	.set	= set_returns,
-	.get	= param_get_bool,
-};
-
-module_param_cb(returns, &returns_ops, &returns, 0644);
-MODULE_PARM_DESC(returns, "record calls at their return, with return value and latency");
 
 /**
- * sct_trace_init() - begin in the mode that was asked for at load
+ * sct_trace_arm() - start to trace calls
+ * @wanted: their ids; those that are traced already may be among them
+ *
+ * To be followed by sct_trace_commit() or, on an error, sct_trace_rollback().
+ *
+ * Context: Process context, sct_lock held, may sleep.
+ * Return: 0, or the first error of the hooks.
+ */
+int sct_trace_arm(const unsigned long *wanted)
+{
+	struct sct_hook **hooks;
+	unsigned int n = sct_points_collect(NULL, true, &hooks);
+
+	sct_probes_found(hooks, n);
+	n = sct_points_collect(wanted, true, &hooks);
+	return sct_hooks_arm(hooks, n);
+}
+
+/**
+ * sct_trace_commit() - trace these calls and no others
+ * @wanted: their ids, armed
+ *
+ * Context: Process context, sct_lock held, may sleep.
+ */
+void sct_trace_commit(const unsigned long *wanted)
+{
+	unhook_but(wanted);
+	bitmap_copy(traced, wanted, SCT_CALLS_MAX);
+}
+
+/**
+ * sct_trace_rollback() - trace the calls that were traced before
+ *
+ * Context: Process context, sct_lock held, may sleep.
+ */
+void sct_trace_rollback(void)
+{
+	unhook_but(traced);
+}
+
+/**
+ * sct_trace_rehook() - hook the traced calls as the parameters want it now
+ *
+ * Context: Process context, sct_lock held, may sleep.
+ * Return: 0; else the first error of the hooks, and nothing has changed.
+ */
+int sct_trace_rehook(void)
+{
+	struct sct_hook **hooks;
+	unsigned int n = sct_points_collect(traced, true, &hooks);
+
+	return sct_hooks_switch(hooks, n);
+}
+
+/**
+ * sct_trace_live() - whether calls are hooked, and such hooks are called
+ * @wanted: their ids
+ *
+ * Context: Process context, sct_lock held, may sleep.
+ * Return: True if so.
+ */
+bool sct_trace_live(const unsigned long *wanted)
+{
+	struct sct_hook **hooks;
+	unsigned int n = sct_points_collect(wanted, true, &hooks);
+
+	return sct_hooks_live(hooks, n);
+}
+
+/**
+ * sct_traced_missed() - count the calls that the kernel kept from the hooks
+ *
+ * Context: Process context, sct_lock held.
+ * Return: The sum of nmissed over all probes there were since load.
+ */
+unsigned long sct_traced_missed(void)
+{
+	unsigned long sum = 0;
+	unsigned int id;
+
+	lockdep_assert_held(&sct_lock);
+	for (id = 0; id < sct_calls_known(); id++)
+		sum += sct_points_missed(id);
+	return sum;
+}
+
+/**
+ * sct_traced_returns() - count the calls that are on their way
+ * @stats: gets the counts
+ *
+ * Context: Process context, sct_lock held.
+ */
+void sct_traced_returns(struct sct_return_stats *stats)
+{
+	struct sct_hook **hooks;
+	unsigned int n = sct_points_collect(NULL, true, &hooks);
+
+	sct_returns_stats(hooks, n, stats);
+}
+
+static bool is_absent(const char *name)
+{
+	const char * const *p;
+
+	for (p = absent; *p; p++)
+		if (!strcmp(*p, name))
+			return true;
+	return false;
+}
+
+static void want_default(const char *name, unsigned long *wanted)
+{
+	int id = sct_points_get(name);
+
+	if (id >= 0)
+		__set_bit(id, wanted);
+	else if (id != -ENOENT || !is_absent(name))
+		pr_warn(KBUILD_MODNAME ": cannot trace %s: error %d\n",
+			name, id);
+}
+
+/* One by one, to name the one that cannot be traced. */
+static void arm_defaults(unsigned long *wanted)
+{
+	struct sct_hook **hooks;
+	unsigned int id, n;
+	int err;
+
+	for_each_set_bit(id, wanted, SCT_CALLS_MAX) {
+		DECLARE_BITMAP(one, SCT_CALLS_MAX);
+
+		bitmap_zero(one, SCT_CALLS_MAX);
+		__set_bit(id, one);
+		n = sct_points_collect(one, true, &hooks);
+		err = sct_hooks_arm(hooks, n);
+		if (!err)
+			continue;
+		pr_warn(KBUILD_MODNAME ": cannot trace %s: error %d\n",
+			sct_call_name(id), err);
+		__clear_bit(id, wanted);
+	}
+}
+
+/**
+ * sct_trace_init() - start to trace the default calls
+ *
+ * One that cannot be traced is named in the kernel's log.
  *
  * Context: Process context, may sleep.
  */
 void sct_trace_init(void)
 {
+	DECLARE_BITMAP(wanted, SCT_CALLS_MAX);
+	const char * const *member;
+	size_t i;
+
+	bitmap_zero(wanted, SCT_CALLS_MAX);
 	mutex_lock(&sct_lock);
-	loaded = true;
-	sct_mode_init();
-	if (sct_enforcing())
-		schedule_delayed_work(&look_work, LOOK_PERIOD);
+	for (i = 0; i < ARRAY_SIZE(defaults); i++)
+		for (member = sct_family_members(defaults[i]); *member; member++)
+			want_default(*member, wanted);
+	if (sct_trace_arm(wanted))
+		arm_defaults(wanted);
+	sct_trace_commit(wanted);
 	mutex_unlock(&sct_lock);
 }
 
 /**
- * sct_trace_exit() - do not look any more
+ * sct_trace_exit() - remove all probes
  *
- * The parameters can be written until the module is gone for good; from now on
- * nothing comes of it.
- *
- * Context: Process context, may sleep.
+ * Context: Process context, may sleep; no reader and no writer is left.
  */
 void sct_trace_exit(void)
 {
 	mutex_lock(&sct_lock);
-	loaded = false;
+	bitmap_zero(traced, SCT_CALLS_MAX);
+	unhook_but(traced);
+	sct_hooks_exit();
+	sct_points_exit();
 	mutex_unlock(&sct_lock);
-	cancel_delayed_work_sync(&look_work);
-	sct_mode_exit();
 }

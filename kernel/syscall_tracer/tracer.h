@@ -205,15 +205,24 @@ struct sct_log {
 	struct sct_run *run;
 };
 
-/* main.c: parameters */
+/* param.c: what insmod was given, and the lock */
 extern struct mutex sct_lock;
+extern unsigned int sct_log_entries;	/* for each CPU */
 extern unsigned int sct_data_bytes;	/* of each record; a multiple of 8 */
+int sct_params_check(void);
+void sct_params_taken(void);
 int sct_may_set_parameter(void);
 kgid_t sct_group(void);
 bool sct_may_read(void);
 
-/* hook.c */
-const char *sct_hook_name(void);
+/* call.c: the calls that were named */
+int sct_call_find(const char *name);
+unsigned int sct_call_add(const char *name, bool has_compat);
+unsigned int sct_calls_known(void);
+const char *sct_call_name(unsigned int id);
+const char *sct_call_signature(unsigned int id);
+const char *sct_call_compat_signature(unsigned int id);
+const char *sct_record_signature(const struct sct_record *rec);
 
 /* mode.c: permissive and enforcing */
 bool sct_enforcing(void);
@@ -221,24 +230,24 @@ void sct_mode_set(bool on);
 void sct_mode_init(void);
 void sct_mode_exit(void);
 
-/* call.c: the calls that are or were traced */
-void sct_calls_init(void);
-void sct_calls_exit(void);
-int sct_call_get(const char *name);
-const char *sct_call_name(unsigned int id);
-const char *sct_call_signature(unsigned int id);
-const char *sct_call_compat_signature(unsigned int id);
-const char *sct_record_signature(const struct sct_record *rec);
-void sct_calls_traced(unsigned long *calls);
-int sct_calls_arm(const unsigned long *calls);
-void sct_calls_commit(const unsigned long *calls);
-void sct_calls_rollback(void);
-int sct_calls_rehook(void);
-bool sct_calls_live(const unsigned long *wanted);
-unsigned long sct_calls_missed(void);
-unsigned int sct_calls_known(void);
-unsigned long sct_call_missed(unsigned int id);
-unsigned int sct_calls_hooks(struct sct_hook ***hooks);
+/* hook.c */
+const char *sct_hook_name(void);
+
+/* point.c: where calls enter */
+int sct_points_get(const char *name);
+unsigned long sct_points_missed(unsigned int id);
+
+/* trace.c: the calls that are traced */
+void sct_trace_init(void);
+void sct_trace_exit(void);
+void sct_traced(unsigned long *calls);
+unsigned long sct_traced_missed(void);
+void sct_traced_returns(struct sct_return_stats *stats);
+int sct_trace_arm(const unsigned long *calls);
+void sct_trace_commit(const unsigned long *calls);
+void sct_trace_rollback(void);
+int sct_trace_rehook(void);
+bool sct_trace_live(const unsigned long *wanted);
 
 /* entry.c: a call enters */
 void sct_entry_control_file(const struct inode *inode);
@@ -250,7 +259,6 @@ size_t sct_signature_room(const char *signature);
 
 /* family.c: the names that users give to groups of calls */
 const char * const *sct_family_members(const char *name);
-int sct_family_resolve(const char *name, unsigned long *calls);
 
 /* ring.c: the log */
 int sct_rings_init(unsigned int entries);
@@ -273,6 +281,7 @@ int sct_filters_delete(struct sct_filters *filters, const char *name);
 void sct_filters_clear(struct sct_filters *filters);
 
 /* stage.c: transactions, for all who change filters and traced calls */
+int sct_refuse(struct sct_stage *stage, int err, const char *reason);
 int sct_stage_begin(struct sct_stage *stage);
 int sct_stage_filter(struct sct_stage *stage, struct sct_filter *filter);
 int sct_stage_delete(struct sct_stage *stage, const char *name);
@@ -280,15 +289,12 @@ int sct_stage_clear(struct sct_stage *stage);
 int sct_stage_trace(struct sct_stage *stage, const char *name, bool on);
 int sct_stage_end(struct sct_stage *stage, int err);
 
-/* trace.c: what is promised of the traced calls */
+/* promise.c: what is promised of the traced calls */
 bool sct_returns_on(void);
-const char *sct_trace_hinders(const struct sct_filters *filters,
-			      const unsigned long *traced);
-void sct_trace_init(void);
-void sct_trace_exit(void);
-
-/* returns.c: calls that are recorded at their return */
-void sct_returns_stats(struct sct_return_stats *stats);
+const char *sct_promise_hinders(const struct sct_filters *filters,
+				const unsigned long *traced);
+void sct_promise_init(void);
+void sct_promise_exit(void);
 
 /* command.c: what is written to the file */
 ssize_t sct_command_write(const char __user *buf, size_t count);

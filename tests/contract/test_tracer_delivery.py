@@ -118,6 +118,30 @@ def test_batches_come_ten_times_a_second(tracer: Machine) -> None:
     assert 1 <= taken["batches"] <= len(cpus["replies"]) * (10 * taken["seconds"] + 3) + taken["count"] / 256
 
 
+THREADS = (
+    "for each in /proc/[0-9]*; do case $(cat $each/comm) in syscall_trc/1) grep Cpus_allowed_list $each/status;; esac; "
+    "done 2>/dev/null; "
+)
+ONLINE = "/sys/devices/system/cpu/cpu1/online"
+
+
+def test_a_cpu_that_was_away_delivers_again(tracer: Machine) -> None:
+    """The thread of a CPU goes offline with it and comes back bound to it; what the CPU recorded is sent."""
+    if not tracer.sh(f"test -w {ONLINE} && echo yes || true"):
+        pytest.skip("the machine has no second CPU that can go offline")
+    before, after = nonce("before"), nonce("after")
+    switch = f"echo 0 >{ONLINE}; echo away; {THREADS} echo 1 >{ONLINE}; echo back; {THREADS}"
+    *_, first, second, _ = tracer.talk(
+        *listener(),
+        listen(before, call("close:3", before, cpu=1), helper_step("sh", switch)),
+        listen(after, call("close:3", after, cpu=1)),
+        ask("cpu-get"),
+    )
+    assert first["play"][-1]["text"].split("\n") == ["away", "back", "Cpus_allowed_list:\t1", ""]
+    assert [len(heard["records"]) for heard in (first, second)] == [3, 3]
+    check_account(first)
+
+
 def test_no_record_is_lost_to_who_reads(tracer: Machine) -> None:
     """A hundred thousand calls at full speed: a listener that reads gets every one."""
     *_, heard, _ = tracer.talk(

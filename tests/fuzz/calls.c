@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* In place of call.c: a kernel with some system calls, and nothing to hook. */
+/* In place of call.c, point.c and trace.c: a kernel with some system calls, and nothing to hook. */
 #include "fuzz.h"
 
 /* Families of several, of which some are not there; calls with one path, with two, with none. */
@@ -30,7 +30,7 @@ static bool equal(const char *a, const char *b)
 	return *a == *b;
 }
 
-int sct_call_get(const char *name)
+int sct_points_get(const char *name)
 {
 	lockdep_assert_held(&sct_lock);
 	for (size_t i = 0; i < ARRAY_SIZE(present); i++)
@@ -55,13 +55,13 @@ const char *sct_record_signature(const struct sct_record *rec)
 	return sct_call_signature(rec->call);
 }
 
-void sct_calls_traced(unsigned long *copy)
+void sct_traced(unsigned long *copy)
 {
 	lockdep_assert_held(&sct_lock);
 	memcpy(copy, traced, sizeof(traced));
 }
 
-int sct_calls_arm(const unsigned long *wanted)
+int sct_trace_arm(const unsigned long *wanted)
 {
 	lockdep_assert_held(&sct_lock);
 	bitmap_or(armed, armed, wanted, SCT_CALLS_MAX);
@@ -74,19 +74,19 @@ bool sct_enforcing(void)
 	return false;
 }
 
-const char *sct_trace_hinders(const struct sct_filters *filters, const unsigned long *traced)
+const char *sct_promise_hinders(const struct sct_filters *filters, const unsigned long *traced)
 {
 	return NULL;
 }
 
-void sct_calls_commit(const unsigned long *wanted)
+void sct_trace_commit(const unsigned long *wanted)
 {
 	lockdep_assert_held(&sct_lock);
 	memcpy(traced, wanted, sizeof(traced));
 	memcpy(armed, wanted, sizeof(armed));
 }
 
-void sct_calls_rollback(void)
+void sct_trace_rollback(void)
 {
 	lockdep_assert_held(&sct_lock);
 	memcpy(armed, traced, sizeof(armed));
@@ -103,7 +103,7 @@ void calls_reset(void)
 	memset(traced, 0, sizeof(traced));
 	mutex_lock(&sct_lock);
 	for (size_t i = 0; i < ARRAY_SIZE(on_at_load); i++)
-		__set_bit(sct_call_get(on_at_load[i]), traced);
+		__set_bit(sct_points_get(on_at_load[i]), traced);
 	mutex_unlock(&sct_lock);
 	memcpy(armed, traced, sizeof(armed));
 }

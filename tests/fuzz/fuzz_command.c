@@ -23,7 +23,7 @@ static void take(struct picture *picture)
 	memcpy(picture->filters.first, filters->first, sizeof(filters->first));
 	memcpy(picture->filters.filter, filters->filter, filters->count * sizeof(filters->filter[0]));
 	mutex_lock(&sct_lock);
-	sct_calls_traced(picture->traced);
+	sct_traced(picture->traced);
 	mutex_unlock(&sct_lock);
 }
 

@@ -16,7 +16,7 @@ static bool named_again;
 
 unsigned int sct_data_bytes = SCT_DATA_MAX;
 
-/* In place of call.c: whatever the input calls it. */
+/* In place of call.c, point.c and trace.c: whatever the input calls it. */
 const char *sct_call_name(unsigned int id)
 {
 	named_again |= id != 0;

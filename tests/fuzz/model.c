@@ -26,7 +26,7 @@ void model_reset(void)
 		free(lines[--lines_made]);
 	memset(&model, 0, sizeof(model));
 	mutex_lock(&sct_lock);
-	sct_calls_traced(traced);
+	sct_traced(traced);
 	mutex_unlock(&sct_lock);
 	for (unsigned int id = 0; id < CALLS; id++)
 		model.traced[id] = test_bit(id, traced);
@@ -47,7 +47,7 @@ static int id_of(const char *name)
 	int id;
 
 	mutex_lock(&sct_lock);
-	id = sct_call_get(name);
+	id = sct_points_get(name);
 	mutex_unlock(&sct_lock);
 	return id;
 }

@@ -104,7 +104,7 @@ def test_filters_and_modes_change_under_load(tracer: Machine) -> None:
     # The load blocks a call now and then: while that is enforced returns stays as it is.
     changes = [("returns", 1), ("enforce", 1), ("enforce", 0), ("returns", 0), ("enforce", 1), ("enforce", 0)]
     switch = [set_parameter(name, value) for name, value in [*changes, ("returns", 1), ("returns", 0)]]
-    pages = [read(TRACER), read(TRACER_STATS), step("flood", 1000, 4)]
+    pages = [read(TRACER), read(TRACER_STATS), step("flood", 200, 4)]
     steps = itertools.chain.from_iterable((one, *pages) for one in switch)
     _, answer, counts, *_ = tracer.play(
         write("clear"), step("load", script(*steps)), read(TRACER_STATS),

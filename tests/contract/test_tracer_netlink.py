@@ -414,10 +414,10 @@ def test_both_ways_in_are_one(tracer: Machine) -> None:
     """Transactions through netlink and through the file at the same time: each takes effect as a whole."""
     one_write = f"dd bs=64k iflag=fullblock of={TRACER}"
     add, delete = (rf"printf 'open {verb}\nclose {verb}\n' | {one_write}" for verb in ("block uid=7", "delete"))
-    loop = f"i=0; while [ $i -lt 60 ]; do {add}; {delete}; i=$((i+1)); done"
+    loop = f"i=0; while [ $i -lt 30 ]; do {add}; {delete}; i=$((i+1)); done"
     rounds = [
         one
-        for _ in range(150)
+        for _ in range(60)
         for one in (
             ask("filter-add", name="a", name_="read", verdict=0),
             ask("filter-get", name="a"),

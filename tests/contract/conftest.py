@@ -49,6 +49,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
             if not session.config.getoption("--keep-helper"):
                 machine.remove_helper()
+            machine.close()
         except (HelperError, RuntimeError, AssertionError) as error:
             print(f"\nthe machine could not be left in order: {error}")
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR

@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 from testinfra.backend.base import BaseBackend
 from testinfra.host import Host
 
+from .channel import open_channel
 from .kernel_log import trouble
 from .netlink import specification
 from .script import Answer, script, step
@@ -81,6 +82,7 @@ class Machine:
         self._last_record: int | None = None
         self._kept: dict[str, object] = {}
         self._sudo = "" if host.run("id -u").stdout.strip() == "0" else "sudo -n "
+        self._channel = open_channel(host.backend, f"{self._sudo}sh")
         sources, digest = _archive()
         self._directory = f"{REMOTE}/{digest}"
         if not self._is_installed():
@@ -93,10 +95,21 @@ class Machine:
         Raises:
             HelperError: it failed; the message has its output.
         """
+        status, output, errors = self._run(command)
+        if status:
+            raise HelperError(f"{command[:200]!r} ended with {status}:\n{output}{errors}")
+        return output
+
+    def _run(self, command: str) -> tuple[int, str, str]:
+        if self._channel:
+            return self._channel.run(command)
         result = self.host.run(f"{self._sudo}sh -c {shlex.quote(command)}")
-        if result.rc:
-            raise HelperError(f"{command[:200]!r} ended with {result.rc}:\n{result.stdout}{result.stderr}")
-        return str(result.stdout)
+        return result.rc, str(result.stdout), str(result.stderr)
+
+    def close(self) -> None:
+        """End the shell on the machine."""
+        if self._channel:
+            self._channel.close()
 
     def _is_installed(self) -> bool:
         return self.sh(f"test -x {self._directory}/helper && echo yes || true") == "yes\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
+from collections.abc import Iterable
 from typing import Any
 
 Answer = dict[str, Any]
@@ -60,3 +61,10 @@ def call(names: str, comm: Word, **options: Word) -> str:
 def read(path: str) -> str:
     """Read a whole file."""
     return step("read", path)
+
+
+def beside(loops: Iterable[str], work: str) -> str:
+    """Return a step: these commands run again and again while `work` is done; then each has ended, and none goes on."""
+    flag = f"/run/kmodlab-{secrets.token_hex(4)}"
+    started = " ".join(f"while [ -e {flag} ]; do {loop}; done &" for loop in loops)
+    return step("sh", f": >{flag}; rc=0; {started} {work}; rm {flag}; wait; exit $rc")

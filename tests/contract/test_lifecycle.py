@@ -9,7 +9,7 @@ import pytest
 from .conftest import as_command
 from .machine import Machine
 from .modules import Module, find_module, put_back, require
-from .script import LISTER, TRACER, TRACER_STATS, call, read, step, write
+from .script import LISTER, TRACER, TRACER_STATS, beside, call, read, step, write
 from .task_pages import parse_list
 from .tracer_page import Page, parse_page, parse_stats
 
@@ -85,9 +85,8 @@ def test_a_reader_that_is_open_survives_the_unloading(machine: Machine, module: 
 def test_unloading_under_load_is_clean(machine: Machine, module: Module) -> None:
     """{name} can be unloaded and loaded three times while its files are read and calls are made."""
     path = TRACER if module.name == "syscall_tracer" else LISTER
-    load = f"while :; do cat {path} >/dev/null 2>&1; done & a=$!; while :; do ls / >/dev/null; done & b=$!; "
-    rounds = f"i=0; while [ $i -lt 3 ]; do rmmod {module.name} && insmod {module.file} || rc=1; i=$((i+1)); done; "
-    (answer,) = machine.play(step("sh", f"rc=0; {load}{rounds} kill $a $b; wait; exit $rc"))
+    rounds = f"i=0; while [ $i -lt 3 ]; do rmmod {module.name} && insmod {module.file} || rc=1; i=$((i+1)); done"
+    (answer,) = machine.play(beside([f"cat {path} >/dev/null 2>&1", "ls / >/dev/null"], rounds))
     require(answer)
     (looked,) = machine.play(module.look())
     assert sorted(looked["text"].split()) == module.everything()

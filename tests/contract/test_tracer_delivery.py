@@ -8,7 +8,7 @@ from .machine import Machine
 from .modules import find_module, put_back, require
 from .netlink import Step, ask, step
 from .parameters import set_parameter
-from .script import TRACER, Answer, call, nonce, read, script, write
+from .script import TRACER, Answer, beside, call, nonce, read, script, write
 from .script import step as helper_step
 from .test_tracer_netlink import CLEAR, page_of, play
 from .tracer_page import Row
@@ -250,11 +250,9 @@ def test_unloading_while_everything_happens(machine: Machine) -> None:
     module = find_module(machine, "syscall_tracer")
     talking = machine.netlink_command(*listener("a", 0), ask("call-get"), CLEAR)
     loops = ("ls / >/dev/null", f"{talking} >/dev/null 2>&1")
-    work = " ".join(f'while :; do {one}; done & p="$p $!";' for one in loops)
     again = f"until rmmod {module.name} 2>/dev/null; do :; done; insmod {module.file} || rc=1"
-    rounds = f"for i in 1 2 3; do {again}; done"
     try:
-        (answer,) = machine.play(helper_step("sh", f"rc=0; p=; {work} {rounds}; kill $p; wait; exit $rc"))
+        (answer,) = machine.play(beside(loops, f"for i in 1 2 3; do {again}; done"))
         require(answer)
     finally:
         put_back(machine, module)

@@ -11,6 +11,8 @@ from typing import Literal
 
 CALLS = ("getppid", "openat", "close", "unlinkat")
 _NAMES = ",".join(CALLS)
+#: what all are measured in, and its memory in MiB
+IMAGE, MEMORY = "debian-12-peers", 1024
 #: KiB for each processor that a tracer with a reader may fill before it is read; this project's socket has so many more
 BUFFER = 4096
 

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import asdict
 
 import pytest
-from bench import aims, report
+from bench import aims, budget, report
 from bench.chart import LEFT, chart
 from bench.figures import LOOPS, Count, Counted, Counting, Row, Run, Session, Spread, loop_key
 from bench.tracers import TRACERS
@@ -263,3 +263,20 @@ def test_docs_benchmarks_md_is_made_from_benchmarks_json() -> None:
     drawn = chart(Run.read(document["tracers"])) if "tracers" in document else None
     file = DOCS / report.CHART
     assert (file.read_text() if file.exists() else None) == drawn
+
+
+def test_what_costs_more_than_its_budget_or_less_is_told() -> None:
+    row = _counted("ftrace", 182)
+    assert list(budget.breaches({"getppid": 182, "unlink": 179, "untraced": 0}, row)) == []
+    assert list(budget.breaches({"getppid": 177, "unlink": 187, "nothing": 1}, row)) == [
+        "ftrace, getppid: 182.0 instructions, the budget is 177: what is worth that?",
+        "ftrace, unlink: 182.0 instructions, the budget is 187: lower it in budget.json",
+        "ftrace, nothing: nothing was counted",
+    ]
+    assert list(budget.breaches({"untraced": 0}, _counted("ftrace", 182, untraced=1))) == [
+        "ftrace, untraced: 1.0 instructions, the budget is 0: what is worth that?"
+    ]
+
+
+def test_every_tracer_of_the_budget_is_measured() -> None:
+    assert {"ftrace", "kprobe", "enforcing", "returns"} == set(budget.read()) <= {tracer.key for tracer in TRACERS}

@@ -20,18 +20,9 @@
 #include "hook.h"
 #include "ring.h"
 
-/*
- * How what runs at each call is aligned, so that it lies in one page: emulators
- * leave their translated code for each jump to another one, which takes them
- * about a tenth of the record. Each has a section of its own, for as padding
- * between functions assemblers put a jump that objtool has never seen taken.
- */
-#define SCT_IN_A_PAGE	1024
-
 int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
 		   struct sct_record *rec, size_t room);
-int __section(".text.sct_entry_complete") __aligned(SCT_IN_A_PAGE)
-sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec);
+int sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec);
 void sct_entry_capture(const struct sct_hook *hook, struct sct_record *rec,
 		       size_t room);
 void sct_entry_report(const struct sct_record *rec);

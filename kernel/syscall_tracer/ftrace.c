@@ -88,9 +88,8 @@ static __always_inline int decide(const struct sct_hook *hook,
 	return kind == SCT_HOOK_CANARY ? -SCT_CANARY : 0;
 }
 
-static void notrace __section(".text.on_ftrace") __aligned(SCT_IN_A_PAGE)
-on_ftrace(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
-	  struct ftrace_regs *fregs)
+static void notrace on_ftrace(unsigned long ip, unsigned long parent_ip,
+			      struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
 	const struct sct_hook *hook;
 	int err;

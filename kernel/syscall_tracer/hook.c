@@ -32,8 +32,7 @@ void sct_hook_post(struct kprobe *kp, struct pt_regs *regs, unsigned long flags)
 
 NOKPROBE_SYMBOL(sct_hook_post);
 
-static int __section(".text.on_kprobe") __aligned(SCT_IN_A_PAGE)
-on_kprobe(struct kprobe *kp, struct pt_regs *regs)
+static int on_kprobe(struct kprobe *kp, struct pt_regs *regs)
 {
 	const struct sct_hook *hook = container_of(kp, struct sct_hook, kp);
 	int err;

@@ -194,7 +194,7 @@ static __always_inline int judge(struct sct_record *rec)
 int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
 		   struct sct_record *rec, size_t room)
 {
-	sct_entry_fill_plain(hook, regs, ktime_get_mono_fast_ns(), rec);
+	sct_entry_fill_plain(hook->call, regs, ktime_get_mono_fast_ns(), rec);
 	if (hook->captures)
 		sct_entry_capture(hook, rec, room);
 	return judge(rec);
@@ -225,14 +225,16 @@ NOKPROBE_SYMBOL(sct_entry_report);
  * Context: As sct_entry().
  * Return: As sct_entry().
  */
-int sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec)
+int notrace sct_entry_complete(const struct sct_hook *hook,
+			       struct sct_record *rec)
 {
+	struct sct_ring *ring = this_cpu_ptr(&sct_rings);
 	int err;
 
 	if (hook->captures)
 		sct_entry_capture(hook, rec, sct_data_bytes);
 	err = judge(rec);
-	sct_ring_commit(rec);
+	sct_ring_commit(ring, ring->head, rec);
 	/* It stays: only this CPU writes to the ring, and is still here. */
 	if (unlikely(rec->status == SCT_BLOCKED))
 		sct_entry_report(rec);

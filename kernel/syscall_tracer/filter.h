@@ -17,9 +17,10 @@ bool sct_filter_texts(const struct sct_filter *filter,
 
 /* All that takes no text. */
 static __always_inline bool sct_filter_suspects(const struct sct_filter *filter,
+						size_t call,
 						const struct sct_record *rec)
 {
-	if (!test_bit(rec->call, filter->calls))
+	if (!test_bit(call, filter->calls))
 		return false;
 	if (filter->fields & SCT_IF_PID && filter->pid != rec->pid)
 		return false;
@@ -29,7 +30,7 @@ static __always_inline bool sct_filter_suspects(const struct sct_filter *filter,
 static __always_inline bool sct_filter_matches(const struct sct_filter *filter,
 					       const struct sct_record *rec)
 {
-	return sct_filter_suspects(filter, rec) &&
+	return sct_filter_suspects(filter, rec->call, rec) &&
 	       (!(filter->fields & (SCT_IF_COMM | SCT_IF_PATH)) ||
 		sct_filter_texts(filter, rec));
 }
@@ -58,7 +59,7 @@ static __always_inline bool sct_filters_suspect(const struct sct_filters *filter
 	i = READ_ONCE(filters->first[call]);
 	for (filter = &filters->filter[i]; i <= filters->last[call];
 	     i++, filter++)
-		if (sct_filter_suspects(filter, rec))
+		if (sct_filter_suspects(filter, call, rec))
 			return true;
 	return false;
 }

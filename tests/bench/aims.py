@@ -179,16 +179,22 @@ def _counted(counting: Counting, key: str, what: str, limit: int, workload: str 
 
 
 def counted_limits(counting: Counting) -> list[str]:
-    """Return sentences on the physical limit: what is spent before a handler begins, and how far the record is."""
+    """Return sentences on the physical limit: what is spent before a record begins, and how far ours is from it."""
     said = []
-    for key, hook in (("ftrace", "ftrace"), ("kprobe", "kprobe")):
-        floor, ours = counting.added(f"floor-{hook}"), counting.added(key)
-        if floor is not None and ours is not None:
-            said.append(
-                f"An empty {hook} handler, which is the least that any tracer can cost there, adds {floor:,.0f}. "
-                f"The complete record by that hook adds {ours - floor:,.0f} more."
-            )
-    record, enforcing = counting.added("ftrace"), counting.added("enforcing")
+    floor, clock, record = (counting.added(key) for key in ("floor-ftrace", "floor-clock", "ftrace"))
+    if floor is not None and clock is not None and record is not None:
+        said.append(
+            f"The physical limit: an empty ftrace handler adds {floor:,.0f}, and one that tells when the call was "
+            f"{clock:,.0f}. The complete record by that hook, which has the call's arguments, task, user and name, "
+            f"and a place in the log, adds {record - clock:,.0f} to that."
+        )
+    floor, kprobe = counting.added("floor-kprobe"), counting.added("kprobe")
+    if floor is not None and kprobe is not None:
+        said.append(
+            f"An empty kprobe handler adds {floor:,.0f}, the complete record by that hook {kprobe:,.0f}: "
+            "ftrace holds the entry point beside the kprobe, so ftrace has two to call each time."
+        )
+    enforcing = counting.added("enforcing")
     if record is not None and enforcing is not None:
         said.append(f"A filter that looks at a call and lets it pass adds {enforcing - record:,.0f} to the record.")
     return said

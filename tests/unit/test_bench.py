@@ -195,7 +195,8 @@ def _counted(key: str, added: float, *, untraced: float = 0) -> Counted:
 @pytest.fixture
 def counting() -> Counting:
     """A run in which every aim in instructions holds."""
-    rows = [_counted("floor-ftrace", 35), _counted("ftrace", 150), _counted("kprobe", 298), _counted("enforcing", 200)]
+    rows = [_counted("floor-ftrace", 35), _counted("floor-clock", 80), _counted("floor-kprobe", 155)]
+    rows += [_counted("ftrace", 150), _counted("kprobe", 298), _counted("enforcing", 200)]
     rows.append(Counted("sysdig", "sysdig", failure="it does not build"))
     return Counting("2026-01-02", "QEMU", "6.1.0", rows)
 
@@ -229,8 +230,11 @@ def test_an_aim_in_instructions_that_is_missed_is_named(counting: Counting) -> N
 
 def test_the_distance_from_the_physical_limit_is_told_in_instructions(counting: Counting) -> None:
     assert aims.counted_limits(counting) == [
-        "An empty ftrace handler, which is the least that any tracer can cost there, adds 35. "
-        "The complete record by that hook adds 115 more.",
+        "The physical limit: an empty ftrace handler adds 35, and one that tells when the call was 80. The complete "
+        "record by that hook, which has the call's arguments, task, user and name, and a place in the log, adds 70 "
+        "to that.",
+        "An empty kprobe handler adds 155, the complete record by that hook 298: ftrace holds the entry point beside "
+        "the kprobe, so ftrace has two to call each time.",
         "A filter that looks at a call and lets it pass adds 50 to the record.",
     ]
 

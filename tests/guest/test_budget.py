@@ -10,6 +10,9 @@ from bench.harness import Laboratory
 from bench.instructions import count, counting_guest
 from bench.tracers import TRACERS, Tracer
 
+from kmodlab.image.release import host_architecture
+
+pytestmark = pytest.mark.skipif(host_architecture() != "amd64", reason="the budget is in instructions of amd64")
 BUDGET = budget.read()
 
 

@@ -52,6 +52,10 @@ bench-lab: setup ## Measure the lab
 
 bench-tracer: setup ## Measure the tracer beside others
 	@PYTHONPATH=tests $(BIN)/python -m bench.tracer
+	@$(MAKE) -s bench-instructions
+
+bench-instructions: setup ## Count the instructions of the tracer and of others, on any machine
+	@PYTHONPATH=tests $(BIN)/python -m bench.instructions
 
 bench-grade: setup ## Measure the grader; writes docs/benchmarks-grading.md
 	@$(BIN)/python tests/bench/grading.py
@@ -75,4 +79,4 @@ setup-test:
 setup-matrix:
 	@.config/setup matrix
 
-.PHONY: help lab down check test bare mutants fuzz grading matrix bench bench-lab bench-tracer bench-grade lock clean setup setup-test setup-matrix
+.PHONY: help lab down check test bare mutants fuzz grading matrix bench bench-lab bench-tracer bench-instructions bench-grade lock clean setup setup-test setup-matrix

@@ -36,6 +36,7 @@ BUDGETS: dict[str, float] = {
     "debian-12-rt": 420,
     "debian-13-backports": 420,
     "test_archive.py": 120,
+    "test_budget.py": 180,
     "test_build.py": 240,
     "test_collection.py": 120,
     "test_faults.py": 360,

@@ -14,7 +14,17 @@ DECLARE_STATIC_KEY_FALSE(sct_listening);
 DECLARE_PER_CPU(struct irq_work, sct_deliver_wakes);
 
 /**
- * sct_deliver_poke() - a record is complete
+ * sct_deliver_wanted() - whether anybody listens
+ *
+ * Context: Any.
+ */
+static __always_inline bool sct_deliver_wanted(void)
+{
+	return static_branch_unlikely(&sct_listening);
+}
+
+/**
+ * sct_deliver_poke() - a record is complete, and somebody listens
  * @head: of the ring
  * @size: of the ring, records
  *
@@ -26,8 +36,6 @@ DECLARE_PER_CPU(struct irq_work, sct_deliver_wakes);
  */
 static __always_inline void sct_deliver_poke(u64 head, size_t size)
 {
-	if (!static_branch_unlikely(&sct_listening))
-		return;
 	if (!(head & (size / 4 - 1)))
 		irq_work_queue(this_cpu_ptr(&sct_deliver_wakes));
 }

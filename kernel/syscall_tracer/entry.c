@@ -194,7 +194,7 @@ static __always_inline int judge(struct sct_record *rec)
 int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
 		   struct sct_record *rec, size_t room)
 {
-	sct_entry_fill_plain(hook, regs, ktime_get_mono_fast_ns(), rec);
+	sct_entry_fill_plain(hook->call, regs, ktime_get_mono_fast_ns(), rec);
 	if (hook->captures)
 		sct_entry_capture(hook, rec, room);
 	return judge(rec);
@@ -225,14 +225,16 @@ NOKPROBE_SYMBOL(sct_entry_report);
  * Context: As sct_entry().
  * Return: As sct_entry().
  */
-int sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec)
+int notrace sct_entry_complete(const struct sct_hook *hook,
+			       struct sct_record *rec)
 {
+	struct sct_ring *ring = this_cpu_ptr(&sct_rings);
 	int err;
 
 	if (hook->captures)
 		sct_entry_capture(hook, rec, sct_data_bytes);
 	err = judge(rec);
-	sct_entry_done(rec);
+	sct_entry_done(ring, ring->head, rec);
 	return err;
 }
 
@@ -246,17 +248,20 @@ NOKPROBE_SYMBOL(sct_entry_complete);
  */
 void sct_entry_push(const struct sct_record *rec)
 {
-	struct sct_record *slot = sct_ring_begin();
+	struct sct_ring *ring = this_cpu_ptr(&sct_rings);
+	u64 n = READ_ONCE(ring->head);
 	struct sct_record ring_part;
+	struct sct_record *slot;
 
-	if (!slot)
+	if (!sct_ring_claim(n))
 		return;
+	slot = sct_ring_begin(ring, n);
 	ring_part = *slot;
 	memcpy(slot, rec, sizeof(*rec) + rec->size);
 	slot->seq = ring_part.seq;
 	slot->jiffies = ring_part.jiffies;
 	slot->cpu = ring_part.cpu;
-	sct_entry_done(slot);
+	sct_entry_done(ring, n, slot);
 }
 
 NOKPROBE_SYMBOL(sct_entry_push);

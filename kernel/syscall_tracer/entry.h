@@ -22,18 +22,9 @@
 #include "hook.h"
 #include "ring.h"
 
-/*
- * How what runs at each call is aligned, so that it lies in one page: emulators
- * leave their translated code for each jump to another one, which takes them
- * about a tenth of the record. Each has a section of its own, for as padding
- * between functions assemblers put a jump that objtool has never seen taken.
- */
-#define SCT_IN_A_PAGE	1024
-
 int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
 		   struct sct_record *rec, size_t room);
-int __section(".text.sct_entry_complete") __aligned(SCT_IN_A_PAGE)
-sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec);
+int sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec);
 void sct_entry_capture(const struct sct_hook *hook, struct sct_record *rec,
 		       size_t room);
 void sct_entry_report(const struct sct_record *rec);
@@ -51,10 +42,12 @@ static __always_inline const struct sct_filters *sct_entry_filters(void)
  * Whether the kernel takes the lower halves of the registers only: of a 64-bit
  * program as well, by int 0x80. Not of x32, whose calls are 64-bit ones.
  */
-static __always_inline bool sct_entry_is_32bit(void)
+static __always_inline bool sct_entry_is_32bit(struct task_struct *task)
 {
 #ifdef CONFIG_X86_64
-	return in_ia32_syscall();
+	/* As in_ia32_syscall(), which looks for the task anew. */
+	return IS_ENABLED(CONFIG_IA32_EMULATION) &&
+	       task_thread_info(task)->status & TS_COMPAT;
 #else
 	return is_compat_task();
 #endif
@@ -75,49 +68,91 @@ static __always_inline void sct_entry_narrow(struct sct_record *rec)
  * and has its terminator all the same.
  */
 static __always_inline void
-sct_entry_fill_plain(const struct sct_hook *hook, const struct pt_regs *regs,
-		     u64 clock, struct sct_record *rec)
+sct_entry_fill_plain(size_t call, const struct pt_regs *regs, u64 clock,
+		     struct sct_record *rec)
 {
 	struct task_struct *task = current;
+	bool is_32bit;
 
 	BUILD_BUG_ON(sizeof(*rec) != 128 || SCT_COMM_LEN != TASK_COMM_LEN);
 	rec->clock = clock;
 	rec->latency = 0;
 	rec->ret = 0;
+	/* These three are stored as one. */
+	rec->status = SCT_ALLOWED;
+	rec->flags = 0;
+	rec->size = 0;
+	rec->call = call;
+	/* The arguments ask the same: next to each other they ask once. */
+	is_32bit = sct_entry_is_32bit(task);
 	syscall_get_arguments(task, (struct pt_regs *)regs,
 			      (unsigned long *)rec->args);
-	rec->pid = task_tgid_nr(task);
-	rec->tid = task_pid_nr(task);
-	rec->ppid = task_tgid_nr(rcu_dereference_sched(task->real_parent));
-	rec->uid = __kuid_val(current_uid());
-	rec->call = hook->call;
-	rec->flags = 0;
-	if (unlikely(sct_entry_is_32bit())) {
+	if (unlikely(is_32bit)) {
 		rec->flags = SCT_COMPAT;
 		sct_entry_narrow(rec);
 	}
+	rec->pid = task_tgid_nr(task);
+	rec->tid = task_pid_nr(task);
+	rec->ppid = task_tgid_nr(rcu_dereference_sched(task->real_parent));
+	rec->uid = __kuid_val(rcu_dereference_protected(task->cred, 1)->uid);
 	memcpy(rec->comm, task->comm, SCT_COMM_LEN);
 	rec->comm[SCT_COMM_LEN - 1] = '\0';
-	rec->size = 0;
-	rec->status = SCT_ALLOWED;
 }
 
 /**
  * sct_entry_done() - a record is filled: all who want it get it
+ * @ring: of this CPU
+ * @n: number of the record
  * @rec: from sct_ring_begin()
  *
- * Context: As sct_ring_begin().
+ * Nothing is needed after one of the calls, so the usual way saves nothing.
+ *
+ * Context: As sct_ring_claim().
  */
-static __always_inline void sct_entry_done(const struct sct_record *rec)
+static __always_inline void sct_entry_done(struct sct_ring *ring, u64 n,
+					   const struct sct_record *rec)
 {
 	bool blocked = rec->status == SCT_BLOCKED;
 
-	sct_deliver_poke(sct_ring_commit(), sct_ring_size);
+	sct_ring_commit(ring, n);
 	/* It stays: only this CPU writes to the ring, and is still here. */
-	if (tracepoint_enabled(syscall))
-		sct_event_emit(rec);
 	if (unlikely(blocked))
 		sct_entry_report(rec);
+	if (tracepoint_enabled(syscall))
+		sct_event_emit(rec);
+	if (sct_deliver_wanted())
+		sct_deliver_poke(this_cpu_read(sct_rings.head), sct_ring_size);
+}
+
+/**
+ * sct_entry_at() - a call has entered, and is recorded here and now
+ * @hook: where
+ * @regs: the registers of the caller
+ * @clock: when
+ *
+ * Context: Any that belongs to the calling task, with preemption off.
+ * Return: 0, or what the call is to return instead of running.
+ */
+static __always_inline int sct_entry_at(const struct sct_hook *hook,
+					const struct pt_regs *regs, u64 clock)
+{
+	struct sct_ring *ring = this_cpu_ptr(&sct_rings);
+	u64 n = READ_ONCE(ring->head);
+	struct sct_record *rec;
+	size_t call;
+
+	if (!sct_ring_claim(n))
+		return 0;
+	rec = sct_ring_begin(ring, n);
+	/* As wide as an index is: widened once. */
+	call = hook->call;
+	sct_entry_fill_plain(call, regs, clock, rec);
+	/* Most calls are done now, and have cost no other function. */
+	if (hook->captures ||
+	    sct_filters_suspect(sct_entry_filters(), call, rec))
+		return sct_entry_complete(hook, rec);
+	sct_entry_done(ring, n, rec);
+	return 0;
 }
 
 /**
@@ -125,24 +160,16 @@ static __always_inline void sct_entry_done(const struct sct_record *rec)
  * @hook: where
  * @regs: the registers of the caller
  *
- * Context: Any that belongs to the calling task, with preemption off.
- * Return: 0, or what the call is to return instead of running.
+ * Context: As sct_entry_at().
+ * Return: As sct_entry_at().
  */
 static __always_inline int sct_entry(const struct sct_hook *hook,
 				     const struct pt_regs *regs)
 {
 	/* First, for then there is little yet to be kept in memory across it. */
 	u64 clock = ktime_get_mono_fast_ns();
-	struct sct_record *rec = sct_ring_begin();
 
-	if (!rec)
-		return 0;
-	sct_entry_fill_plain(hook, regs, clock, rec);
-	/* Most calls are done now, and have cost no other function. */
-	if (hook->captures || sct_filters_concern(sct_entry_filters(), rec->call))
-		return sct_entry_complete(hook, rec);
-	sct_entry_done(rec);
-	return 0;
+	return sct_entry_at(hook, regs, clock);
 }
 
 #endif /* SYSCALL_TRACER_ENTRY_H */

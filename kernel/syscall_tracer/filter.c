@@ -117,16 +117,19 @@ void sct_filters_publish(struct sct_filters *filters)
 					    lockdep_is_held(&sct_lock)));
 }
 
-/* Spares the probe the filters in front of the first that can match. */
+/* Spares the probe the filters that are about other calls, at both ends. */
 static void index_calls(struct sct_filters *filters)
 {
 	unsigned int i, id;
 
 	BUILD_BUG_ON(SCT_FILTERS_MAX > U8_MAX);
 	memset(filters->first, SCT_FILTERS_MAX, sizeof(filters->first));
-	for (i = filters->count; i--;)
-		for_each_set_bit(id, filters->filter[i].calls, SCT_CALLS_MAX)
-			filters->first[id] = i;
+	memset(filters->last, 0, sizeof(filters->last));
+	for (i = 0; i < filters->count; i++)
+		for_each_set_bit(id, filters->filter[i].calls, SCT_CALLS_MAX) {
+			filters->first[id] = min_t(u8, filters->first[id], i);
+			filters->last[id] = i;
+		}
 }
 
 static bool same(const struct sct_filter *a, const struct sct_filter *b)

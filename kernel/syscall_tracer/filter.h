@@ -15,30 +15,53 @@
 bool sct_filter_texts(const struct sct_filter *filter,
 		      const struct sct_record *rec);
 
-static __always_inline bool sct_filter_matches(const struct sct_filter *filter,
-					       const struct sct_record *rec)
+/* All that takes no text. */
+static __always_inline bool sct_filter_suspects(const struct sct_filter *filter,
+						size_t call,
+						const struct sct_record *rec)
 {
-	if (!test_bit(rec->call, filter->calls))
+	if (!test_bit(call, filter->calls))
 		return false;
 	if (filter->fields & SCT_IF_PID && filter->pid != rec->pid)
 		return false;
-	if (filter->fields & SCT_IF_UID && filter->uid != rec->uid)
-		return false;
-	return !(filter->fields & (SCT_IF_COMM | SCT_IF_PATH)) ||
-	       sct_filter_texts(filter, rec);
+	return !(filter->fields & SCT_IF_UID) || filter->uid == rec->uid;
+}
+
+static __always_inline bool sct_filter_matches(const struct sct_filter *filter,
+					       const struct sct_record *rec)
+{
+	return sct_filter_suspects(filter, rec->call, rec) &&
+	       (!(filter->fields & (SCT_IF_COMM | SCT_IF_PATH)) ||
+		sct_filter_texts(filter, rec));
 }
 
 /**
- * sct_filters_concern() - whether any filter is about a call
+ * sct_filters_suspect() - whether any filter may match a call
  * @filters: in force
  * @call: id of the call
+ * @rec: the call, all but its data and its status
+ *
+ * Calls no function, so that calls that pass cost little.
  *
  * Context: Any, NMI included, with preemption off.
+ * Return: False if sct_filters_judge() would allow the call.
  */
-static __always_inline bool sct_filters_concern(const struct sct_filters *filters,
-						unsigned int call)
+static __always_inline bool sct_filters_suspect(const struct sct_filters *filters,
+						size_t call,
+						const struct sct_record *rec)
 {
-	return filters->first[call] < filters->count;
+	const struct sct_filter *filter;
+	unsigned int i;
+
+	if (likely(filters->first[call] == SCT_FILTERS_MAX))
+		return false;
+	/* Anew, so that the compiler compares in memory above. */
+	i = READ_ONCE(filters->first[call]);
+	for (filter = &filters->filter[i]; i <= filters->last[call];
+	     i++, filter++)
+		if (sct_filter_suspects(filter, call, rec))
+			return true;
+	return false;
 }
 
 /**
@@ -54,11 +77,11 @@ static __always_inline bool sct_filters_concern(const struct sct_filters *filter
 static __always_inline int sct_filters_judge(const struct sct_filters *filters,
 					     const struct sct_record *rec)
 {
-	const struct sct_filter *filter = filters->filter +
-					  filters->first[rec->call];
-	const struct sct_filter *end = filters->filter + filters->count;
+	unsigned int i = filters->first[rec->call];
+	unsigned int last = filters->last[rec->call];
+	const struct sct_filter *filter = &filters->filter[i];
 
-	for (; filter < end; filter++) {
+	for (; i <= last; i++, filter++) {
 		if (!sct_filter_matches(filter, rec))
 			continue;
 		if (filter->status == SCT_BLOCKED)

@@ -3,7 +3,6 @@
  * Entry points that ftrace holds for the module, whatever records their calls.
  */
 #include <linux/delay.h>
-#include <linux/hash.h>
 #include <linux/slab.h>
 
 #include "entry.h"
@@ -50,56 +49,84 @@ struct sct_ftrace_group {
 
 /*
  * The hooks by the address that ftrace tells its handler: open addressing.
- * Entries are only ever added.
+ * Entries are only ever added. The addresses are apart from the hooks, for so an
+ * empty slot is one that has another address.
  */
-static struct sct_hook *slots[1 << SLOTS_BITS];
+static unsigned long ips[1 << SLOTS_BITS];
+static const struct sct_hook *slots[1 << SLOTS_BITS];
 
-static const struct sct_hook *find_slot(unsigned long ip)
+/* Functions begin at multiples of 16 or so, at random ones. */
+static __always_inline unsigned int first_slot(unsigned long ip)
 {
-	u32 i = hash_long(ip, SLOTS_BITS);
-	const struct sct_hook *hook;
-
-	while ((hook = READ_ONCE(slots[i])) && hook->ip != ip)
-		i = (i + 1) % ARRAY_SIZE(slots);
-	return hook;
+	return (ip / 16) % ARRAY_SIZE(slots);
 }
+
+static noinline notrace const struct sct_hook *find_further(unsigned long ip)
+{
+	unsigned int i = first_slot(ip);
+	unsigned long other;
+
+	/* Pairs with smp_store_release() in add_slot(). */
+	while ((other = smp_load_acquire(&ips[i])) != ip) {
+		if (!other)
+			return NULL;
+		i = (i + 1) % ARRAY_SIZE(slots);
+	}
+	return slots[i];
+}
+
+NOKPROBE_SYMBOL(find_further);
 
 static void add_slot(struct sct_hook *hook)
 {
-	u32 i = hash_long(hook->ip, SLOTS_BITS);
+	unsigned int i = first_slot(hook->ip);
 
-	while (slots[i]) {
-		if (slots[i] == hook)
+	while (ips[i]) {
+		if (ips[i] == hook->ip)
 			return;
 		i = (i + 1) % ARRAY_SIZE(slots);
 	}
+	slots[i] = hook;
 	/* The hook is complete before the handler can find it. */
-	smp_store_release(&slots[i], hook);
+	smp_store_release(&ips[i], hook->ip);
 }
 
 static __always_inline int decide(const struct sct_hook *hook,
 				  struct ftrace_regs *fregs)
 {
-	enum sct_hook_kind kind = READ_ONCE(hook->kind);
+	/* It may change just now. READ_ONCE() would not compare in memory. */
+	if (likely(data_race(hook->kind) == SCT_HOOK_FTRACE)) {
+		/* First, for then there is little yet to be kept across it. */
+		u64 clock = ktime_get_mono_fast_ns();
 
-	if (likely(kind == SCT_HOOK_FTRACE))
-		return sct_entry(hook, (const struct pt_regs *)
-				 ftrace_regs_get_argument(fregs, 0));
-	return kind == SCT_HOOK_CANARY ? -SCT_CANARY : 0;
+		return sct_entry_at(hook, (const struct pt_regs *)
+				    ftrace_regs_get_argument(fregs, 0), clock);
+	}
+	return READ_ONCE(hook->kind) == SCT_HOOK_CANARY ? -SCT_CANARY : 0;
 }
 
-static void notrace __section(".text.on_ftrace") __aligned(SCT_IN_A_PAGE)
-on_ftrace(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
-	  struct ftrace_regs *fregs)
+static void notrace on_ftrace(unsigned long ip, unsigned long parent_ip,
+			      struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
 	const struct sct_hook *hook;
+	unsigned int i = first_slot(ip);
 	int err;
 
 	preempt_disable_notrace();
-	hook = find_slot(ip);
-	err = hook ? decide(hook, fregs) : 0;
+	/* Others may be added just now; what is looked for is there. */
+	if (likely(data_race(ips[i]) == ip)) {
+		/* Pairs with smp_store_release() in add_slot(). */
+		smp_rmb();
+		hook = slots[i];
+	} else {
+		hook = find_further(ip);
+		if (!hook)
+			goto out;
+	}
+	err = decide(hook, fregs);
 	if (err)
 		ftrace_regs_set_instruction_pointer(fregs, sct_stub(err));
+out:
 	preempt_enable_notrace();
 }
 

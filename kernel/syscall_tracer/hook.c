@@ -21,8 +21,7 @@ static bool want_returns;
 /* How many hooks there are of each kind; who reads takes them as they are. */
 static unsigned int armed[SCT_HOOK_CANARY];
 
-static int __section(".text.on_kprobe") __aligned(SCT_IN_A_PAGE)
-on_kprobe(struct kprobe *kp, struct pt_regs *regs)
+static int on_kprobe(struct kprobe *kp, struct pt_regs *regs)
 {
 	const struct sct_hook *hook = container_of(kp, struct sct_hook, kp);
 	int err;

@@ -47,26 +47,39 @@ static inline struct sct_record *sct_ring_slot(const struct sct_ring *ring,
 }
 
 /**
- * sct_ring_begin() - begin a record in the log of this CPU
+ * sct_ring_claim() - claim the next slot in the log of this CPU
+ * @n: number of the record, which is @head of the ring
  *
  * Whoever moves @begin on from @head owns the slot. Should an NMI get in
  * between, then @begin has moved, and the interrupted call is dropped.
  *
  * Context: Any, NMI included, with preemption off. Does not wait.
- * Return: The record, for sct_ring_commit() on the same CPU before preemption
- * is on; its seq, jiffies and cpu are set. NULL if the call is dropped.
+ * Return: Whether the slot is ours, for sct_ring_begin(); else the call is
+ * dropped, and counted.
  */
-static __always_inline struct sct_record *sct_ring_begin(void)
+static __always_inline bool sct_ring_claim(u64 n)
 {
-	struct sct_ring *ring = this_cpu_ptr(&sct_rings);
-	u64 n = READ_ONCE(ring->head);
+	if (likely(this_cpu_cmpxchg(sct_rings.begin, n, n + 1) == n))
+		return true;
+	this_cpu_inc(sct_rings.issued);
+	this_cpu_inc(sct_rings.dropped);
+	return false;
+}
+
+/**
+ * sct_ring_begin() - begin a record whose slot is claimed
+ * @ring: of this CPU
+ * @n: number of the record
+ *
+ * Context: As sct_ring_claim().
+ * Return: The record, for sct_ring_commit() on the same CPU before preemption is
+ * on; its seq, jiffies and cpu are set.
+ */
+static __always_inline struct sct_record *sct_ring_begin(struct sct_ring *ring,
+							 u64 n)
+{
 	struct sct_record *rec;
 
-	if (this_cpu_cmpxchg(sct_rings.begin, n, n + 1) != n) {
-		this_cpu_inc(sct_rings.issued);
-		this_cpu_inc(sct_rings.dropped);
-		return NULL;
-	}
 	/* Announce before writing: pairs with smp_rmb() in lost_since(). */
 	smp_wmb();
 	rec = sct_ring_slot(ring, n);
@@ -77,19 +90,16 @@ static __always_inline struct sct_record *sct_ring_begin(void)
 }
 
 /**
- * sct_ring_commit() - complete the record that was begun
+ * sct_ring_commit() - complete a record
+ * @ring: of this CPU
+ * @n: number of the record
  *
- * Context: As sct_ring_begin().
- * Return: The head of the ring.
+ * Context: As sct_ring_claim().
  */
-static __always_inline u64 sct_ring_commit(void)
+static __always_inline void sct_ring_commit(struct sct_ring *ring, u64 n)
 {
-	struct sct_ring *ring = this_cpu_ptr(&sct_rings);
-	u64 head = ring->head + 1;
-
 	/* Write before publishing: pairs with sct_ring_stats(). */
-	smp_store_release(&ring->head, head);
-	return head;
+	smp_store_release(&ring->head, n + 1);
 }
 
 #endif /* SYSCALL_TRACER_RING_H */

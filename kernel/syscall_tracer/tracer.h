@@ -121,6 +121,7 @@ struct sct_filter {
  * @count: filters in use
  * @first: for the id of each call, index of the first filter that is about it;
  *	SCT_FILTERS_MAX if there is none
+ * @last: the same of the last one; 0 if there is none
  * @filter: the filters
  */
 struct sct_filters {
@@ -128,6 +129,7 @@ struct sct_filters {
 	refcount_t users;
 	unsigned int count;
 	u8 first[SCT_CALLS_MAX];
+	u8 last[SCT_CALLS_MAX];
 	struct sct_filter filter[SCT_FILTERS_MAX];
 };
 

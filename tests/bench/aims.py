@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.figures import REFERENCE_NS, Row, Run, Spread
+from bench.figures import REFERENCE_NS, Counting, Row, Run, Spread
 
 #: ns that a complete record may add, on the machine on which a plain getppid takes REFERENCE_NS
 RECORD_NS, ENFORCING_NS = 220.0, 280.0
+#: instructions that it may add
+RECORD_INSTRUCTIONS, ENFORCING_INSTRUCTIONS = 150, 200
 #: how far the quartiles of a plain getppid may be from its median on a machine that does nothing else
 QUIET = 0.1
 
@@ -157,4 +159,42 @@ def limits(run: Run) -> list[str]:
             f"A filter that looks at a call and lets it pass costs {enforcing.median - record.median:.0f} ns more "
             f"than the record alone; the aims leave {(ENFORCING_NS - RECORD_NS) * factor:.0f} for it."
         )
+    return said
+
+
+def counted_findings(counting: Counting) -> list[Finding]:
+    """Return the aims that are told in instructions, with their verdicts."""
+    return [
+        _counted(counting, "ftrace", "a complete record", RECORD_INSTRUCTIONS),
+        _counted(counting, "enforcing", "while enforcing", ENFORCING_INSTRUCTIONS),
+        *(_counted(counting, key, f"a call that is not traced ({key})", 0, "untraced") for key in ("ftrace", "kprobe")),
+    ]
+
+
+def _counted(counting: Counting, key: str, what: str, limit: int, workload: str = "getppid") -> Finding:
+    aim, added = f"{what}: at most +{limit} instructions", counting.added(key, workload)
+    if added is None:
+        return Finding(aim, _ABSENT, None)
+    return Finding(aim, f"{added:+,.0f}", round(added) <= limit)
+
+
+def counted_limits(counting: Counting) -> list[str]:
+    """Return sentences on the physical limit: what is spent before a record begins, and how far ours is from it."""
+    said = []
+    floor, clock, record = (counting.added(key) for key in ("floor-ftrace", "floor-clock", "ftrace"))
+    if floor is not None and clock is not None and record is not None:
+        said.append(
+            f"The physical limit: an empty ftrace handler adds {floor:,.0f}, and one that tells when the call was "
+            f"{clock:,.0f}. The complete record by that hook, which has the call's arguments, task, user and name, "
+            f"and a place in the log, adds {record - clock:,.0f} to that."
+        )
+    floor, kprobe = counting.added("floor-kprobe"), counting.added("kprobe")
+    if floor is not None and kprobe is not None:
+        said.append(
+            f"An empty kprobe handler adds {floor:,.0f}, the complete record by that hook {kprobe:,.0f}: "
+            "ftrace holds the entry point beside the kprobe, so ftrace has two to call each time."
+        )
+    enforcing = counting.added("enforcing")
+    if record is not None and enforcing is not None:
+        said.append(f"A filter that looks at a call and lets it pass adds {enforcing - record:,.0f} to the record.")
     return said

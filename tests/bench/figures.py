@@ -166,3 +166,83 @@ class Run:
         key = loop_key(workload, threads)
         values = [s.plain[key] for row in self.rows for s in row.sessions if key in s.plain]
         return Spread.of(values) if values else None
+
+
+@dataclass(frozen=True)
+class Count:
+    """What a call takes: the instructions in the smallest of some chunks, each as long as the others.
+
+    Attributes:
+        calls: in a chunk.
+        least: instructions in the smallest chunk, its loop included.
+        agreed: chunks that came to the very same number: the others had a tick of the clock in them, or a reader.
+        chunks: how many there were.
+    """
+
+    calls: int
+    least: int
+    agreed: int
+    chunks: int
+
+    @classmethod
+    def of(cls, chunks: Sequence[tuple[int, int]]) -> Count:
+        """Return that of some chunks: the calls and instructions of each."""
+        (calls,) = {calls for calls, _ in chunks}
+        counts = [count for _, count in chunks]
+        return cls(calls, min(counts), counts.count(min(counts)), len(counts))
+
+
+@dataclass
+class Counted:
+    """The instructions that a tracer adds.
+
+    Attributes:
+        key: its name in the JSON file.
+        label: its name for people.
+        plain: workload -> a call without it.
+        traced: workload -> a call with it.
+        failure: why it was not counted; empty if it was.
+    """
+
+    key: str
+    label: str
+    plain: dict[str, Count] = field(default_factory=dict)
+    traced: dict[str, Count] = field(default_factory=dict)
+    failure: str = ""
+
+    def added(self, workload: str) -> float | None:
+        """Return the instructions that it adds to a call, or None if that was not counted."""
+        if workload not in self.traced:
+            return None
+        plain, traced = self.plain[workload], self.traced[workload]
+        return (traced.least - plain.least) / traced.calls
+
+
+@dataclass
+class Counting:
+    """All that was counted.
+
+    Attributes:
+        date: of the run.
+        qemu: its version.
+        kernel: the guest's.
+        rows: in the order of the page.
+    """
+
+    date: str
+    qemu: str
+    kernel: str
+    rows: list[Counted]
+
+    @classmethod
+    def read(cls, document: dict[str, Any]) -> Counting:
+        """Return it from what `dataclasses.asdict` made of it."""
+        rows = []
+        for row in document["rows"]:
+            counts = {part: {name: Count(**count) for name, count in row[part].items()} for part in ("plain", "traced")}
+            rows.append(Counted(**{**row, **counts}))
+        return cls(**{**document, "rows": rows})
+
+    def added(self, key: str, workload: str = "getppid") -> float | None:
+        """Return the instructions that a tracer adds to a call if that was counted."""
+        return next((row.added(workload) for row in self.rows if row.key == key), None)

@@ -59,10 +59,15 @@ def loads(pace: Pace, *, traced: bool, reads: bool) -> list[str]:
     return words
 
 
-def script(tracer: Tracer) -> str:
-    """Return the bash script of one session: the loops alone, with the tracer, and alone again."""
-    load = " ".join(["./load", *loads(tracer.pace, traced=True, reads=tracer.reads)])
-    plain = " ".join(["./load", *loads(tracer.pace, traced=False, reads=False)])
+def script(tracer: Tracer, words: Sequence[str] = ()) -> str:
+    """Return the bash script of one session: the loops alone, with the tracer, and alone again.
+
+    Args:
+        tracer: what is measured.
+        words: the arguments of `load`, where they are not `loads`.
+    """
+    load = " ".join(["./load", *(words or loads(tracer.pace, traced=True, reads=tracer.reads))])
+    plain = " ".join(["./load", *(words or loads(tracer.pace, traced=False, reads=False))])
     lines = [
         f"cd {HOME} || exit",
         ". ./lib.sh",
@@ -94,23 +99,35 @@ def _joined(commands: str) -> str:
     return "".join(f"{command}; " for command in commands.splitlines())
 
 
+#: loop -> calls and ns of each chunk
+Chunks = dict[str, list[tuple[int, int]]]
+
+
+def read_chunks(text: str) -> dict[str, Chunks]:
+    """Return what `load` printed in a script's output: the chunks alone (`plain`), and those with the tracer."""
+    chunks: dict[str, Chunks] = {"plain": defaultdict(list), "load": defaultdict(list)}
+    for line in text.splitlines():
+        kind, *words = line.split(" ")
+        if kind in chunks:
+            workload, threads, calls, ns = words
+            chunks[kind][loop_key(workload, int(threads))].append((int(calls), int(ns)))
+    return chunks
+
+
 def parse(text: str) -> Session:
     """Return the session that a script's output tells of.
 
     Raises:
         LabError: the tracer did not work, or has seen nothing.
     """
-    chunks: dict[str, dict[str, list[tuple[int, int]]]] = {"plain": defaultdict(list), "load": defaultdict(list)}
+    chunks = read_chunks(text)
     session = Session({}, {})
     for line in text.splitlines():
         kind, _, rest = line.partition(" ")
         words = rest.split()
         if kind == "error":
             raise LabError(rest)
-        if kind in chunks:
-            workload, threads, calls, ns = words
-            chunks[kind][loop_key(workload, int(threads))].append((int(calls), int(ns)))
-        elif kind == "issued":
+        if kind == "issued":
             session.issued[words[0]] = int(words[1])
         elif kind == "event":
             session.events[words[0]] = session.events.get(words[0], 0) + int(words[1])
@@ -205,9 +222,21 @@ class Laboratory:
         Raises:
             LabError: it did not trace; the guest is as it was before.
         """
-        result = self._execute(script(tracer))
+        return self.run(tracer)[0]
+
+    def run(self, tracer: Tracer, words: Sequence[str] = ()) -> tuple[Session, dict[str, Chunks]]:
+        """Measure a tracer once; return the session, and the chunks that it was made of.
+
+        Args:
+            tracer: what is measured.
+            words: see `script`.
+
+        Raises:
+            LabError: it did not trace; the guest is as it was before.
+        """
+        result = self._execute(script(tracer, words))
         try:
-            return parse(result.stdout)
+            return parse(result.stdout), read_chunks(result.stdout)
         except LabError as error:
             error.output = result.stderr[-500:]
             raise

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from bench.aims import findings, limits
+from bench.aims import Finding, counted_findings, counted_limits, findings, limits
 from bench.chart import chart
-from bench.figures import DELIVERED, LOOPS, Row, Run, Spread
-from bench.tracers import BUFFER
+from bench.figures import DELIVERED, LOOPS, Counted, Counting, Row, Run, Spread
+from bench.tracers import BUFFER, IMAGE
 from kmodlab.paths import project_dir
 
 DOCS = project_dir() / "docs"
@@ -18,7 +18,7 @@ CHART = "benchmarks-tracers.svg"
 
 _HEAD = """# Benchmarks
 
-<!-- Made by tests/bench/report.py from benchmarks.json. `make bench-lab` and `make bench-tracer` measure again. -->
+<!-- Made by tests/bench/report.py from benchmarks.json. `make bench` measures again. -->
 """
 _LAB = """
 ## The lab
@@ -47,6 +47,20 @@ x 2: two threads on two processors. They may share one of the machine's, so what
 to the time of one thread alone.
 
 """
+_INSTRUCTIONS = """
+## Instructions
+
+Counted on {date}: {qemu};
+the guest is `{image}` with {kernel}, one processor, `mitigations=off`. Its clock goes on
+by 1 ns an instruction, so the figures are the same on every host, however busy.
+`make bench-instructions` counts again, with the calls and commands of the section above.
+
+Alone, a call takes {plain}. Of {chunks} chunks of a loop
+the smallest counts: it has no tick of the clock in it, nor what a reader does meanwhile, unless
+the call waits for it. `agreed`: chunks of getppid that came to the very same number. Those of
+openat seldom do, for files are freed later: take its figures for exact to some twenty.
+
+"""
 _DELIVERY = """
 ### Events that reach a reader
 
@@ -67,7 +81,7 @@ def write(part: str, content: object) -> None:
     """Put a part into the document, and make the page and the chart anew.
 
     Args:
-        part: `lab` or `tracers`.
+        part: `lab`, `tracers` or `instructions`.
         content: what goes into the JSON file.
     """
     document = {**load(), part: content}
@@ -84,6 +98,8 @@ def page(document: dict[str, Any]) -> str:
         parts += [_LAB.format(**document["lab"]["host"]), lab_table(document["lab"]["measures"])]
     if "tracers" in document:
         parts.append(tracers(Run.read(document["tracers"])))
+    if "instructions" in document:
+        parts.append(instructions(Counting.read(document["instructions"])))
     return "".join(parts)
 
 
@@ -107,7 +123,7 @@ def lab_table(measures: list[dict[str, Any]]) -> str:
 
 def tracers(run: Run) -> str:
     """Return all that the page says of the tracers."""
-    about = {**asdict(run), "chart": CHART, "image": "`debian-12-peers`"}
+    about = {**asdict(run), "chart": CHART, "image": f"`{IMAGE}`"}
     return "".join(
         [
             _TRACERS.format(**about),
@@ -116,7 +132,7 @@ def tracers(run: Run) -> str:
             _DELIVERY.format(buffer=BUFFER),
             delivery_table(run),
             "\n### The aims\n\n",
-            aims_table(run),
+            aims_table(findings(run)),
             "".join(f"\n{sentence}" for sentence in limits(run)),
             "\n\n### What was run\n\n"
             "`$OUT` is a directory in memory; `entry` names the entry point of a call as ftrace knows it.\n\n",
@@ -162,9 +178,9 @@ def delivery_table(run: Run) -> str:
     return _table([*head, "admitted"], "l" + "r" * (2 * len(DELIVERED) + 1), rows)
 
 
-def aims_table(run: Run) -> str:
+def aims_table(found: Iterable[Finding]) -> str:
     """Return the aims, what was measured, and whether they hold."""
-    rows = [[found.aim, found.measured, found.verdict] for found in findings(run)]
+    rows = [[finding.aim, finding.measured, finding.verdict] for finding in found]
     return _table(("aim", "measured", "verdict"), "lll", rows)
 
 
@@ -178,3 +194,34 @@ def _missing(run: Run) -> str:
     reasons = [(row.label, reason) for row in run.rows for reason in (row.absent, *row.failures) if reason]
     absent = [f"- {label}: {' '.join(reason.split())}" for label, reason in reasons]
     return "\nNot measured, or not each time:\n\n" + "\n".join(absent) + "\n" if absent else ""
+
+
+def instructions(counting: Counting) -> str:
+    """Return all that the page says of instructions."""
+    counted = [row for row in counting.rows if row.traced]
+    alone = counted[0].plain if counted else {}
+    plain = ", ".join(f"{name} {count.least / count.calls:,.0f}" for name, count in alone.items())
+    chunks = counted[0].traced["getppid"].chunks if counted else 0
+    about = {**asdict(counting), "image": IMAGE, "plain": plain, "chunks": chunks}
+    failed = [f"- {row.label}: {row.failure}\n" for row in counting.rows if row.failure]
+    return "".join(
+        [
+            _INSTRUCTIONS.format(**about),
+            instructions_table(counted),
+            "\n### The aims in instructions\n\n",
+            aims_table(counted_findings(counting)),
+            *(f"\n{sentence}" for sentence in counted_limits(counting)),
+            "\n",
+            *(["\nNot counted:\n\n", *failed] if failed else []),
+        ]
+    )
+
+
+def instructions_table(rows: Iterable[Counted]) -> str:
+    """Return the instructions that each tracer adds to a call, a column a loop."""
+    names = [workload for workload, threads in LOOPS if threads == 1]
+    cells = []
+    for row in rows:
+        agreed = row.traced["getppid"].agreed
+        cells.append([row.label, *(f"{row.added(name):+,.0f}" for name in names), str(agreed)])
+    return _table(["tracer", *names, "agreed"], "l" + "r" * (len(names) + 1), cells)

@@ -13,15 +13,11 @@ from bench import report
 from bench.figures import Run
 from bench.harness import Laboratory, measure
 from bench.lab import host
-from bench.tracers import TRACERS
+from bench.tracers import IMAGE, MEMORY, TRACERS
 from kmodlab.guest import Guest
 from kmodlab.guest.guest import guests_dir
 from kmodlab.image.plan import planned
 from kmodlab.process import interruptible, locked, say
-
-IMAGE = "debian-12-peers"
-#: MiB
-MEMORY = 1024
 
 
 def run(keys: list[str], repetitions: int) -> Run:

@@ -11,6 +11,8 @@ from typing import Literal
 
 CALLS = ("getppid", "openat", "close", "unlinkat")
 _NAMES = ",".join(CALLS)
+#: what all are measured in, and its memory in MiB
+IMAGE, MEMORY = "debian-12-peers", 1024
 #: KiB for each processor that a tracer with a reader may fill before it is read; this project's socket has so many more
 BUFFER = 4096
 
@@ -71,13 +73,13 @@ class Tracer:
 _FLOOR_COUNT = "echo event total $(cat /sys/module/floor/parameters/calls)"
 
 
-def _floor(kind: str) -> Tracer:
+def _floor(key: str, label: str, parameters: str, sees: str = "that it happens") -> Tracer:
     return Tracer(
-        key=f"floor-{kind}",
-        label=f"empty {kind} handler",
+        key=f"floor-{key}",
+        label=label,
         group="floor",
-        sees="that it happens",
-        before=f"insmod floor.ko ftrace={int(kind == 'ftrace')}",
+        sees=sees,
+        before=f"insmod floor.ko {parameters}",
         after="rmmod floor",
         count=_FLOOR_COUNT,
     )
@@ -267,8 +269,9 @@ _SYSDIG = Tracer(
 )
 
 TRACERS: tuple[Tracer, ...] = (
-    _floor("ftrace"),
-    _floor("kprobe"),
+    _floor("ftrace", "empty ftrace handler", "ftrace=1"),
+    _floor("clock", "ftrace handler that reads the clock", "ftrace=1 clock=1", "when"),
+    _floor("kprobe", "empty kprobe handler", "ftrace=0"),
     _module("ftrace", "hook=ftrace", "hook=ftrace"),
     _module("kprobe", "hook=kprobe", "hook=kprobe"),
     _module("enforcing", "enforcing, calls pass", "hook=auto enforce=1", filters=_FILTERS),

@@ -7,9 +7,9 @@ import xml.etree.ElementTree as ET
 from dataclasses import asdict
 
 import pytest
-from bench import aims, report
+from bench import aims, budget, report
 from bench.chart import LEFT, chart
-from bench.figures import LOOPS, Row, Run, Session, Spread, loop_key
+from bench.figures import LOOPS, Count, Counted, Counting, Row, Run, Session, Spread, loop_key
 from bench.tracers import TRACERS
 
 from kmodlab.paths import project_dir
@@ -184,6 +184,69 @@ def test_the_page_says_what_was_measured_and_what_was_not(run: Run) -> None:
     assert text.count("| holds |") == 9
 
 
+def _counted(key: str, added: float, *, untraced: float = 0) -> Counted:
+    """A tracer on a machine where each call takes 341 instructions, and 81 are around the loop of a hundred."""
+    more = {name: untraced if name == "untraced" else added for name, threads in LOOPS if threads == 1}
+    plain = {name: Count(100, 34181, 20, 24) for name in more}
+    traced = {name: Count(100, 34181 + round(100 * cost), 11, 12) for name, cost in more.items()}
+    return Counted(key, f"the {key}", plain, traced)
+
+
+@pytest.fixture
+def counting() -> Counting:
+    """A run in which every aim in instructions holds."""
+    rows = [_counted("floor-ftrace", 35), _counted("floor-clock", 80), _counted("floor-kprobe", 155)]
+    rows += [_counted("ftrace", 150), _counted("kprobe", 298), _counted("enforcing", 200)]
+    rows.append(Counted("sysdig", "sysdig", failure="it does not build"))
+    return Counting("2026-01-02", "QEMU", "6.1.0", rows)
+
+
+def test_the_smallest_chunk_counts() -> None:
+    assert Count.of([(100, 500), (100, 400), (100, 400)]) == Count(100, 400, 2, 3)
+    with pytest.raises(ValueError, match="too many values"):
+        Count.of([(100, 500), (200, 400)])
+
+
+def test_the_instructions_of_the_loop_itself_are_not_the_tracers(counting: Counting) -> None:
+    assert counting.added("ftrace") == 150
+    assert counting.added("ftrace", "untraced") == 0
+    assert counting.added("sysdig") is None
+    assert counting.added("unheard-of") is None
+
+
+def test_what_was_counted_survives_its_file(counting: Counting) -> None:
+    assert Counting.read(json.loads(json.dumps(asdict(counting)))) == counting
+
+
+def test_an_aim_in_instructions_that_is_missed_is_named(counting: Counting) -> None:
+    assert [found.holds for found in aims.counted_findings(counting)] == [True] * 4
+    worse = [_counted("ftrace", 151, untraced=1), _counted("kprobe", 298), _counted("enforcing", 201)]
+    counting.rows = worse
+    assert [found.holds for found in aims.counted_findings(counting)] == [False, False, False, True]
+    counting.rows = worse[:0]
+    assert [found.holds for found in aims.counted_findings(counting)] == [None] * 4
+    assert aims.counted_limits(counting) == []
+
+
+def test_the_distance_from_the_physical_limit_is_told_in_instructions(counting: Counting) -> None:
+    assert aims.counted_limits(counting) == [
+        "The physical limit: an empty ftrace handler adds 35, and one that tells when the call was 80. The complete "
+        "record by that hook, which has the call's arguments, task, user and name, and a place in the log, adds 70 "
+        "to that.",
+        "An empty kprobe handler adds 155, the complete record by that hook 298: ftrace holds the entry point beside "
+        "the kprobe, so ftrace has two to call each time.",
+        "A filter that looks at a call and lets it pass adds 50 to the record.",
+    ]
+
+
+def test_the_page_says_what_was_counted_and_what_was_not(counting: Counting) -> None:
+    text = report.page({"instructions": asdict(counting)})
+    assert "Alone, a call takes getppid 342, openat 342, unlink 342, untraced 342. Of 12 chunks" in text
+    assert "| the ftrace | +150 | +150 | +150 | +0 | 11 |" in text
+    assert "- sysdig: it does not build\n" in text
+    assert text.count("| holds |") == 4
+
+
 def test_a_bar_of_the_chart_is_as_long_as_its_cost(run: Run) -> None:
     tree = ET.fromstring(chart(run))  # noqa: S314  # our own
     labels = [element.text for element in tree.iter(f"{SVG}text") if element.get("text-anchor") == "end"]
@@ -204,3 +267,20 @@ def test_docs_benchmarks_md_is_made_from_benchmarks_json() -> None:
     drawn = chart(Run.read(document["tracers"])) if "tracers" in document else None
     file = DOCS / report.CHART
     assert (file.read_text() if file.exists() else None) == drawn
+
+
+def test_what_costs_more_than_its_budget_or_less_is_told() -> None:
+    row = _counted("ftrace", 182)
+    assert list(budget.breaches({"getppid": 182, "unlink": 179, "untraced": 0}, row)) == []
+    assert list(budget.breaches({"getppid": 177, "unlink": 187, "nothing": 1}, row)) == [
+        "ftrace, getppid: 182.0 instructions, the budget is 177: what is worth that?",
+        "ftrace, unlink: 182.0 instructions, the budget is 187: lower it in budget.json",
+        "ftrace, nothing: nothing was counted",
+    ]
+    assert list(budget.breaches({"untraced": 0}, _counted("ftrace", 182, untraced=1))) == [
+        "ftrace, untraced: 1.0 instructions, the budget is 0: what is worth that?"
+    ]
+
+
+def test_every_tracer_of_the_budget_is_measured() -> None:
+    assert {"ftrace", "kprobe", "enforcing", "returns"} == set(budget.read()) <= {tracer.key for tracer in TRACERS}

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bench import harness
-from bench.figures import LOOPS, Row, Session
+from bench import harness, instructions
+from bench.figures import LOOPS, Count, Row, Session
 from bench.guest import listen
 from bench.tracers import CALLS, TRACERS, Tracer
 
@@ -50,6 +50,21 @@ def test_a_tracer_that_did_not_trace_is_no_figure(lines: list[str], message: str
     with pytest.raises(LabError) as caught:
         harness.parse(_output(*lines))
     assert caught.value.message == message
+
+
+def test_the_chunks_are_those_alone_and_those_with_the_tracer() -> None:
+    chunks = harness.read_chunks(_output("event total 12000"))
+    assert chunks["load"]["getppid:1"] == [(1000, 541000), (1000, 542000), (1000, 9541000)]
+    assert len(chunks["plain"]["getppid:1"]) == 6
+    assert Count.of(chunks["plain"]["openat:2"]).least == 361000
+
+
+@ROWS
+def test_a_loop_that_is_counted_is_the_same_with_the_tracer_and_without(tracer: Tracer) -> None:
+    words = instructions.loads(tracer.pace)
+    assert [word.partition(":")[0] for word in words] == ["getppid", "openat", "unlink", "untraced"]
+    assert all(int(word.split(":")[2]) >= 7 for word in words)
+    assert harness.script(tracer, words).count(" ".join(["./load", *words])) == 2
 
 
 def test_a_load_that_did_not_run_is_no_figure() -> None:

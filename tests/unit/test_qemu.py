@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kmodlab.errors import LabError
+from kmodlab.errors import LabError, UsageError
 from kmodlab.image.image import Image
 from kmodlab.vm import agent, qemu, ssh, template
 from kmodlab.vm.hardware import BOARDS, Hardware
@@ -72,6 +72,21 @@ def test_a_guest_with_secure_boot_has_firmware_that_guards_its_variables(image: 
         ("-drive", "if=pflash,unit=1,format=raw,file=variables.fd"),
         ("-device", "virtio-blk-pci,drive=root,bootindex=1"),
     }
+
+
+def test_a_guest_that_counts_instructions_has_them_for_a_clock(image: Image) -> None:
+    argv = qemu.command("web", image, Hardware(512, 1, "tcg", counting=True))
+    assert _options(argv) >= {("-icount", "shift=0,sleep=on"), ("-smp", "1")}
+    assert "mitigations=off" in argv[argv.index("-append") + 1].split()
+    plain = qemu.command("web", image, Hardware(512, 1, "tcg"))
+    assert "-icount" not in plain
+    assert "mitigations" not in " ".join(plain)
+
+
+@pytest.mark.parametrize(("cpus", "accelerator"), [(2, "tcg"), (1, "kvm")])
+def test_instructions_are_not_counted_elsewhere(cpus: int, accelerator: str) -> None:
+    with pytest.raises(UsageError, match="instructions are counted on one emulated processor"):
+        Hardware(512, cpus, accelerator, counting=True)
 
 
 @pytest.fixture

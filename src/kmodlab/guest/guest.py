@@ -137,6 +137,7 @@ class Guest:
         port: int = 0,
         boot: Boot = "direct",
         cold: bool = False,
+        counting: bool = False,
     ) -> bool:
         """Bring the guest up and wait until it can be logged into; an image is built where there is none.
 
@@ -147,6 +148,7 @@ class Guest:
             port: on the host's loopback address, forwarded to ssh; 0 lets the system choose.
             boot: `direct`, `disk` or `secure`, see `Hardware`.
             cold: boot, even where a snapshot could be resumed.
+            counting: emulate it, with a clock that counts instructions; see `Hardware`.
 
         Returns:
             Whether anything changed: False when it was up already.
@@ -162,7 +164,8 @@ class Guest:
                 return False
             self._clear_away()
             built = image if isinstance(image, Image) else build_image(image)
-            hardware = Hardware(memory, cpus, accelerator.choose(built), boot)
+            chosen = "tcg" if counting else accelerator.choose(built)
+            hardware = Hardware(memory, cpus, chosen, boot, counting)
             # The state of the firmware's flash is in no snapshot: Secure Boot always boots.
             fresh = cold or boot == "secure"
             self._launch(built, hardware, port, None if fresh else _snapshot(built, hardware))
@@ -270,7 +273,8 @@ class Guest:
             LabError: QEMU did not start, or the guest did not answer in time.
             GuestCrashed: the kernel broke while it booted.
         """
-        hardware = Hardware(**{name: self.settings[name] for name in Hardware.__dataclass_fields__})  # type: ignore[arg-type]
+        known = {name: value for name, value in self.settings.items() if name in Hardware.__dataclass_fields__}
+        hardware = Hardware(**known)  # type: ignore[arg-type]
         self.shell.close()
         self.qemu.start(qemu.command(self.name, self.image, hardware, port=self.shell.port))
         self._wait_for_login()

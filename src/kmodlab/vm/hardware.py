@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from kmodlab.errors import UsageError
 from kmodlab.image.image import Image
 from kmodlab.vm import ssh
 
@@ -13,6 +14,10 @@ _KERNEL_ARGUMENTS = "root=/dev/vda rw loglevel=4"
 #: QEMU finds code that it has translated by its address: where each process has its own, each is translated anew.
 #: A program starts in a third of the time without, and the compiler takes half.
 _EMULATED = " norandmaps"
+#: The clock goes on by 1 ns an instruction. While all tasks sleep it goes as fast as the host's, as timers want it.
+_COUNTING = ("-icount", "shift=0,sleep=on")
+#: What a processor's flaws cost depends on which processor the kernel takes the emulated one for.
+_UNMITIGATED = " mitigations=off"
 #: what starts a guest's kernel: QEMU the image's, or a boot loader (BIOS, UEFI) the one on the guest's own disk
 Boot = Literal["direct", "disk", "secure"]
 
@@ -50,12 +55,24 @@ class Hardware:
         accelerator: `kvm` or `tcg`.
         boot: `direct`, QEMU starts the image's kernel; or `disk`, a boot loader starts the kernel that the guest's own
             disk has, so that an upgraded one takes over at the next restart; or `secure`, the same by UEFI Secure Boot.
+        counting: its clock counts instructions, so that what is timed in it comes out the same on every host, however
+            busy. It needs emulation, and one processor: with two no kernel boots.
     """
 
     memory: int
     cpus: int
     accelerator: str
     boot: Boot = "direct"
+    counting: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what QEMU cannot count.
+
+        Raises:
+            UsageError: instructions are to be counted, but by hardware, or on several processors.
+        """
+        if self.counting and (self.cpus != 1 or self.accelerator != "tcg"):
+            raise UsageError("instructions are counted on one emulated processor", hint="cpus=1, accelerator tcg")
 
     def arguments(self, image: Image) -> list[str]:
         """Return QEMU's options for it; together with the image they decide whether a snapshot fits."""
@@ -75,6 +92,7 @@ class Hardware:
             str(self.cpus),
             "-m",
             str(self.memory),
+            *(_COUNTING if self.counting else ()),
         ]
         return options + (self._direct_boot(image) if self.boot == "direct" else [])
 
@@ -85,7 +103,8 @@ class Hardware:
     def kernel_arguments(self, image: Image) -> str:
         """Return the kernel command line of an image's guests on it, the lab's public key included."""
         emulated = _EMULATED if self.accelerator == "tcg" else ""
-        return f"{keyless_arguments(image)}{emulated} kmodlab.key={ssh.lab_public_key()}"
+        plain = _UNMITIGATED if self.counting else ""
+        return f"{keyless_arguments(image)}{emulated}{plain} kmodlab.key={ssh.lab_public_key()}"
 
 
 def keyless_arguments(image: Image) -> str:

@@ -7,12 +7,18 @@
 #include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/percpu.h>
+#include <linux/timekeeping.h>
 
 static bool ftrace;
 module_param(ftrace, bool, 0444);
 MODULE_PARM_DESC(ftrace, "called by ftrace itself, not by a kprobe");
 
+static bool clock;
+module_param(clock, bool, 0444);
+MODULE_PARM_DESC(clock, "look at the clock as well, if called by ftrace");
+
 static DEFINE_PER_CPU(unsigned long, calls);
+static DEFINE_PER_CPU(u64, latest);
 
 #ifdef CONFIG_X86_64
 #define PREFIX "__x64_sys_"
@@ -37,6 +43,15 @@ static void notrace on_ftrace(unsigned long ip, unsigned long parent_ip,
 			      struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
 	this_cpu_inc(calls);
+}
+
+/* What any tracer has to do that tells when a call was, in any context. */
+static void notrace on_ftrace_clock(unsigned long ip, unsigned long parent_ip,
+				    struct ftrace_ops *ops,
+				    struct ftrace_regs *fregs)
+{
+	this_cpu_inc(calls);
+	this_cpu_write(latest, ktime_get_mono_fast_ns());
 }
 
 static struct ftrace_ops ops = {
@@ -66,6 +81,8 @@ static int hook_by_ftrace(void)
 	unsigned int i;
 	int err;
 
+	if (clock)
+		ops.func = on_ftrace_clock;
 	for (i = 0; i < ARRAY_SIZE(probes); i++) {
 		probes[i].flags = KPROBE_FLAG_DISABLED;
 		err = register_kprobe(&probes[i]);

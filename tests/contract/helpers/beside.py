@@ -1,8 +1,10 @@
-"""A block and one neighbour: each comes and goes in every order, and after each step the call is tried.
+"""A block and its neighbours, one after the other: each comes and goes in every order, and after each step the call is
+tried.
 
-It runs on the host under test: `beside.py COMM NEIGHBOUR ORDERS MODULE [PARAMETER...]`, the module being loaded with
-those parameters. It prints in JSON, for each order, what was refused, what the call came to in each mode and which
-records there are of it, what the kernel said and what a neighbour that is a program has printed.
+It runs on the host under test: `beside.py COMM WHAT MODULE [PARAMETER...]`, where WHAT has in JSON the orders of each
+neighbour, and the module is loaded with those parameters. It prints in JSON, for each neighbour and order, what was
+refused, what the call came to in each mode and which records there are of it, what the kernel said and what a neighbour
+that is a program has printed.
 """
 
 from __future__ import annotations
@@ -133,18 +135,29 @@ def try_order(neighbour: Neighbour, order: str) -> dict[str, Any]:
     return {"steps": steps, "said": said, "saw": "".join(more.saw)}
 
 
-def main() -> None:
-    """Try every order beside one neighbour; the tracer is loaded as it was found."""
-    name, orders, module, *parameters = sys.argv[2:]
+def try_neighbour(name: str, orders: list[str], module: str, *parameters: str) -> dict[str, Any]:
+    """Try some orders beside one neighbour; the tracer is loaded as it was found."""
     if reason := more.lacking(name):
-        print(json.dumps({"lacking": reason}))
-        return
+        return {"lacking": reason}
     tries: dict[str, Any] = {}
-    for order in orders.split(", "):
+    for order in orders:
         tries[order] = try_order(more.all_neighbours()[name], order)
         if not TRACER.exists():
             load(module, *parameters)
-    print(json.dumps(tries))
+    return tries
+
+
+def main() -> None:
+    """Try all that is asked for; a neighbour that cannot be had fails alone."""
+    what, module, *parameters = sys.argv[2:]
+    found: dict[str, Any] = {}
+    for name, orders in json.loads(what).items():
+        try:
+            found[name] = try_neighbour(name, orders, module, *parameters)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            found[name] = {"failed": f"{type(error).__name__}: {error}"}
+            unblock()
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

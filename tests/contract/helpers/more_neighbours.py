@@ -124,7 +124,7 @@ def wait_for(process: subprocess.Popen[bytes], output: Path, here: Callable[[str
     end = time.monotonic() + DEADLINE_SECONDS
     while not here(output.read_text(errors="replace")):
         if process.poll() is not None or time.monotonic() > end:
-            raise SystemExit(f"{process.args!r} does not trace:\n{output.read_text(errors='replace')}")
+            raise RuntimeError(f"{process.args!r} does not trace:\n{output.read_text(errors='replace')}")
         knock()
         time.sleep(0.05)
 

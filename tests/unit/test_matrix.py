@@ -183,18 +183,6 @@ def test_docs_kernels_md_has_every_kernel_and_each_passed() -> None:
     assert {row.guest: row.verdict for row in run.rows} == dict.fromkeys(KERNELS, "pass")
 
 
-def test_docs_neighbours_md_is_written_from_neighbours_json() -> None:
-    run = Run.read(json.loads((DOCS / "neighbours.json").read_text()))
-    assert (DOCS / "neighbours.md").read_text() == matrix_page.page(run, matrix_page.NEIGHBOURS)
-
-
-def test_docs_neighbours_md_has_each_of_its_kernels_and_each_passed() -> None:
-    run = Run.read(json.loads((DOCS / "neighbours.json").read_text()))
-    suite = matrix.SUITES["neighbours"]
-    assert {row.guest: row.verdict for row in run.rows} == dict.fromkeys(suite.kernels, "pass")
-    assert all(suite.skipped.search(reason) for row in run.rows for reason in row.skipped)
-
-
 def test_a_suite_has_its_own_kernels_and_its_own_reasons_to_skip(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
     command = _stand_in(monkeypatch, log)
     suite = replace(matrix.SUITES["neighbours"], kernels=("debian-12",))

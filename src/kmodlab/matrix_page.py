@@ -56,7 +56,7 @@ Unloading is tried with `hook=auto`.
 - **What seccomp stops** was never made: there is no record.
 - **What io_uring does** is no system call: it passes, and there is no record. But `io_uring_setup`
   can be blocked.
-- **What a program shows** of a blocked call is the errno: strace and perf trace say `-1 EDQUOT`.
+- **What a program shows** of a blocked call is the errno: strace and perf trace are asked.
 - **Skipped** is what a kernel was built without, by the table `NEEDS` of `more_neighbours.py`, and
   nothing else.
 """

@@ -29,8 +29,8 @@ RUN: Answer = [0, 0, True]
 """What the call came to: its return value, its errno, whether it had its effect."""
 INSTEAD: dict[str, Answer] = {"redirect": [-1, errno.EUCLEAN, False], "seccomp errno": [-1, errno.EXDEV, False]}
 """What it comes to where a neighbour answers in its place, and no filter of ours is asked."""
-TOLD = {"strace": "= -1 EDQUOT", "perf trace": "= -1 EDQUOT"}
-"""What neighbours show of a call that is blocked."""
+TOLD = {"strace": "= -1 EDQUOT", "perf trace": "(Disk quota exceeded)"}
+"""What neighbours show of a call that is blocked; newer ones of perf do not know the name of the errno."""
 SHARED_SINCE = (6, 0)
 """Before, the kernel took a trampoline of BPF for one who redirects."""
 

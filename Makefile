@@ -43,6 +43,9 @@ grading: setup-test ## Every fixture of the grader, each to its expected verdict
 matrix: setup-matrix ## The whole contract on every kernel; writes docs/kernels.md
 	@$(BIN)/kmodlab matrix --write
 
+neighbours: setup-test ## The tracer beside everybody else who hooks calls; writes docs/neighbours.md
+	@$(BIN)/kmodlab matrix --suite neighbours --write
+
 bench: ## Measure the lab and the tracers; writes docs/benchmarks.md
 	@$(MAKE) -s bench-lab
 	@$(MAKE) -s bench-tracer
@@ -79,4 +82,4 @@ setup-test:
 setup-matrix:
 	@.config/setup matrix
 
-.PHONY: help lab down check test bare mutants fuzz grading matrix bench bench-lab bench-tracer bench-instructions bench-grade lock clean setup setup-test setup-matrix
+.PHONY: help lab down check test bare mutants fuzz grading matrix neighbours bench bench-lab bench-tracer bench-instructions bench-grade lock clean setup setup-test setup-matrix

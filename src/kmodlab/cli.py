@@ -293,15 +293,19 @@ def lab_command(
 def matrix_command(
     kernels: Annotated[list[str] | None, typer.Argument(help="Guests of the inventory's group kernel_guests.")] = None,
     jobs: Annotated[int, typer.Option(help="How many at a time; 0: as memory and processors allow.", min=0)] = 0,
-    write: Annotated[bool, typer.Option("--write", help="Write docs/kernels.md and docs/kernels.json.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Write docs/SUITE.md and docs/SUITE.json.")] = False,
+    suite: Annotated[str, typer.Option(help=f"What to run: {' or '.join(matrix.SUITES)}.")] = "kernels",
     as_json: Json = False,
 ) -> None:
     """Run the whole contract on every kernel, each in a guest of its own; exit 1 if one did not pass."""
+    if suite not in matrix.SUITES:
+        raise UsageError(f"no suite: {suite}", hint=f"known: {' '.join(matrix.SUITES)}")
     started = time.monotonic()
-    rows = matrix.run_matrix(kernels or (), jobs=jobs)
+    rows = matrix.run_matrix(kernels or (), suite=suite, jobs=jobs)
     if write:
-        matrix.write(rows, time.monotonic() - started, jobs or matrix.parallel())
-    print(json.dumps([asdict(row) for row in rows]) if as_json else matrix_page.table(rows))
+        matrix.write(rows, time.monotonic() - started, jobs or matrix.parallel(), suite)
+    counted = matrix.SUITES[suite].page.counted
+    print(json.dumps([asdict(row) for row in rows]) if as_json else matrix_page.table(rows, counted))
     raise typer.Exit(0 if all(row.verdict == "pass" for row in rows) else 1)
 
 

@@ -1,7 +1,8 @@
-"""`kmodlab matrix`: the whole contract on every kernel, each in a guest of its own; and the page of its results."""
+"""`kmodlab matrix`: a suite of tests on every kernel, each in a guest of its own; and the page of its results."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kmodlab import environment, paths
@@ -19,7 +20,7 @@ from kmodlab.host import HOST
 from kmodlab.image.image import build_image
 from kmodlab.image.plan import planned
 from kmodlab.image.release import RELEASES
-from kmodlab.matrix_page import Row, Run, page
+from kmodlab.matrix_page import CONTRACT, NEIGHBOURS, Page, Row, Run, page
 from kmodlab.playbook import Check, play, verify
 from kmodlab.process import end_group, interruptible, locked, say
 from kmodlab.vm.accelerator import qemu_version
@@ -30,8 +31,35 @@ Command = Callable[[str], list[str]]
 #: MiB that a guest has, and what its QEMU and the playbooks take beside it
 MEMORY, BESIDE = 1024, 768
 
-#: the one reason for which a contract test may be skipped: the capability table LACKING of tests/contract/calls.py
-_CAPABILITY = re.compile(r"has no system call \w+$")
+
+@dataclass(frozen=True)
+class Suite:
+    """Tests that are run on several kernels.
+
+    Attributes:
+        tests: the folder that they are in.
+        skipped: the one kind of reason for which one of them may be skipped.
+        page: where their results are shown, in docs.
+        kernels: on which they are run where none is named; without, on all.
+    """
+
+    tests: str
+    skipped: re.Pattern[str]
+    page: Page
+    kernels: tuple[str, ...] = ()
+
+
+SUITES = {
+    # The capability table LACKING of tests/contract/calls.py.
+    "kernels": Suite("tests/contract", re.compile(r"has no system call \w+$"), CONTRACT),
+    # The table NEEDS of tests/contract/helpers/more_neighbours.py.
+    "neighbours": Suite(
+        "tests/contract/neighbours",
+        re.compile(r"has no CONFIG_\w+, so no "),
+        NEIGHBOURS,
+        ("debian-11", "debian-12", "debian-12-rt", "debian-13-backports"),
+    ),
+}
 
 #: prints, line by line: the kernel, its compiler, the configuration options that matter, and how the probes are placed
 _FACTS = """
@@ -79,11 +107,12 @@ class Stages:
         self.seconds[self._stage] = round(time.monotonic() - self._started, 1)
 
 
-def prove(name: str) -> Row:
-    """Boot a kernel, deploy both modules, drive the workload, run the whole contract suite, and take it all down.
+def prove(name: str, suite: Suite) -> Row:
+    """Boot a kernel, deploy both modules, drive the workload, run a suite, and take it all down.
 
     Args:
         name: a release, which is also the guest's name in the inventory.
+        suite: the tests to run.
 
     Returns:
         What it came to; nothing is raised but an interruption.
@@ -94,7 +123,7 @@ def prove(name: str) -> Row:
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
     try:
-        row = _proved(guest, stages, log)
+        row = _proved(guest, suite, stages, log)
     except GuestCrashed as error:
         row = Row(name, "crash", f"{error.message} ({log})")
     except KmodlabError as error:
@@ -106,7 +135,7 @@ def prove(name: str) -> Row:
     return row
 
 
-def _proved(guest: Guest, stages: Stages, log: Path) -> Row:
+def _proved(guest: Guest, suite: Suite, stages: Stages, log: Path) -> Row:
     with stages.run("image"):
         image = build_image(planned(guest.name))
     with stages.run("up"):
@@ -116,15 +145,15 @@ def _proved(guest: Guest, stages: Stages, log: Path) -> Row:
     if status:
         raise LabError("deploying the modules failed", exit_code=status, log=log)
     with stages.run("verify"):
-        status, checks = verify(guest, log=log)
-    return _row(guest, status, checks)
+        status, checks = verify(guest, tests=suite.tests, log=log)
+    return _row(guest, status, checks, suite)
 
 
-def _row(guest: Guest, status: int, checks: list[Check]) -> Row:
+def _row(guest: Guest, status: int, checks: list[Check], suite: Suite = SUITES["kernels"]) -> Row:
     kernel, compiler, system, features, ftrace, breakpoints, kind = guest.succeed(_FACTS).splitlines()
     skipped = tuple(check.detail for check in checks if check.verdict == "SKIP")
     failed = [check.sentence for check in checks if check.verdict == "FAIL"]
-    failed += [f"skipped: {reason}" for reason in skipped if not _CAPABILITY.search(reason)]
+    failed += [f"skipped: {reason}" for reason in skipped if not suite.skipped.search(reason)]
     passed = sum(check.verdict == "PASS" for check in checks)
     good = status == 0 and passed > 0 and not failed
     return Row(
@@ -160,11 +189,14 @@ def parallel() -> int:
     return HOST.at_a_time(MEMORY + BESIDE)
 
 
-def run_matrix(names: Sequence[str] = (), *, jobs: int = 0, command: Command | None = None) -> list[Row]:
+def run_matrix(
+    names: Sequence[str] = (), *, suite: str = "kernels", jobs: int = 0, command: Command | None = None
+) -> list[Row]:
     """Prove several kernels, some at a time, and return a row for each, in the order they were named.
 
     Args:
-        names: of the inventory's kernel guests; all of them by default.
+        names: of the inventory's kernel guests; by default those that the suite names, or all of them.
+        suite: one of `SUITES`.
         jobs: how many at a time; by default `parallel()`.
         command: gives the program that proves a kernel, and says how that was, as JSON; by default this module.
 
@@ -174,12 +206,12 @@ def run_matrix(names: Sequence[str] = (), *, jobs: int = 0, command: Command | N
     known = known_kernels()
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"no kernel guest: {', '.join(unknown)}", hint=f"known: {' '.join(known)}")
+    names = names or SUITES[suite].kernels or known
+    command = command or functools.partial(_command, suite)
     state = paths.state_dir() / "matrix"
     with locked(state / ".lock", "another matrix"):
-        rows = {
-            row.guest: row for row in _children(list(names or known), jobs or parallel(), state, command or _command)
-        }
-    return [rows[name] for name in names or known]
+        rows = {row.guest: row for row in _children(list(names), jobs or parallel(), state, command)}
+    return [rows[name] for name in names]
 
 
 def _children(waiting: list[str], jobs: int, state: Path, command: Command) -> Iterator[Row]:
@@ -201,8 +233,8 @@ def _children(waiting: list[str], jobs: int, state: Path, command: Command) -> I
             end_group(process, 120)
 
 
-def _command(name: str) -> list[str]:
-    return [sys.executable, "-m", "kmodlab.matrix", name]
+def _command(suite: str, name: str) -> list[str]:
+    return [sys.executable, "-m", "kmodlab.matrix", suite, name]
 
 
 def _answer(name: str, process: subprocess.Popen[bytes]) -> Row:
@@ -213,25 +245,26 @@ def _answer(name: str, process: subprocess.Popen[bytes]) -> Row:
         return Row(name, detail=f"its process ended with {process.returncode}")
 
 
-def write(rows: Sequence[Row], seconds: float, jobs: int) -> None:
-    """Write docs/kernels.json, and docs/kernels.md from it.
+def write(rows: Sequence[Row], seconds: float, jobs: int, suite: str = "kernels") -> None:
+    """Write what a suite came to into docs, as JSON, and the page that is made of it.
 
     Args:
         rows: all kernels'.
         seconds: that the whole run took.
         jobs: how many ran side by side.
+        suite: one of `SUITES`.
     """
     docs = paths.project_dir() / "docs"
     run = Run(time.strftime("%Y-%m-%d"), HOST.processors(), jobs, qemu_version(), round(seconds), tuple(rows))
-    (docs / "kernels.json").write_text(json.dumps(asdict(run), indent=2) + "\n")
-    (docs / "kernels.md").write_text(page(run))
+    (docs / f"{suite}.json").write_text(json.dumps(asdict(run), indent=2) + "\n")
+    (docs / f"{suite}.md").write_text(page(run, SUITES[suite].page))
 
 
 def main() -> None:
-    """Prove the one kernel that is named, and print its row as JSON: what `_children` starts."""
+    """Run the suite on the one kernel that is named, and print its row as JSON: what `_children` starts."""
     environment.settle()
     interruptible()
-    print(json.dumps(asdict(prove(sys.argv[1]))))
+    print(json.dumps(asdict(prove(sys.argv[2], SUITES[sys.argv[1]]))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run of the matrix found: a row for each kernel, and the page that shows them, docs/kernels.md."""
+"""What a run of the matrix found: a row for each kernel, and the pages that show them: kernels.md, neighbours.md."""
 
 from __future__ import annotations
 
@@ -6,17 +6,59 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-_PAGE = """# Kernels
+_RUN = """
+Written on {date}; {processors} processors, {jobs} at a time, {qemu}; {minutes:.1f} minutes in all. A row's time
+is from nothing running to nothing running again.
+
+{table}
+"""
+
+_KERNELS = """# Kernels
 
 <!-- Written by `make matrix` (src/kmodlab/matrix.py). -->
 
 Each kernel below was booted in a guest of its own; both modules were built for it and loaded, the workload was driven,
 and the whole contract suite was run against it.
+"""
 
-Written on {date}; {processors} processors, {jobs} guests at a time, {qemu}; {minutes:.1f} minutes in all. A row's time
-is from nothing running to nothing running again.
+_NEIGHBOURS = """# Neighbours
 
-{table}
+<!-- Written by `make neighbours` (src/kmodlab/matrix.py). -->
+
+Whoever else hooks a call: what the tracer blocks does not run, its caller gets the errno of the
+filter, there is one record of it, and the kernel has nothing to complain of. [abi.md](abi.md),
+"Permissive and enforcing", promises it; `tests/contract/neighbours` tries it on each kernel below.
+
+| neighbour | how it is there |
+|---|---|
+| kprobe event, kretprobe event | tracefs, on the entry point of the blocked call |
+| function, function_graph | the kernel's tracers, on that function |
+| trace events | `sys_enter_mkdirat` and `sys_exit_mkdirat` |
+| BPF fentry, fexit | programs on that function, by a trampoline |
+| BPF kprobe, kretprobe | programs, by perf's kprobe events |
+| BPF kprobe.multi, kretprobe.multi | programs, by a link |
+| BPF sys_enter | a program on the raw tracepoint |
+| perf trace, bpftrace, strace | the programs, from Debian |
+| redirect | a module that redirects the function, as a live patch does |
+| seccomp | a filter of the caller, which answers with an errno, or allows |
+| io_uring | requests to unlink and to make a directory, which are no system calls |
+
+Each of them comes before the block and after it, and goes before it and after it.
+The tracer is unloaded beside it, too. All of this is tried with `hook=auto` and `hook=kprobe`,
+with return values and without. After each step the call is tried while it is enforcing and while
+it is not. Two orders, one of each kind, are enough for perf trace and bpftrace, which take seconds
+to begin, and for `hook=kprobe` with return values: the hook is the kretprobe of `hook=auto` again.
+Unloading is tried with `hook=auto`.
+
+- **One of two is refused** (EBUSY, one line in dmesg where it is the tracer) where only one can
+  redirect the function: beside `redirect`; and before Linux 6.0 beside fentry and fexit, as the
+  kernel takes a trampoline of BPF for one who redirects.
+- **What seccomp stops** was never made: there is no record.
+- **What io_uring does** is no system call: it passes, and there is no record. But `io_uring_setup`
+  can be blocked.
+- **What a program shows** of a blocked call is the errno: strace and perf trace are asked.
+- **Skipped** is what a kernel was built without, by the table `NEEDS` of `more_neighbours.py`, and
+  nothing else.
 """
 
 
@@ -90,10 +132,27 @@ class Run:
         return cls(**{**known, "rows": tuple(Row.read(row) for row in known["rows"])})
 
 
-def table(rows: Sequence[Row]) -> str:
+@dataclass(frozen=True)
+class Page:
+    """A page that shows a run.
+
+    Attributes:
+        text: its beginning.
+        counted: what a row's numbers count.
+    """
+
+    text: str
+    counted: str
+
+
+CONTRACT = Page(_KERNELS, "contract tests")
+NEIGHBOURS = Page(_NEIGHBOURS, "cases")
+
+
+def table(rows: Sequence[Row], counted: str = CONTRACT.counted) -> str:
     """Return the rows as a Markdown table."""
     lines = [
-        "| guest | kernel | compiler | hook | options of that kernel | contract tests | result | time |",
+        f"| guest | kernel | compiler | hook | options of that kernel | {counted} | result | time |",
         "|---|---|---|---|---|---:|---|---:|",
     ]
     return "\n".join([*lines, *(f"| {' | '.join(_cells(row))} |" for row in rows)])
@@ -113,9 +172,10 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def page(run: Run) -> str:
+def page(run: Run, about: Page = CONTRACT) -> str:
     """Return the page of a run, in Markdown."""
-    about = {"date": run.date, "processors": run.processors, "jobs": run.jobs, "qemu": run.qemu}
-    text = _PAGE.format(**about, minutes=run.seconds / 60, table=table(run.rows))
+    jobs = f"{run.jobs} guest{'s' if run.jobs > 1 else ''}"
+    facts = {"date": run.date, "processors": run.processors, "jobs": jobs, "qemu": run.qemu}
+    text = about.text + _RUN.format(**facts, minutes=run.seconds / 60, table=table(run.rows, about.counted))
     reasons = sorted({reason for row in run.rows for reason in row.skipped})
     return text + (f"\nSkipped, and why: {'; '.join(reasons)}.\n" if reasons else "")

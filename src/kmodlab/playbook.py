@@ -85,12 +85,15 @@ def play(guest: Guest, *arguments: str, log: Path | None = None) -> int:
     return status
 
 
-def verify(guest: Guest, selection: str = "", *, log: Path | None = None) -> tuple[int, list[Check]]:
+def verify(
+    guest: Guest, selection: str = "", *, tests: str = "tests/contract", log: Path | None = None
+) -> tuple[int, list[Check]]:
     """Run the contract tests on a guest.
 
     Args:
         guest: as for `play`.
         selection: which tests, an expression for pytest's `-m`; all by default.
+        tests: the folder that they are in.
         log: as for `play`.
 
     Returns:
@@ -102,6 +105,10 @@ def verify(guest: Guest, selection: str = "", *, log: Path | None = None) -> tup
     """
     with tempfile.TemporaryDirectory(prefix="kmodlab-") as temporary:
         report = Path(temporary) / "contract.xml"
-        extra = {"verify_markers": selection, "verify_arguments": [f"--junitxml={report}"]}
+        extra = {
+            "verify_markers": selection,
+            "verify_tests": tests,
+            "verify_arguments": [f"--junitxml={report}"],
+        }
         status = play(guest, "playbooks/verify.yml", "--extra-vars", json.dumps(extra), log=log)
         return status, read_checks(report)

@@ -56,12 +56,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The mutants bring their own guest: they are tests only where they are asked for by path."""
-    mutants = Path(__file__).parent / "mutants"
-    asked = any(
-        mutants in (path := Path(arg.split("::")[0]).resolve()).parents or path == mutants for arg in config.args
-    )
-    return True if collection_path == mutants and not asked else None
+    """The mutants bring their own guest, the neighbours take long: they are tests only where asked for by path."""
+    if collection_path.parent != Path(__file__).parent or collection_path.name not in ("mutants", "neighbours"):
+        return None
+    asked = (Path(arg.split("::")[0]).resolve() for arg in config.args)
+    return None if any(collection_path in (path, *path.parents) for path in asked) else True
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

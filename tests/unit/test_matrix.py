@@ -181,3 +181,13 @@ def test_docs_kernels_md_is_written_from_kernels_json() -> None:
 def test_docs_kernels_md_has_every_kernel_and_each_passed() -> None:
     run = Run.read(json.loads((DOCS / "kernels.json").read_text()))
     assert {row.guest: row.verdict for row in run.rows} == dict.fromkeys(KERNELS, "pass")
+
+
+def test_a_suite_has_its_own_kernels_and_its_own_reasons_to_skip(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
+    command = _stand_in(monkeypatch, log)
+    suite = replace(matrix.SUITES["neighbours"], kernels=("debian-12",))
+    monkeypatch.setitem(matrix.SUITES, "neighbours", suite)
+    assert [row.guest for row in matrix.run_matrix(suite="neighbours", command=command)] == ["debian-12"]
+    checks = [Check("A.", "PASS"), Check("B.", "SKIP", "6.1.0 has no CONFIG_FPROBE, so no BPF kprobe.multi")]
+    assert matrix._row(StubGuest(), 0, checks, suite).verdict == "pass"  # type: ignore[arg-type]  # as above
+    assert _row(0, *checks).verdict == "fail"

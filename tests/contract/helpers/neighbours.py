@@ -1,6 +1,7 @@
 """Others who hook a call that is blocked: they come before the block and after it, and go, and each time it is tried.
 
-It runs on the host under test, from Python's standard library alone, and prints what each try came to, in JSON.
+It runs on the host under test, from Python's standard library alone, and prints what each try came to, in JSON. That is
+the core; `beside.py` tries these neighbours, and those of `more_neighbours.py`, in every order.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 CALL = "mkdirat"
-COMM = sys.argv[1]
+COMM = sys.argv[1] if len(sys.argv) > 1 else "neighbours"
 TRACER, PARAMETERS = Path("/proc/syscall_tracer"), Path("/sys/module/syscall_tracer/parameters")
 X86 = platform.machine() == "x86_64"
 FUNCTION = f"__{'x64' if X86 else 'arm64'}_sys_{CALL}"
@@ -84,23 +85,33 @@ def bpf(command: int, attributes: bytes) -> int:
     return done
 
 
-@contextlib.contextmanager
-def program(kind: str, function: int) -> Iterator[None]:
-    """A program of BPF on the function that does nothing."""
+def load_program(kind: int, attach: int = 0, function: int = 0) -> int:
+    """Load a program of BPF that does nothing; return its descriptor."""
     code = struct.pack("<BBhi", 0xB7, 0, 0, 0) + struct.pack("<BBhi", 0x95, 0, 0, 0)
     code_buffer, license_buffer = ctypes.create_string_buffer(code, len(code)), ctypes.create_string_buffer(b"GPL")
     addresses = ctypes.addressof(code_buffer), ctypes.addressof(license_buffer)
-    load = struct.pack("<IIQQ", TYPE_TRACING, 2, *addresses) + struct.pack("<IIQII", 0, 0, 0, 0, 0) + bytes(16)
-    load += struct.pack("<IIII", 0, ATTACH[kind], 0, 0) + struct.pack("<QIIQIII", 0, 0, 0, 0, 0, function, 0)
-    loaded = bpf(PROG_LOAD, load)
+    load = struct.pack("<IIQQ", kind, 2, *addresses) + struct.pack("<IIQII", 0, 0, 0, 0, 0) + bytes(16)
+    load += struct.pack("<IIII", 0, attach, 0, 0) + struct.pack("<QIIQIII", 0, 0, 0, 0, 0, function, 0)
+    return bpf(PROG_LOAD, load)
+
+
+@contextlib.contextmanager
+def attached(loaded: int, attach: Callable[[int], int]) -> Iterator[None]:
+    """What `attach` makes of a loaded program is there; afterwards both are gone."""
     try:
-        attached = bpf(RAW_TRACEPOINT_OPEN, struct.pack("<QIi", 0, loaded, 0))
+        link = attach(loaded)
     finally:
         os.close(loaded)
     try:
         yield
     finally:
-        os.close(attached)
+        os.close(link)
+
+
+def program(kind: str, function: int) -> contextlib.AbstractContextManager[None]:
+    """A program of BPF at the entry or the exit of the function."""
+    loaded = load_program(TYPE_TRACING, ATTACH[kind], function)
+    return attached(loaded, lambda loaded: bpf(RAW_TRACEPOINT_OPEN, struct.pack("<QIi", 0, loaded, 0)))
 
 
 def trace(name: str, text: str) -> None:
@@ -155,15 +166,20 @@ def neighbours() -> dict[str, Neighbour]:
 # -- the call --------------------------------------------------------------------------------------------------------
 
 
-def attempt() -> list[object]:
+def make_directory(path: str) -> int:
+    """Make the call."""
+    return system_call(CALL, -100, path.encode(), 0o755)
+
+
+def attempt(make: Callable[[str], int] = make_directory, comm: str = COMM) -> list[object]:
     """Make the call in a process of its own: what it returned, its errno, and whether it ran."""
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/new"
         ours, theirs = os.pipe()
         pid = os.fork()
         if not pid:
-            Path("/proc/self/comm").write_text(COMM)
-            ret = system_call(CALL, -100, path.encode(), 0o755)
+            Path("/proc/self/comm").write_text(comm)
+            ret = make(path)
             os.write(theirs, struct.pack("qi", ret, ctypes.get_errno() if ret else 0))
             os._exit(0)
         os.close(theirs)

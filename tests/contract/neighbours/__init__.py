@@ -1,0 +1,1 @@
+"""The tracer beside everybody else who hooks a call: `make neighbours`."""

@@ -202,20 +202,23 @@ int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
 
 NOKPROBE_SYMBOL(sct_entry_fill);
 
-/**
- * sct_entry_report() - tell the kernel's log of a call that is blocked
- * @rec: the call
- *
- * Context: Any.
- */
-void sct_entry_report(const struct sct_record *rec)
+static noinline void report(const struct sct_record *rec)
 {
 	if (___ratelimit(&blocked_limit, KBUILD_MODNAME))
 		pr_info(KBUILD_MODNAME ": Blocked %s() from PID %d\n",
 			sct_call_name(rec->call), rec->pid);
 }
 
-NOKPROBE_SYMBOL(sct_entry_report);
+NOKPROBE_SYMBOL(report);
+
+/* The kernel's log is told of a call that is blocked. */
+static __always_inline void finish(struct sct_ring *ring, u64 n,
+				   const struct sct_record *rec)
+{
+	sct_entry_done(ring, n, rec);
+	if (unlikely(rec->status == SCT_BLOCKED))
+		report(rec);
+}
 
 /**
  * sct_entry_complete() - the rest of sct_entry(), where there is any
@@ -234,7 +237,7 @@ int notrace sct_entry_complete(const struct sct_hook *hook,
 	if (hook->captures)
 		sct_entry_capture(hook, rec, sct_data_bytes);
 	err = judge(rec);
-	sct_entry_done(ring, ring->head, rec);
+	finish(ring, ring->head, rec);
 	return err;
 }
 
@@ -261,7 +264,7 @@ void sct_entry_push(const struct sct_record *rec)
 	slot->seq = ring_part.seq;
 	slot->jiffies = ring_part.jiffies;
 	slot->cpu = ring_part.cpu;
-	sct_entry_done(ring, n, slot);
+	finish(ring, n, slot);
 }
 
 NOKPROBE_SYMBOL(sct_entry_push);

@@ -27,7 +27,6 @@ int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
 int sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec);
 void sct_entry_capture(const struct sct_hook *hook, struct sct_record *rec,
 		       size_t room);
-void sct_entry_report(const struct sct_record *rec);
 void sct_entry_push(const struct sct_record *rec);
 
 DECLARE_TRACEPOINT(syscall);
@@ -112,12 +111,8 @@ sct_entry_fill_plain(size_t call, const struct pt_regs *regs, u64 clock,
 static __always_inline void sct_entry_done(struct sct_ring *ring, u64 n,
 					   const struct sct_record *rec)
 {
-	bool blocked = rec->status == SCT_BLOCKED;
-
 	sct_ring_commit(ring, n);
 	/* It stays: only this CPU writes to the ring, and is still here. */
-	if (unlikely(blocked))
-		sct_entry_report(rec);
 	if (tracepoint_enabled(syscall))
 		sct_event_emit(rec);
 	if (sct_deliver_wanted())

@@ -74,10 +74,19 @@ static const struct kernel_param_ops calls_ops = { .get = show_calls };
 module_param_cb(calls, &calls_ops, NULL, 0444);
 MODULE_PARM_DESC(calls, "how many were counted");
 
+static int ask_for(unsigned long addr)
+{
+	static const unsigned int offsets[] = COMPAT_FTRACE_OFFSETS;
+	int i, err = -EINVAL;
+
+	for (i = 0; i < ARRAY_SIZE(offsets) && err == -EINVAL; i++)
+		err = ftrace_set_filter_ip(&ops, addr + offsets[i], 0, 0);
+	return err;
+}
+
 /* A kprobe that is never armed finds the address. */
 static int hook_by_ftrace(void)
 {
-	unsigned long ips[ARRAY_SIZE(probes)];
 	unsigned int i;
 	int err;
 
@@ -88,11 +97,12 @@ static int hook_by_ftrace(void)
 		err = register_kprobe(&probes[i]);
 		if (err)
 			return err;
-		ips[i] = compat_ftrace_ip((unsigned long)probes[i].addr);
+		err = ask_for((unsigned long)probes[i].addr);
 		unregister_kprobe(&probes[i]);
+		if (err)
+			return err;
 	}
-	err = ftrace_set_filter_ips(&ops, ips, ARRAY_SIZE(ips), 0, 0);
-	return err ?: register_ftrace_function(&ops);
+	return register_ftrace_function(&ops);
 }
 
 static int hook_by_kprobes(void)

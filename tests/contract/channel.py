@@ -11,7 +11,8 @@ from testinfra.backend.base import BaseBackend
 from testinfra.backend.ssh import SshBackend
 
 SCRIPT = """{{ stderr=$( ( {command}
-) </dev/null 2>&1 >&3 3>&- ); status=$?; }} 3>&1; printf '\\n%s %d %s\\n' {mark} $status "$stderr"; printf '%s\\n' {mark}
+) </dev/null 2>&1 >&3 3>&- ); status=$?; }} 3>&1
+printf '\\n%s %d %s\\n' {mark} $status "$stderr"; printf '%s\\n' {mark}
 """
 """Runs a command; then stands a line with a mark, its status and what it said on standard error, and the mark."""
 

@@ -254,9 +254,22 @@ static void switch_ring(struct delivery *delivery, bool on)
 	mutex_lock(&delivery->lock);
 	delivery->next = ring_head(delivery->cpu);
 	delivery->lost = 0;
-	delivery->unheard = false;
+	WRITE_ONCE(delivery->unheard, false);
 	delivery->listening = on;
 	mutex_unlock(&delivery->lock);
+}
+
+/* Where nobody got the last batch, who has come since begins here. */
+static void forget_unheard(void)
+{
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
+
+		if (READ_ONCE(delivery->unheard))
+			switch_ring(delivery, true);
+	}
 }
 
 static void look(void)
@@ -265,8 +278,11 @@ static void look(void)
 	unsigned int cpu;
 
 	lockdep_assert_held(&look_lock);
-	if (now == listening)
+	if (now == listening) {
+		if (now)
+			forget_unheard();
 		return;
+	}
 	listening = now;
 	for_each_possible_cpu(cpu)
 		switch_ring(per_cpu_ptr(&deliveries, cpu), now);

@@ -55,4 +55,19 @@
 #define COMPAT_FTRACE_OFFSETS { 0 }
 #endif
 
+/* Asks for the calls of a function; -EINVAL if ftrace does not know it. */
+static inline int compat_ftrace_ask(struct ftrace_ops *ops, unsigned long entry,
+				    unsigned long *ip)
+{
+	static const unsigned int offsets[] = COMPAT_FTRACE_OFFSETS;
+	unsigned int i;
+	int err = -EINVAL;
+
+	for (i = 0; i < ARRAY_SIZE(offsets) && err == -EINVAL; i++) {
+		*ip = entry + offsets[i];
+		err = ftrace_set_filter_ip(ops, *ip, 0, 0);
+	}
+	return err;
+}
+
 #endif /* KMODLAB_COMPAT_FTRACE_H */

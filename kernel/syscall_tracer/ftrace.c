@@ -148,23 +148,10 @@ static void free_group(struct sct_ftrace_group *group)
 	kfree(group);
 }
 
-/* Asks for the calls of a function; -EINVAL if ftrace does not know it. */
-static int ask_for(struct sct_ftrace_group *group, struct sct_hook *hook)
-{
-	static const unsigned int offsets[] = COMPAT_FTRACE_OFFSETS;
-	int i, err = -EINVAL;
-
-	for (i = 0; i < ARRAY_SIZE(offsets) && err == -EINVAL; i++) {
-		hook->ip = hook->addr + offsets[i];
-		err = ftrace_set_filter_ip(&group->ops, hook->ip, 0, 0);
-	}
-	return err;
-}
-
 /* What ftrace does not know is left to others, and is no error. */
 static int add_member(struct sct_ftrace_group *group, struct sct_hook *hook)
 {
-	int err = ask_for(group, hook);
+	int err = compat_ftrace_ask(&group->ops, hook->addr, &hook->ip);
 
 	if (err == -EINVAL)
 		return 0;

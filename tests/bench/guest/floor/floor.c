@@ -74,19 +74,10 @@ static const struct kernel_param_ops calls_ops = { .get = show_calls };
 module_param_cb(calls, &calls_ops, NULL, 0444);
 MODULE_PARM_DESC(calls, "how many were counted");
 
-static int ask_for(unsigned long addr)
-{
-	static const unsigned int offsets[] = COMPAT_FTRACE_OFFSETS;
-	int i, err = -EINVAL;
-
-	for (i = 0; i < ARRAY_SIZE(offsets) && err == -EINVAL; i++)
-		err = ftrace_set_filter_ip(&ops, addr + offsets[i], 0, 0);
-	return err;
-}
-
 /* A kprobe that is never armed finds the address. */
 static int hook_by_ftrace(void)
 {
+	unsigned long ip;
 	unsigned int i;
 	int err;
 
@@ -97,7 +88,7 @@ static int hook_by_ftrace(void)
 		err = register_kprobe(&probes[i]);
 		if (err)
 			return err;
-		err = ask_for((unsigned long)probes[i].addr);
+		err = compat_ftrace_ask(&ops, (unsigned long)probes[i].addr, &ip);
 		unregister_kprobe(&probes[i]);
 		if (err)
 			return err;

@@ -11,7 +11,7 @@ static char *function;
 module_param(function, charp, 0444);
 MODULE_PARM_DESC(function, "the function to redirect");
 
-static unsigned long entry;
+static unsigned long ip;
 
 static notrace long elsewhere(const struct pt_regs *regs)
 {
@@ -30,7 +30,7 @@ static struct ftrace_ops ops = {
 };
 
 /* A kprobe that is never armed finds the address, for kallsyms is not for modules. */
-static int find(void)
+static int ask_for(void)
 {
 	struct kprobe probe = {
 		.symbol_name	= function,
@@ -40,21 +40,20 @@ static int find(void)
 
 	if (err)
 		return err;
-	entry = compat_ftrace_ip((unsigned long)probe.addr);
+	err = compat_ftrace_ask(&ops, (unsigned long)probe.addr, &ip);
 	unregister_kprobe(&probe);
-	return 0;
+	return err;
 }
 
 static int __init redirect_init(void)
 {
-	int err = function ? find() : -EINVAL;
+	int err = function ? ask_for() : -EINVAL;
 
-	if (!err)
-		err = ftrace_set_filter_ip(&ops, entry, 0, 0);
-	if (!err)
-		err = register_ftrace_function(&ops);
 	if (err)
-		ftrace_set_filter_ip(&ops, entry, 1, 0);
+		return err;
+	err = register_ftrace_function(&ops);
+	if (err)
+		ftrace_set_filter_ip(&ops, ip, 1, 0);
 	return err;
 }
 

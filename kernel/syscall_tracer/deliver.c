@@ -57,6 +57,9 @@
 
 #define PERIOD		(HZ / 10)
 
+/* In looks: who is about to join has joined by then, however busy the CPU is. */
+#define PATIENCE	100
+
 /* What is sent at once: with the skb's own part, an allocation of 32 KiB. */
 #define BATCH_BYTES	(SKB_WITH_OVERHEAD(SZ_32K) - NLMSG_HDRLEN - GENL_HDRLEN)
 
@@ -101,7 +104,7 @@ static struct genl_family *family;
 static enum cpuhp_state hotplug;
 static bool running;
 static bool listening;
-static unsigned int joined; /* sockets, as far as the kernel tells */
+static unsigned int expecting; /* looks for who is about to join */
 
 /* A CPU that is offline has no thread. */
 static bool wake_thread(unsigned int cpu)
@@ -308,7 +311,9 @@ static void deliver_all(void)
 static void look_later(void)
 {
 	lockdep_assert_held(&look_lock);
-	if (listening || joined)
+	if (expecting)
+		expecting--;
+	if (listening || expecting)
 		schedule_delayed_work(&send_work, PERIOD);
 	else if (!COMPAT_TELLS_OF_JOINING)
 		schedule_delayed_work(&idle_work, PERIOD);
@@ -349,21 +354,9 @@ void sct_deliver_look(void)
 void sct_deliver_joins(void)
 {
 	mutex_lock(&look_lock);
-	joined++;
+	expecting = PATIENCE;
 	if (running)
 		mod_delayed_work(system_wq, &send_work, 1);
-	mutex_unlock(&look_lock);
-}
-
-/**
- * sct_deliver_leaves() - somebody leaves the group
- *
- * Context: Process context, may sleep.
- */
-void sct_deliver_leaves(void)
-{
-	mutex_lock(&look_lock);
-	joined--;
 	mutex_unlock(&look_lock);
 }
 

@@ -24,11 +24,6 @@ static int on_join(int group)
 	sct_deliver_joins();
 	return 0;
 }
-
-static void on_leave(int group)
-{
-	sct_deliver_leaves();
-}
 #endif
 
 /* In the initial network namespace only: what is shown is of all others too. */
@@ -43,7 +38,6 @@ static struct genl_family family __ro_after_init = {
 	.n_mcgrps	= COMPAT_MCAST_GROUPS(ARRAY_SIZE(sct_nl_groups)),
 #if COMPAT_TELLS_OF_JOINING
 	.bind		= on_join,
-	.unbind		= on_leave,
 #endif
 };
 

@@ -15,6 +15,5 @@ void sct_deliver_stop(void);
 void sct_deliver_exit(void);
 void sct_deliver_look(void);
 void sct_deliver_joins(void);
-void sct_deliver_leaves(void);
 
 #endif /* SYSCALL_TRACER_NETLINK_H */

@@ -54,7 +54,7 @@ class Channel:
             ) from None
         output, _, rest = text.decode("utf-8", "replace").partition(f"\n{mark} ")
         status_word, _, errors = rest.partition(" ")
-        return int(status_word), output, errors
+        return int(status_word), output, errors.rstrip("\n")
 
     def close(self) -> None:
         """End the shell; what a command left running on the machine may go on."""

@@ -57,9 +57,9 @@ def test_every_process_is_listed_once_as_proc_shows_it(zoo: Zoo) -> None:
 
 
 def test_nothing_is_listed_that_proc_does_not_have(zoo: Zoo) -> None:
-    """Every row is a process that /proc had before or after."""
+    """Every row is a process that /proc had before or after, or that was born in between."""
     for picture in zoo.pictures:
-        strangers = set(picture.listed.by_pid()) - set(picture.before) - set(picture.after)
+        strangers = picture.strangers(picture.listed.by_pid())
         assert not strangers, [row for row in picture.listed.tasks if row.pid in strangers]
 
 

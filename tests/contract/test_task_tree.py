@@ -65,7 +65,7 @@ def test_the_tree_has_the_processes_of_the_list(zoo: Zoo) -> None:
         rows, nodes = picture.listed.by_pid(), {node.pid: node for node in picture.tree}
         for pid in picture.steady():
             assert nodes[pid].comm == rows[pid].comm
-        assert not set(nodes) - set(picture.before) - set(picture.after)
+        assert not picture.strangers(nodes)
 
 
 def test_a_chain_of_descendants_is_indented_step_by_step(zoo: Zoo) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -108,6 +109,13 @@ class Picture:
     def after(self) -> dict[int, Process]:
         """What /proc showed afterwards."""
         return parse_procs(self.answers[6]["procs"])
+
+    def strangers(self, pids: Iterable[int]) -> set[int]:
+        """Return which of these processes neither was there before nor is afterwards, nor can have lived in between.
+
+        PIDs are given in ascending order: who was born after the first look has a higher one than all whom it saw.
+        """
+        return {pid for pid in pids if pid not in self.before and pid not in self.after and pid <= max(self.before)}
 
     def steady(self) -> dict[int, Process]:
         """Return the processes that /proc shows the same, before and after, as to state, name, parent and ids."""

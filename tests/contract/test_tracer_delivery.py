@@ -155,25 +155,29 @@ def test_no_record_is_lost_to_who_reads(tracer: Machine) -> None:
     assert sum(account["lost"] for account in heard["cpus"].values()) == 0
 
 
+SUCCESSORS = "bcdefghijklm"
+
+
 def test_a_successor_hears_all_from_its_joining(tracer: Machine) -> None:
     """Who joins just after another has left gets every call, though batches went to nobody in between."""
+    # A mark that outlives the joining does so for a tenth of a second at most: not each try falls into it.
     steps = [
         one
-        for name in ("b", "c", "d")
+        for name in SUCCESSORS
         for one in (
             play(call("close:600", "nobody")),
             *listener(name),
-            step("listen", name=name, play=script(helper_step("flood", 20_000, 2))),
+            step("listen", name=name, play=script(helper_step("flood", 5_000, 2))),
             step("close", name=name),
         )
     ]
     answers = tracer.talk(play(write("trace =timer_getoverrun")), *listener(), step("close", name="a"), *steps)
     tracer.play(write("untrace =timer_getoverrun"))
     heard = [answer for answer in answers if "count" in answer]
-    assert len(heard) == 3
+    assert len(heard) == len(SUCCESSORS)
     for each in heard:
         check_account(each)
-        assert each["count"] >= 40_000
+        assert each["count"] >= 10_000
         assert sum(account["lost"] for account in each["cpus"].values()) == 0
 
 

@@ -27,8 +27,9 @@
  * While somebody listens, what is new is sent ten times a second. While nobody
  * does, the probe has a branch that is patched away, and nothing runs: the kernel
  * tells who joins the group. Older ones do not; there it is looked ten times a
- * second, but no idle CPU is woken for it. With listeners the probe has each quarter of
- * a ring sent at once. It must not wake anybody itself, so an irq_work does.
+ * second, but no idle CPU is woken for it. With listeners the probe has each
+ * quarter of a ring sent at once. It must not wake anybody itself, so an irq_work
+ * does.
  * The thread runs on the CPU of the ring, at the lowest real-time priority, so
  * before what fills it: a loop at full speed is slowed down rather than
  * overwriting what was not sent yet. It has no more to do than that made.
@@ -311,8 +312,6 @@ static void deliver_all(void)
 static void look_later(void)
 {
 	lockdep_assert_held(&look_lock);
-	if (expecting)
-		expecting--;
 	if (listening || expecting)
 		schedule_delayed_work(&send_work, PERIOD);
 	else if (!COMPAT_TELLS_OF_JOINING)
@@ -326,6 +325,8 @@ static void look_again(struct work_struct *work)
 		look();
 		if (listening)
 			deliver_all();
+		if (expecting)
+			expecting--;
 		look_later();
 	}
 	mutex_unlock(&look_lock);

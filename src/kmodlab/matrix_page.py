@@ -69,8 +69,6 @@ Unloading is tried with `hook=auto`.
   7.3 a pointer of the kernel's. Each errno has a stub of its own now, which makes the value itself,
   and what is hooked together is registered anew.
 - **Two hooks that change places**: for a moment nobody blocked. The successor is armed first now.
-
-Nothing was found on the module since, on any of these kernels.
 """
 
 

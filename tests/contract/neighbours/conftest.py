@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from contract.machine import Machine
+from contract.machine import REMOTE, Machine
 from contract.modules import Module, find_module, put_back, require
 from contract.script import nonce, step
 
 HERE = Path(__file__).parent
 COMPAT = HERE.parents[2] / "kernel" / "compat"
-PLACE = "/var/cache/kmodlab-contract"
 PACKAGES = {"bpftrace": "bpftrace", "perf": "linux-perf", "strace": "strace"}
 INSTALL = """
 export DEBIAN_FRONTEND=noninteractive
@@ -66,8 +65,8 @@ def build_redirect(machine: Machine) -> None:
         tar.add(HERE / "redirect", "redirect")
         tar.add(COMPAT, "compat")
     sources = base64.b64encode(packed.getvalue()).decode()
-    machine.sh(f"mkdir -p {PLACE} && cd {PLACE} && echo {sources} | base64 -d | tar xzf -")
-    machine.sh(f"cd {PLACE} && make -s -C redirect && mv redirect/redirect.ko . && rm -r redirect compat")
+    machine.sh(f"mkdir -p {REMOTE} && cd {REMOTE} && echo {sources} | base64 -d | tar xzf -")
+    machine.sh(f"cd {REMOTE} && make -s -C redirect && mv redirect/redirect.ko . && rm -r redirect compat")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

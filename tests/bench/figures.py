@@ -175,7 +175,8 @@ class Count:
     Attributes:
         calls: in a chunk.
         least: instructions in the smallest chunk, its loop included.
-        agreed: chunks that came to the very same number: the others had a tick of the clock in them, or a reader.
+        agreed: chunks that came to the same, to a tenth of an instruction a call: the others had a tick of the clock
+            in them, a device's interrupt, or a reader.
         chunks: how many there were.
     """
 
@@ -189,7 +190,8 @@ class Count:
         """Return that of some chunks: the calls and instructions of each."""
         (calls,) = {calls for calls, _ in chunks}
         counts = [count for _, count in chunks]
-        return cls(calls, min(counts), counts.count(min(counts)), len(counts))
+        least = min(counts)
+        return cls(calls, least, sum(count - least < calls / 10 for count in counts), len(counts))
 
 
 @dataclass

@@ -57,8 +57,9 @@ by 1 ns an instruction, so the figures are the same on every host, however busy.
 
 Alone, a call takes {plain}. Of {chunks} chunks of a loop
 the smallest counts: it has no tick of the clock in it, nor what a reader does meanwhile, unless
-the call waits for it. `agreed`: chunks of getppid that came to the very same number. Those of
-openat seldom do, for files are freed later: take its figures for exact to some twenty.
+the call waits for it. `agreed`: chunks of getppid that came to the same, to a tenth of an
+instruction a call. Those of openat seldom do, for files are freed later: take its figures for
+exact to some twenty.
 
 """
 _DELIVERY = """

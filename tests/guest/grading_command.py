@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import unified_diff
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -243,4 +244,5 @@ def _require_student(folder: Path, row: Row) -> None:
 def same_gradebook(one: Path, other: Path) -> None:
     """Check that two classes came to the same, to the last byte of what is uploaded and of the table."""
     for name in ("gradebook.csv", "scores.csv"):
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+        here, there = ((out / name).read_text(encoding="utf-8").splitlines() for out in (one, other))
+        assert here == there, "\n".join(unified_diff(here, there, str(one), str(other), n=0, lineterm=""))

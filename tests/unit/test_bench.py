@@ -202,7 +202,7 @@ def counting() -> Counting:
 
 
 def test_the_smallest_chunk_counts() -> None:
-    assert Count.of([(100, 500), (100, 400), (100, 400)]) == Count(100, 400, 2, 3)
+    assert Count.of([(100, 500), (100, 400), (100, 409), (100, 410)]) == Count(100, 400, 2, 4)
     with pytest.raises(ValueError, match="too many values"):
         Count.of([(100, 500), (200, 400)])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kmodlab.grading.result import Verdict
-from kmodlab.grading.verdict import Evidence, Finding, Frame, find, judge, worst
+from kmodlab.grading.verdict import Evidence, Finding, Frame, find, judge, said_of, worst
 from kmodlab.kernel_report import Kind
 
 OOPS = """\
@@ -137,3 +137,19 @@ def test_of_several_machines_the_worst_counts() -> None:
     assert decided
     assert decided.verdict is Verdict.PANIC
     assert worst([]) is None
+
+
+LOG = """\
+[    2.1] my_list: loading out-of-tree module taints kernel.
+[    2.2] my-list: cannot register (err -17)
+[    2.3] my_list: module verification failed: signature and/or required key missing - tainting kernel
+[    2.4] hrtimer: interrupt took 41234567 ns
+[    2.5] not_my_list: hello
+"""
+
+
+def test_what_the_kernel_said_of_a_module_is_the_last_that_names_it_whatever_else_a_busy_kernel_says() -> None:
+    assert said_of(LOG, ["my_list"]) == "my-list: cannot register (err -17)"
+    assert said_of(LOG, ["other", "not_my_list"]) == "not_my_list: hello"
+    assert said_of(LOG, ["list"]) == ""
+    assert said_of("", ["my_list"]) == ""

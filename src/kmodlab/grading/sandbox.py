@@ -44,6 +44,8 @@ _OWN = 4
 _MODULES = 64 << 20
 #: user ids that no host gives to anyone, one for each build at a time: the kernel counts processes by user
 _USERS = range(0x7000_0000, 0x7FFF_0000)
+#: to look a line up takes a tenth of a second on an idle host; a module can be made so that it never ends
+_LINE_SECONDS = 60
 #: how what is said begins where the sandbox itself does not start
 _OURS = ("bwrap: ", "setpriv: ", "prlimit: ")
 _TRUNCATED = b"\n[... the rest of what was printed is left out ...]\n"
@@ -165,7 +167,7 @@ def source_line(image: Image, module: Path, symbol: str, offset: int) -> str:
     # Relocatable: the offset counts from the function's section.
     find += "for part in $(objdump -t /src/m.ko | awk -v s=\"$1\" '$NF == s {print $(NF-2); exit}'); do "
     find += 'addr2line -i -e /src/m.ko -j "$part" "$(printf %#x $((0x$addr + $2)))"; done'
-    limits = BuildLimits(seconds=10, log=4)
+    limits = BuildLimits(seconds=_LINE_SECONDS, log=4)
     with _readable(module) as staged:
         words = ["/bin/sh", "-c", find, "sh", symbol, str(offset)]
         run = _run(_command(BuildRoot.of_image(image), staged, limits, words), limits)

@@ -14,7 +14,7 @@ from kmodlab.grading.lab import Lab, Test
 from kmodlab.grading.machines import TOOLS
 from kmodlab.grading.result import Outcome, TestResult, Verdict
 from kmodlab.grading.runner import Event, Job, Node, Runner
-from kmodlab.grading.verdict import MARKS, Evidence, Finding, Trouble, find, judge
+from kmodlab.grading.verdict import MARKS, Evidence, Finding, Trouble, find, judge, said_of
 from kmodlab.kernel_report import Kind
 from kmodlab.process import Deadline, tail
 from kmodlab.vm.pool import Slot
@@ -26,8 +26,6 @@ _ANSWER_SECONDS = 10
 _PROBE_SECONDS = 5
 #: how long the kernel takes to report a task that hangs, as the template tells it to
 _REPORT_SECONDS = 12
-#: what the kernel says of any module that is not its own
-_USUAL = ("module verification failed", "loading out-of-tree module")
 #: how long pytest may take to start, on a busy host
 _START_SECONDS = 120
 #: how long a test may still take after the kernel has complained
@@ -105,7 +103,7 @@ class Session:
             return False
         if status.strip() != "0":
             words = " ".join((done.stderr.strip() or "insmod failed").split())
-            said = f"; the kernel said: {line}" if (line := _last(log)) else ""
+            said = f"; the kernel said: {line}" if (line := said_of(log, self.names)) else ""
             self.finding = Finding(Verdict.LOAD_ERROR, f"the module does not load: {words}{said}")
             return False
         return True
@@ -120,7 +118,7 @@ class Session:
             for file, module in zip(files, self._modules, strict=True)
         ]
         look = f"{TOOLS} clock {time.time():.3f}; {TOOLS} put {put} && {TOOLS} look; echo '{_MARK}'"
-        end = f"status=$?; echo $status; {_TAINT}; [ $status = 0 ] || dmesg | tail -n 4"
+        end = f"status=$?; echo $status; {_TAINT}; [ $status = 0 ] || dmesg | tail -n 20"
         return f"{look}; {''.join(loads)}true; {end}", b"".join(contents)
 
     def _files(self) -> list[str]:
@@ -397,10 +395,3 @@ class _Watch:
 def _marks(taint: str) -> int | None:
     """Return what /proc/sys/kernel/tainted says of trouble, or None where that was not read."""
     return int(taint) & MARKS if taint.strip().isdigit() else None
-
-
-def _last(log: str) -> str:
-    """Return the last line of a kernel log that is not about every module of this kind, without its time."""
-    lines = [line.partition("] ")[2] or line for line in log.strip().splitlines()]
-    lines = [line for line in lines if not any(words in line for words in _USUAL)]
-    return lines[-1] if lines else ""

@@ -22,6 +22,8 @@ SIGN = sign()
 """What a console line has where it means trouble."""
 _FRAME = re.compile(r"(RIP: \S+:)?([A-Za-z_][\w.]*)\+0x([0-9a-f]+)/0x[0-9a-f]+ \[(\w+)")
 _STAMP = re.compile(r"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
+#: what the kernel says of any module that is not its own
+_USUAL = ("module verification failed", "loading out-of-tree module")
 _END = ("---[ end trace", "---[ end Kernel panic")
 
 #: bits of /proc/sys/kernel/tainted. Source: Documentation/admin-guide/tainted-kernels.rst
@@ -102,6 +104,22 @@ def _reports(lines: list[str]) -> Iterator[Trouble]:
                 break
         yield Trouble(kind, lines[worst], "\n".join(lines[first:end]))
         at = end
+
+
+def said_of(log: str, modules: Iterable[str]) -> str:
+    """Return the last line of a kernel's log that names a module; empty where none does.
+
+    A kernel on a busy host says this and that (`hrtimer: interrupt took 41000000 ns`), and a reason has none of it: the
+    same submission comes to the same words. What is said of every module that is not the kernel's own is left out, too.
+
+    Args:
+        log: with a time before each line, or without.
+        modules: their names.
+    """
+    names = "|".join(re.escape(name).replace("_", "[-_]") for name in modules)
+    named = re.compile(rf"(?<![\w-])(?:{names})(?![\w-])")
+    lines = [_STAMP.sub("", line).strip() for line in log.splitlines() if named.search(line)]
+    return next((line for line in reversed(lines) if not any(words in line for words in _USUAL)), "")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from kmodlab.image.plan import planned
 from kmodlab.playbook import play
 from kmodlab.process import Deadline
 from kmodlab.vm import accelerator
-from kmodlab.vm.accelerator import qemu_binary
+from kmodlab.vm.accelerator import Kvm, qemu_binary
 
 KMODLAB = Path(sys.executable).with_name("kmodlab")
 
@@ -371,17 +371,16 @@ def test_kvm_that_opens_and_never_boots(
     own_cache: Path,
     image: Image,
     programs: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Where /dev/kvm is of no use guests are emulated: staged on any host by a QEMU that hangs with KVM."""
     real = shutil.which(qemu_binary())
     _program(programs / qemu_binary(), f'case "$*" in *"-accel kvm"*) exec sleep 600;; esac; exec {real} "$@"')
-    access = os.access
-    monkeypatch.setattr("os.access", lambda path, mode: path == "/dev/kvm" or access(path, mode))
-    monkeypatch.setattr(accelerator, "PROBE_SECONDS", 1.0)
+    (device := tmp_path / "kvm").touch()
     monkeypatch.delenv("KMODLAB_ACCEL", raising=False)
-    assert accelerator.choose(image) == "tcg"
+    assert accelerator.choose(image, Kvm(device, seconds=1)) == "tcg"
     assert "KVM did not boot a kernel within 1 s: emulating (TCG)" in capsys.readouterr().err
     assert json.loads((own_cache / "accelerator.json").read_text())["accelerator"] == "tcg"
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from kmodlab import environment, paths
@@ -132,7 +132,7 @@ def prove(name: str, suite: Suite) -> Row:
         with stages.run("down"):
             guest.down()
     row.seconds.update(stages.seconds)
-    return row
+    return replace(row, date=time.strftime("%Y-%m-%d"))
 
 
 def _proved(guest: Guest, suite: Suite, stages: Stages, log: Path) -> Row:
@@ -245,19 +245,23 @@ def _answer(name: str, process: subprocess.Popen[bytes]) -> Row:
         return Row(name, detail=f"its process ended with {process.returncode}")
 
 
-def write(rows: Sequence[Row], seconds: float, jobs: int, suite: str = "kernels") -> None:
+def write(rows: Sequence[Row], jobs: int, suite: str = "kernels", docs: Path | None = None) -> None:
     """Write what a suite came to into docs, as JSON, and the page that is made of it.
 
     Args:
-        rows: all kernels'.
-        seconds: that the whole run took.
+        rows: of the kernels that were run; those of the suite's others stay as they are there.
         jobs: how many ran side by side.
         suite: one of `SUITES`.
+        docs: the folder; by default the project's.
     """
-    docs = paths.project_dir() / "docs"
-    run = Run(time.strftime("%Y-%m-%d"), HOST.processors(), jobs, qemu_version(), round(seconds), tuple(rows))
-    (docs / f"{suite}.json").write_text(json.dumps(asdict(run), indent=2) + "\n")
-    (docs / f"{suite}.md").write_text(page(run, SUITES[suite].page))
+    docs = docs or paths.project_dir() / "docs"
+    file = docs / f"{suite}.json"
+    known = Run.read(json.loads(file.read_text())).rows if file.exists() else ()
+    by_name = {row.guest: row for row in (*known, *rows)}
+    names = SUITES[suite].kernels or known_kernels()
+    run = Run(HOST.processors(), jobs, qemu_version(), tuple(by_name[name] for name in names if name in by_name))
+    file.write_text(json.dumps(asdict(run), indent=2) + "\n")
+    file.with_suffix(".md").write_text(page(run, SUITES[suite].page))
 
 
 def main() -> None:

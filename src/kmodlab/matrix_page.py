@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _RUN = """
-Written on {date}; {processors} processors, {jobs} at a time, {qemu}; {minutes:.1f} minutes in all. A row's time
-is from nothing running to nothing running again.
+{processors} processors, {jobs} at a time, {qemu}. A row's time is from nothing
+running to nothing running again.
 
 {table}
 """
@@ -89,6 +89,7 @@ class Row:
         failed: contract tests.
         skipped: why, for each contract test that does not apply there.
         seconds: each stage's wall-clock time.
+        date: when that was, ISO 8601.
     """
 
     guest: str
@@ -103,6 +104,7 @@ class Row:
     failed: int = 0
     skipped: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    date: str = ""
 
     @property
     def total(self) -> float:
@@ -118,22 +120,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the whole matrix.
+    """What is known of all kernels.
 
     Attributes:
-        date: when, ISO 8601.
         processors: of the host.
         jobs: guests at a time.
         qemu: the emulator's version.
-        seconds: in all.
         rows: one for each kernel.
     """
 
-    date: str
     processors: int
     jobs: int
     qemu: str
-    seconds: int
     rows: tuple[Row, ...]
 
     @classmethod
@@ -162,8 +160,8 @@ NEIGHBOURS = Page(_NEIGHBOURS, "cases")
 def table(rows: Sequence[Row], counted: str = CONTRACT.counted) -> str:
     """Return the rows as a Markdown table."""
     lines = [
-        f"| guest | kernel | compiler | hook | options of that kernel | {counted} | result | time |",
-        "|---|---|---|---|---|---:|---|---:|",
+        f"| guest | kernel | compiler | hook | options of that kernel | {counted} | result | time | date |",
+        "|---|---|---|---|---|---:|---|---:|---|",
     ]
     return "\n".join([*lines, *(f"| {' | '.join(_cells(row))} |" for row in rows)])
 
@@ -179,13 +177,14 @@ def _cells(row: Row) -> list[str]:
         ", ".join(f"{count} {word}" for count, word in counts if count),
         f"{row.verdict} {row.detail}".strip(),
         f"{row.total:.0f} s",
+        row.date,
     ]
 
 
 def page(run: Run, about: Page = CONTRACT) -> str:
     """Return the page of a run, in Markdown."""
     jobs = f"{run.jobs} guest{'s' if run.jobs > 1 else ''}"
-    facts = {"date": run.date, "processors": run.processors, "jobs": jobs, "qemu": run.qemu}
-    text = about.text + _RUN.format(**facts, minutes=run.seconds / 60, table=table(run.rows, about.counted))
+    facts = {"processors": run.processors, "jobs": jobs, "qemu": run.qemu}
+    text = about.text + _RUN.format(**facts, table=table(run.rows, about.counted))
     reasons = sorted({reason for row in run.rows for reason in row.skipped})
     return text + (f"\nSkipped, and why: {'; '.join(reasons)}.\n" if reasons else "")

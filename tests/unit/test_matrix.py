@@ -20,7 +20,10 @@ from kmodlab.playbook import Check
 from .conftest import on_amd64
 
 DOCS = project_dir() / "docs"
-GOOD = Row("debian-12", "pass", "", "6.1.0", "gcc-12", "Debian 12", ("FPROBE",), "kprobe (ftrace)", 251, 0)
+GOOD = Row(
+    *("debian-12", "pass", "", "6.1.0", "gcc-12", "Debian 12", ("FPROBE",), "kprobe (ftrace)", 251, 0),
+    date="2026-01-02",
+)
 KERNELS = {
     "debian-11", "debian-12", "debian-12-generic", "debian-12-rt", "debian-12-arm64", "debian-13",
     "debian-13-backports", "debian-testing",
@@ -164,23 +167,49 @@ def test_an_interruption_ends_those_that_run(monkeypatch: pytest.MonkeyPatch, lo
 def test_the_page_shows_each_verdict_and_why_tests_were_skipped() -> None:
     arm = replace(GOOD, guest="arm", skipped=("no open", "no creat"), seconds={"up": 1.5, "verify": 80.4})
     bad = replace(GOOD, guest="bad", verdict="fail", detail="It works.", failed=2)
-    page = matrix_page.page(Run("2026-01-02", 2, 2, "QEMU", 90, (arm, bad)))
-    assert "1.5 minutes in all" in page
-    assert "| 251 passed, 2 skipped | pass | 82 s |" in page
-    assert "| 251 passed, 2 failed | fail It works. | 0 s |" in page
+    page = matrix_page.page(Run(2, 2, "QEMU", (arm, bad)))
+    assert "| 251 passed, 2 skipped | pass | 82 s | 2026-01-02 |" in page
+    assert "| 251 passed, 2 failed | fail It works. | 0 s | 2026-01-02 |" in page
     assert page.endswith("\nSkipped, and why: no creat; no open.\n")
 
 
-def test_docs_kernels_md_is_written_from_kernels_json() -> None:
-    run = Run.read(json.loads((DOCS / "kernels.json").read_text()))
-    assert (DOCS / "kernels.md").read_text() == matrix_page.page(run)
+def test_what_was_not_run_again_stays_on_the_page_and_what_is_no_kernel_of_the_suite_goes(tmp_path: Path) -> None:
+    names = ("debian-11", "no-kernel-any-more", "debian-12", "debian-12-rt")
+    matrix.write([replace(GOOD, guest=name) for name in names], 2, "neighbours", tmp_path)
+    matrix.write([replace(GOOD, passed=7, date="2026-03-04")], 1, "neighbours", tmp_path)
+    run = Run.read(json.loads((tmp_path / "neighbours.json").read_text()))
+    rows = [(row.guest, row.passed, row.date) for row in run.rows]
+    assert rows == [
+        ("debian-11", 251, "2026-01-02"),
+        ("debian-12", 7, "2026-03-04"),
+        ("debian-12-rt", 251, "2026-01-02"),
+    ]
+    assert (tmp_path / "neighbours.md").read_text() == matrix_page.page(run, matrix_page.NEIGHBOURS)
+
+
+def shown(suite: str) -> Run:
+    """Return the run of a suite that docs/ shows."""
+    return Run.read(json.loads((DOCS / f"{suite}.json").read_text()))
+
+
+@pytest.mark.parametrize("suite", matrix.SUITES)
+def test_the_page_of_a_suite_is_written_from_its_json(suite: str) -> None:
+    run = shown(suite)
+    assert (DOCS / f"{suite}.md").read_text() == matrix_page.page(run, matrix.SUITES[suite].page)
     assert Run.read(json.loads(json.dumps(asdict(run)))) == run
 
 
 @on_amd64
-def test_docs_kernels_md_has_every_kernel_and_each_passed() -> None:
-    run = Run.read(json.loads((DOCS / "kernels.json").read_text()))
-    assert {row.guest: row.verdict for row in run.rows} == dict.fromkeys(KERNELS, "pass")
+@pytest.mark.parametrize("suite", matrix.SUITES)
+def test_the_page_of_a_suite_has_every_kernel_of_it_and_each_passed(suite: str) -> None:
+    kernels = matrix.SUITES[suite].kernels or KERNELS
+    assert {row.guest: row.verdict for row in shown(suite).rows} == dict.fromkeys(kernels, "pass")
+
+
+@pytest.mark.parametrize("suite", matrix.SUITES)
+def test_what_a_page_says_was_skipped_was_skipped_for_the_one_kind_of_reason(suite: str) -> None:
+    pattern = matrix.SUITES[suite].skipped
+    assert [reason for row in shown(suite).rows for reason in row.skipped if not pattern.search(reason)] == []
 
 
 def test_a_suite_has_its_own_kernels_and_its_own_reasons_to_skip(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:

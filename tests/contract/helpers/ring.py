@@ -1,7 +1,8 @@
 """Requests of io_uring beside a block: they are no system calls, so nobody blocks them and there is no record.
 
 It runs on the host under test: `ring.py COMM ...`. It prints in JSON what a request to unlink and one to make a
-directory came to while both calls are blocked, and what io_uring_setup returns where that is blocked.
+directory came to while both calls are blocked, which of the two the kernel knows, and what io_uring_setup returns where
+that is blocked.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import Any
 
 from neighbours import COMM, NUMBERS, PARAMETERS, TRACER, attempt, system_call, write
 
-NUMBERS.update({"io_uring_setup": 425, "io_uring_enter": 426})
+NUMBERS.update({"io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427})
 # uapi/linux/io_uring.h
 ENTRIES, GETEVENTS = 4, 1
 MAP_RING, MAP_REQUESTS, REQUEST_SIZE = 0, 0x10000000, 64
 UNLINKAT, MKDIRAT, HERE = 36, 37, -100
+#: an io_uring_probe has 16 bytes and 8 for each operation, whose flags are at 2
+REGISTER_PROBE, PROBE_SIZE, PROBED, SUPPORTED = 8, 16, 256, 1
 BLOCKED = "unlink mkdir"
 
 
@@ -50,6 +53,14 @@ class Ring:
         if system_call("io_uring_enter", self.file, 1, 1, GETEVENTS, None, 0) != 1:
             raise OSError(ctypes.get_errno(), "io_uring_enter")
         return int(struct.unpack_from("<Qi", self.ring, self.answers)[1])
+
+    def knows(self, operation: int) -> bool:
+        """Whether the kernel has an operation: 5.10.162 took over the io_uring of 5.15 without all of them."""
+        probe = ctypes.create_string_buffer(PROBE_SIZE + 8 * PROBED)
+        if system_call("io_uring_register", self.file, REGISTER_PROBE, probe, PROBED):
+            raise OSError(ctypes.get_errno(), "io_uring_register")
+        (flags,) = struct.unpack_from("<H", probe, PROBE_SIZE + 8 * operation + 2)
+        return bool(flags & SUPPORTED)
 
 
 def answer(result: int) -> int:
@@ -96,6 +107,8 @@ def main() -> None:
     write(TRACER, "".join(f"{name} block errno=EDQUOT comm={COMM}\n" for name in BLOCKED.split()))
     write(PARAMETERS / "enforce", "1")
     found: dict[str, Any] = {"call": attempt(), "mkdirat": attempt(make), "unlinkat": remove_a_file(), "rows": rows()}
+    known = {"mkdirat": MKDIRAT, "unlinkat": UNLINKAT}
+    found["known"] = [name for name, operation in known.items() if Ring().knows(operation)]
     write(TRACER, f"=io_uring_setup block errno=EDQUOT comm={COMM}\n")
     found["io_uring_setup"] = attempt(set_up)
     write(PARAMETERS / "enforce", "0")

@@ -16,13 +16,18 @@
 
 	.altmacro
 
+/*
+ * Some kernels (6.12) begin a function with a landing pad of their own, so there
+ * are two. A stub that does not fit is an error of the assembler's: it would
+ * move all that follow, and calls would return the errno of another.
+ */
 	.macro stub error
-	.balign SCT_STUB_SIZE
 SYM_FUNC_START_LOCAL_NOALIGN(sct_stub_\error)
 	COMPAT_LANDING_PAD
 	return_value -\error
 	RET
 SYM_FUNC_END(sct_stub_\error)
+	.org	sct_stub_\error + SCT_STUB_SIZE, 0xcc
 	.endm
 
 	.text

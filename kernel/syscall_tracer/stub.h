@@ -6,7 +6,7 @@
 #define SYSCALL_TRACER_STUB_H
 
 #define SCT_STUBS	133	/* the last errno that user space knows */
-#define SCT_STUB_SIZE	16	/* bytes */
+#define SCT_STUB_SIZE	32	/* bytes; stub.S holds each stub to it */
 
 #ifndef __ASSEMBLY__
 

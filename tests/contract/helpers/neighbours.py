@@ -31,6 +31,8 @@ BTF = Path("/sys/kernel/btf/vmlinux")
 # uapi/linux/bpf.h
 PROG_LOAD, RAW_TRACEPOINT_OPEN, TYPE_TRACING = 5, 17, 26
 ATTACH = {"fentry": 24, "fexit": 25}
+# linux/errno.h: the kernel's own, which reaches user space here
+ENOTSUPP = 524
 # uapi/linux/btf.h: what follows a type, in bytes, and in bytes for each of its members
 KIND_FUNC = 12
 BEHIND = {
@@ -114,6 +116,17 @@ def program(kind: str, function: int) -> contextlib.AbstractContextManager[None]
     return attached(loaded, lambda loaded: bpf(RAW_TRACEPOINT_OPEN, struct.pack("<QIi", 0, loaded, 0)))
 
 
+def has_trampolines() -> bool:
+    """Whether the kernel can attach BPF to a function: on arm64 it cannot before 6.4."""
+    try:
+        with program("fentry", find_function()):
+            return True
+    except OSError as error:
+        if error.errno == ENOTSUPP:
+            return False
+        raise
+
+
 def trace(name: str, text: str) -> None:
     """Write to a file of tracefs: to that of the probes at its end, for the others' have to stay."""
     mode = os.O_APPEND if name == "kprobe_events" else os.O_TRUNC
@@ -158,7 +171,7 @@ def neighbours() -> dict[str, Neighbour]:
     found |= {
         name: functools.partial(function_tracer, name) for name in ("function", "function_graph") if name in tracers
     }
-    if BTF.exists():
+    if BTF.exists() and has_trampolines():
         found |= {kind: functools.partial(program, kind, find_function()) for kind in ATTACH}
     return found
 

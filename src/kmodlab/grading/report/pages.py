@@ -65,8 +65,13 @@ def student_markdown(result: Result, *, over: bool = False) -> str:
     return render("student.md.j2", **_about(result, over=over))
 
 
+def student_text(result: Result) -> str:
+    """Return a student's feedback for a terminal: what the page says."""
+    return render("student.txt.j2", **_about(result, over=False))
+
+
 def _about(result: Result, *, over: bool) -> dict[str, object]:
-    shown = text.shown_tests(result, over=over)
+    shown = text.failed_first(text.shown_tests(result, over=over))
     hidden = [test for test in result.tests if test not in shown]
     logs = (
         ("Kernel report", text.head(result.oops, _LOG), True),
@@ -76,7 +81,7 @@ def _about(result: Result, *, over: bool) -> dict[str, object]:
     return {
         "r": result, "tests": shown, "hidden": len(hidden), "hidden_points": sum(test.points for test in hidden),
         "reason": text.reason(result), "logs": [(title, log, open_) for title, log, open_ in logs if log.strip()],
-        "ran": any(test.outcome != "not-run" for test in result.tests),
+        "ran": any(test.outcome != "not-run" for test in result.tests), "again": text.again(result),
     }  # fmt: skip
 
 
@@ -105,8 +110,18 @@ def class_html(results: Sequence[Result], links: Sequence[str]) -> str:
         "class.html.j2",
         lab=results[0].lab if results else "", figures=figures, plots=plots,
         rows=list(zip(results, links, strict=True)), phases=list(zip(_phase_names(results), _PHASES, strict=False)),
-        ungraded=[result for result in results if result.score is None],
+        ungraded=[result for result in results if result.score is None], faults=_faults(results),
     )  # fmt: skip
+
+
+def _faults(results: Sequence[Result]) -> list[tuple[str, str, list[str]]]:
+    """Return what broke in the lab's own tests: test, fault, and whose submissions it concerns."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        for test in result.tests:
+            if test.outcome == "infra-error":
+                found.setdefault((test.id, test.fault), []).append(result.student)
+    return [(test, fault, students) for (test, fault), students in found.items()]
 
 
 def _distribution(results: Sequence[Result]) -> Markup:

@@ -37,7 +37,15 @@ ADVICE = {
     Verdict.LEAK: "The exit function has to undo what the init function did, in the opposite order.",
 }
 
-OUTCOMES = {"passed": "passed", "failed": "failed", "crashed": "the machine broke", "not-run": "not run"}
+OUTCOMES = {
+    "passed": "passed",
+    "failed": "failed",
+    "crashed": "machine broke",
+    "infra-error": "test broke",
+    "not-run": "not run",
+}
+#: what a student has to look at comes first
+_URGENT = ("crashed", "failed", "infra-error", "not-run", "passed")
 
 
 def fit(text: str) -> str:
@@ -69,6 +77,19 @@ def shown_tests(result: Result, *, over: bool) -> list[TestResult]:
     """
     may = ("visible", "after-due") if over else ("visible",)
     return [test for test in result.tests if test.visibility in may]
+
+
+def failed_first(tests: list[TestResult]) -> list[TestResult]:
+    """Return tests with those that did not pass first, else in the lab's order."""
+    return sorted(tests, key=lambda test: _URGENT.index(test.outcome))
+
+
+def again(result: Result) -> list[str]:
+    """Return what one needs to know to do a grading again: image, seed, how long it took."""
+    phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.phases.items())
+    ran = any(test.outcome != "not-run" for test in result.tests)
+    about = {"image": result.image, "seed": str(result.seed) if ran else "", "times": phases}
+    return [f"{name}: {value}" for name, value in about.items() if value]
 
 
 def reason(result: Result) -> str:

@@ -25,7 +25,7 @@ CLASS = a_class()
 PAGE_TAGS = {
     "html", "head", "meta", "title", "style", "body", "div", "h1", "h2", "p", "bdi", "span", "b", "ul", "li", "table",
     "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd", "details", "summary", "pre", "footer", "small", "section",
-    "a", "svg", "g", "rect", "text", "line",
+    "a", "code", "svg", "g", "rect", "text", "line",
 }  # fmt: skip
 
 
@@ -143,6 +143,13 @@ def test_a_page_says_what_was_asked_seen_and_hinted_at() -> None:
     shown += [formats.gradescope(result)["tests"][0]["output"], formats.prairielearn(result)["tests"][0]["output"]]
     for page in shown:
         assert [page.count(words) > 0 for words in ("a line for 812", "nothing", "Do you list it?")] == [True] * 3
+
+
+def test_what_stands_in_marks_is_code_and_a_table_keeps_its_columns() -> None:
+    failed = one_test(outcome="failed", earned=0.0, expected="a line `812 <b>`", seen="row 1: a\nrow 2: b")
+    page = pages.student_html(one_result(tests=(failed,)))
+    assert "<dd>a line <code>812 &lt;b&gt;</code></dd>" in page
+    assert '<dd class="rows">row 1: a\nrow 2: b</dd>' in page
 
 
 def test_a_page_lists_what_was_handed_in_and_how_it_was_graded() -> None:

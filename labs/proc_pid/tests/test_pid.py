@@ -79,10 +79,10 @@ def ask(host: Host, chance: random.Random, signal: str = "") -> Asked:
     return Asked(name, int(pid), shown)
 
 
-def require_task(asked: Asked, when: str = "") -> None:
+def require_task(asked: Asked) -> None:
     """Check that name and PID are shown."""
     hint = "find_vpid() and pid_task() find the task; its name is `comm`, its number `pid`."
-    what = f"{when}command `{asked.name}` and PID {asked.pid}, which was written to `/proc/pid`"
+    what = f"command `{asked.name}` and PID {asked.pid}, which was written to `/proc/pid`"
     shown = asked.name in asked.text and str(asked.pid) in re.findall(r"\d+", asked.text.replace(asked.name, " "))
     require(shown, what, quoted(asked.text), hint)
 
@@ -121,4 +121,7 @@ def test_what_is_no_pid(host: Host, chance: random.Random) -> None:
     """Words, an empty line, a negative number, and more than any number has digits."""
     bad = ("echo hello", "echo", "echo -1", "head -c 5000 /dev/zero", "printf 1%.0s $(seq 3000)")
     host.run("; ".join(f"{words} >/proc/pid; {READ} >/dev/null" for words in bad))
-    require_task(ask(host, chance), "after words and numbers that are no PID: ")
+    asked = ask(host, chance)
+    hint = "kstrtoint_from_user() takes any length, and gives an error for what is no number."
+    shown = asked.name in asked.text or str(asked.pid) in asked.text
+    require(shown, f"after words and numbers that are no PID: the task with PID {asked.pid}", quoted(asked.text), hint)

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from kmodlab.grading.report import text
 from kmodlab.grading.report.plots import Bar, columns, rows
@@ -33,6 +33,11 @@ def _fence(value: str) -> Markup:
     return Markup(f"{fence}text\n{text.fit(value).rstrip()}\n{fence}")  # noqa: S704  # Markdown, not HTML
 
 
+def _marked(value: str) -> Markup:
+    """Return text for a page, with what stands in `marks` as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text.fit(value)))))  # noqa: S704  # it is escaped
+
+
 def _plain(value: str) -> str:
     """Return one line of a stranger's text for Markdown: nothing in it is markup."""
     line = " ".join(text.fit(value).split()).replace("&", "&amp;").replace("<", "&lt;")
@@ -46,7 +51,7 @@ _ENV = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENV.filters |= {"fit": text.fit, "points": text.number, "plain": _plain, "fence": _fence}
+_ENV.filters |= {"fit": text.fit, "points": text.number, "plain": _plain, "fence": _fence, "marked": _marked}
 _ENV.globals |= {"meaning": text.MEANING, "advice": text.ADVICE, "colours": COLOURS, "outcomes": text.OUTCOMES}
 
 

@@ -7,7 +7,8 @@ import re
 from kmodlab.grading.result import Result
 
 JARGON = re.compile(
-    r"\bassert\b|Use -v|Traceback|\w(?:Error|Exception)\b|CommandResult|testinfra|pytest|site-packages|/work/|\.py\b"
+    r"\bassert\b|Use -v|Traceback|\w(?:Error|Exception)\b|CommandResult|testinfra|pytest|site-packages|\.py\b"
+    r"|/work/|/lib/modules/|/dev/shm|/tmp/kmodlab|details: "
     r"|\b(?:None|True|False)\b|\bb['\"]|\[['\"]|\{['\"]|\('|frozenset|\bset\(|dict_|\\x[0-9a-f]{2}|<\w+ object"
     r"|\w+\(\w+=|!="
 )

@@ -145,6 +145,12 @@ def test_a_page_says_what_was_asked_seen_and_hinted_at() -> None:
         assert [page.count(words) > 0 for words in ("a line for 812", "nothing", "Do you list it?")] == [True] * 3
 
 
+def test_where_our_log_is_is_for_the_instructor() -> None:
+    broken = one_result(verdict=Verdict.INFRA_ERROR, reason="The lab itself broke: no disk (details: /root/x.log)")
+    assert text.reason(broken) == "The lab itself broke: no disk"
+    assert "/root/x.log" in pages.class_html([broken], ["x"])
+
+
 def test_what_stands_in_marks_is_code_and_a_table_keeps_its_columns() -> None:
     failed = one_test(outcome="failed", earned=0.0, expected="a line `812 <b>`", seen="row 1: a\nrow 2: b")
     page = pages.student_html(one_result(tests=(failed,)))

@@ -108,7 +108,7 @@ class Session:
         if self.trouble(taint=_marks(taint)):
             return False
         if status.strip() != "0":
-            words = " ".join((done.stderr.strip() or "insmod failed").split())
+            words = " ".join((done.stderr.strip() or "insmod failed").replace(f"{self._place_of_modules}/", "").split())
             said = f"; the kernel said: {line}" if (line := said_of(log, self.names)) else ""
             self.finding = Finding(Verdict.LOAD_ERROR, f"the module does not load: {words}{said}")
             return False
@@ -129,7 +129,11 @@ class Session:
 
     def _files(self) -> list[str]:
         """Return where the modules are in the machine."""
-        return [f"/lib/modules/{self.slot.image.kernel_version}/updates/{module.name}" for module in self._modules]
+        return [f"{self._place_of_modules}/{module.name}" for module in self._modules]
+
+    @property
+    def _place_of_modules(self) -> str:
+        return f"/lib/modules/{self.slot.image.kernel_version}/updates"
 
     def _parameters(self, module: Path) -> str:
         name = module.stem.replace("-", "_")

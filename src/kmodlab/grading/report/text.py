@@ -37,6 +37,9 @@ ADVICE = {
     Verdict.LEAK: "The exit function has to undo what the init function did, in the opposite order.",
 }
 
+#: where a log of ours is, which is for the instructor
+_OUR_LOG = re.compile(r" \(details: [^)]*\)")
+
 OUTCOMES = {
     "passed": "passed",
     "failed": "failed",
@@ -94,7 +97,7 @@ def again(result: Result) -> list[str]:
 
 def reason(result: Result) -> str:
     """Return why, for the student: tests that are not shown are counted, and not named."""
-    words = result.reason
+    words = _OUR_LOG.sub("", result.reason)
     for test in result.tests:
         if test.visibility != "visible":
             words = re.sub(rf"\bthe test {re.escape(test.id)}\b", "a test that is not shown", words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import random
 import re
 import sys
@@ -159,6 +160,19 @@ def test_tasks_are_found_at_the_place_where_most_lines_have_a_pid() -> None:
         TASKS.test_a_new_process_is_shown_with_pid_and_name(logged)
     assert raised.value.expected == "a line with PID 9 and command `c1`"
     assert "task 7" in raised.value.seen
+
+
+TOLD: dict[str, list[str]] = json.loads((project_dir() / "tests" / "grading" / "told.json").read_text())
+
+
+def test_every_fixture_has_its_words() -> None:
+    folders = {folder.name for folder in (project_dir() / "tests" / "grading" / "submissions").iterdir()}
+    assert set(TOLD) == folders | {"good"}
+
+
+@pytest.mark.parametrize("fixture", TOLD)
+def test_what_is_said_of_a_fixture_has_no_python_in_it(fixture: str) -> None:
+    assert jargon_of(*TOLD[fixture]) == []
 
 
 @pytest.mark.parametrize("lab", SMALL)

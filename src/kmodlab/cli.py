@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from kmodlab import __version__, doctor, environment, matrix, matrix_page
 from kmodlab.errors import UsageError
 from kmodlab.faults import guarded
-from kmodlab.grading.commands import check_command, grade_command, new_command, worker_command
+from kmodlab.grading.commands import check_command, grade_command, new_command, own_command, worker_command
 from kmodlab.guest import Guest, box, list_guests
 from kmodlab.host import HOST
 from kmodlab.image import buildroot
@@ -268,6 +268,7 @@ def accelerator_command() -> None:
 
 
 app.command("grade")(grade_command)
+app.command("check")(own_command)
 app.command("worker")(worker_command)
 lab_app.command("new")(new_command)
 lab_app.command("check")(check_command)

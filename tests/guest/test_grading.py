@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from unit.jargon import jargon_of, told
 
 from kmodlab.errors import DeadlineExpired, GuestCrashed
 from kmodlab.grading.examine import examine
@@ -28,7 +31,10 @@ from kmodlab.process import Deadline
 from kmodlab.vm.agent import TESTS, Agent
 from kmodlab.vm.pool import Pool, sweep
 
+from .grading_command import KMODLAB
+
 GRADING = project_dir() / "tests" / "grading"
+SHAPES = GRADING / "shapes"
 EXPECTED: dict[str, dict[str, Any]] = yaml.safe_load((GRADING / "expected.yml").read_text())["lab"]
 #: one for each way to end that is not the compiler's; the others run with `make grading`
 QUICK = ("good", "panic-at-load", "oops-in-read", "forged-oops", "proc-entry-left", "touches-host")
@@ -69,6 +75,7 @@ def compare(result: Result) -> None:
     assert result.score == wanted["score"], shown
     assert wanted.get("reason", "") in result.reason, shown
     assert wanted.get("place", "") in result.reason, shown
+    assert jargon_of(*told(result)) == []
 
 
 def test_every_fixture_has_an_expected_verdict() -> None:
@@ -87,6 +94,47 @@ def test_a_fixture_comes_to_its_verdict(name: str, lab: Lab, pool: Pool, tmp_pat
 @pytest.mark.parametrize("name", [name for name in EXPECTED if name not in QUICK])
 def test_another_fixture_comes_to_its_verdict(name: str, lab: Lab, pool: Pool, tmp_path: Path) -> None:
     compare(examine(submission(name, tmp_path), lab, pool))
+
+
+@pytest.mark.parametrize("name", ["proc_jiffies", "proc_seconds"])
+@pytest.mark.parametrize("shape", sorted(folder.name for folder in SHAPES.iterdir()))
+def test_what_is_right_is_right_in_the_shapes_that_students_give_it(name: str, shape: str, pool: Pool) -> None:
+    """Three modules of one Makefile, one of two sources; the textbook's read function; what is printed in any words."""
+    result = examine(Submission(shape, shape, SHAPES / shape, digest=shape), Lab.load(name), pool)
+    assert (result.verdict, result.score) == (Verdict.PASS, 100), f"{result.reason}\n{result.build_log[-1500:]}"
+
+
+def test_what_lay_in_memory_decides_nothing(pool: Pool, tmp_path: Path) -> None:
+    """What is read after kfree() is seen to be that, each time."""
+    lab = Lab.load("proc_jiffies")
+    shutil.copytree(lab.folder / "solution", tmp_path / "solution")
+    patch = lab.folder / "deviations" / "after-kfree.patch"
+    subprocess.run(["patch", "--quiet", "--strip=1", "--directory", tmp_path, "--input", patch], check=True)
+    submission = Submission("after-kfree", "after-kfree", tmp_path / "solution", digest="after-kfree")
+    results = [examine(submission, lab, pool) for _ in range(3)]
+    assert [(result.verdict, result.score) for result in results] == [(Verdict.FAIL, 40)] * 3
+    assert {result.tests[2].seen for result in results} == {f"`{'k' * 12}`"}
+
+
+def test_a_student_checks_a_module_and_gets_the_same_words(tmp_path: Path) -> None:
+    """With the command: 0 where all visible tests pass, else 1; the same seed, the same numbers."""
+    lab = project_dir() / "labs" / "proc_jiffies"
+    good = subprocess.run(
+        [KMODLAB, "check", "proc_jiffies", lab / "solution"], capture_output=True, text=True, check=False
+    )
+    assert (good.returncode, good.stdout.splitlines()[0]) == (0, "pass: all 3 tests passed"), good.stdout + good.stderr
+    (own := tmp_path / "own").mkdir()
+    shutil.copy(lab / "starter" / "proc_jiffies.c", own)
+    bad = subprocess.run(
+        [KMODLAB, "check", "proc_jiffies", "--seed", "4711"], cwd=own, capture_output=True, text=True, check=False
+    )
+    assert bad.returncode == 1, bad.stdout + bad.stderr
+    assert "fail: 1 of 3 tests failed: value" in bad.stdout
+    assert re.search(
+        r"expected  a number from \d+ to \d+, what jiffies was during the read\n +seen      `0`\n +hint", bad.stdout
+    )
+    assert "seed: 4711" in bad.stdout
+    assert jargon_of(*bad.stdout.replace("seconds", "").splitlines()) == []
 
 
 def test_a_submission_that_hangs_costs_no_more_than_its_time(lab: Lab, pool: Pool, tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ import pytest
 from rich.console import Console
 
 from kmodlab.errors import LabError, UsageError
-from kmodlab.grading import instructor, prove
+from kmodlab.grading import instructor, prove, student
 from kmodlab.grading.grade import Examine, Order
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.progress import Display
+from kmodlab.grading.report import pages
 from kmodlab.grading.result import Result, Verdict
 from kmodlab.grading.skeleton import new_lab
 from kmodlab.process import run
@@ -53,7 +54,8 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
     """What the examiner was asked for: machines, and whether to keep one."""
     asked: list[tuple[int, bool]] = []
 
-    def examiner(lab: Lab, jobs: int, *, keep: bool = False) -> tuple[Examine, str]:
+    def examiner(lab: Lab, jobs: int, *, keep: bool = False, seed: int | None = None) -> tuple[Examine, str]:
+        del seed
         asked.append((jobs, keep))
         return by_code(lab), "debian-12-abc"
 
@@ -121,6 +123,61 @@ def test_nobody_of_that_name(kmodlab: Kmodlab, download: Path, tmp_path: Path) -
     done = kmodlab(*words, "--only", "nobody")
     assert done.returncode == 2
     assert "no submission has such a name" in done.stderr
+
+
+# What a student asks for
+
+
+def of_code(seeds: list[int | None]) -> student.Examiner:
+    """An examiner by `by_code`, which notes the seeds that it is asked for."""
+
+    def examiner(lab: Lab, jobs: int, *, seed: int | None = None) -> tuple[Examine, str]:
+        assert jobs == 1
+        seeds.append(seed)
+        return by_code(lab), "debian-12-abc"
+
+    return examiner
+
+
+def own_module(tmp_path: Path, code: str) -> Path:
+    (folder := tmp_path / "mine").mkdir(exist_ok=True)
+    (folder / "jiffies.c").write_text(code)
+    return folder
+
+
+def test_a_student_checks_a_module_of_their_own(tmp_path: Path) -> None:
+    """With the tests that everybody may see, and no others."""
+    seeds: list[int | None] = []
+    lab = str(make_lab(tmp_path / "jiffies"))
+    result = student.check_own(lab, own_module(tmp_path, "bad"), seed=9, examiner=of_code(seeds))
+    assert [(test.id, test.outcome) for test in result.tests] == [("there", "failed"), ("moves", "passed")]
+    assert result.files == (("jiffies.c", 3),)
+    assert seeds == [9]
+    said = pages.student_text(result)
+    assert said.startswith("fail: As it is.")
+    assert said.index("failed        The file is there (0 of 2 points)") < said.index("passed        The number moves")
+    assert "jiffies.c (3 bytes)" in said
+    assert student.check_own(lab, own_module(tmp_path, "good"), examiner=of_code(seeds)).verdict is Verdict.PASS
+
+
+def test_what_a_student_checks_is_one_submission(tmp_path: Path, download: Path) -> None:
+    lab = str(make_lab(tmp_path / "jiffies"))
+    with pytest.raises(UsageError, match=r"has 3 submissions, and one is checked"):
+        student.check_own(lab, download, examiner=of_code([]))
+
+
+def test_a_student_is_not_blamed_for_what_broke_here(tmp_path: Path) -> None:
+    lab = str(make_lab(tmp_path / "jiffies"))
+    with pytest.raises(LabError, match="no machine") as raised:
+        student.check_own(lab, own_module(tmp_path, "broken"), examiner=of_code([]))
+    assert raised.value.hint == "that is no fault of your module: tell your instructor"
+
+
+def test_a_lab_that_shows_no_test_cannot_be_checked(tmp_path: Path) -> None:
+    hidden = [{"id": "a", "title": "A", "node": "test_lab.py::test_there", "points": 1, "visibility": "hidden"}]
+    lab = str(make_lab(tmp_path / "jiffies", tests=hidden))
+    with pytest.raises(UsageError, match="the lab jiffies has no tests that may be seen"):
+        student.check_own(lab, own_module(tmp_path, "good"), examiner=of_code([]))
 
 
 # Labs: new and check

@@ -58,11 +58,25 @@ def is_lost(left: list[Test], record: Any) -> bool:
     return False
 
 
+def has_a_broken_test(left: list[Test], record: Any) -> bool:
+    """All tests pass but one, which breaks itself."""
+    passes(left, record)
+    broken = left[2].result("infra-error", seen="it broke", fault="test_lister.py:9: KeyError: 'PID'")
+    record.progress.results[left[2].id] = broken
+    return False
+
+
 @pytest.fixture
 def examine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
     """Examine a submission in these machines, one after the other."""
 
-    def run(*machines: Machine, build: Build | None = None, lab: Lab = LAB, problems: tuple[str, ...] = ()) -> Result:
+    def run(
+        *machines: Machine,
+        build: Build | None = None,
+        lab: Lab = LAB,
+        problems: tuple[str, ...] = (),
+        seed: int | None = None,
+    ) -> Result:
         waiting = list(machines)
 
         def machine(
@@ -73,7 +87,8 @@ def examine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Re
         built = build or Build(True, "CC", (tmp_path / "task_lister.ko",))
         monkeypatch.setattr("kmodlab.grading.sandbox.build", lambda *_, **__: built)
         monkeypatch.setattr(examination, "_machine", machine)
-        result = examination.examine(Submission("ada", "ada.zip", tmp_path, problems=problems), lab, _Pool())  # type: ignore[arg-type]
+        submission = Submission("ada", "ada.zip", tmp_path, problems=problems)
+        result = examination.examine(submission, lab, _Pool(), seed=seed)  # type: ignore[arg-type]
         assert not waiting, "fewer machines were used"
         return result
 
@@ -158,6 +173,42 @@ def test_a_machine_that_cannot_be_worked_with_is_tried_once_more(examine: Callab
     assert examine(is_lost, passes).verdict is Verdict.PASS
     again = examine(is_lost, is_lost)
     assert (again.verdict, again.attempts) == (Verdict.FAIL, 2)
+
+
+def test_a_test_that_broke_is_tried_once_more_and_forgotten(examine: Callable[..., Result]) -> None:
+    result = examine(has_a_broken_test, passes)
+    assert (result.verdict, result.score, result.attempts) == (Verdict.PASS, 100, 2)
+
+
+def test_a_test_that_breaks_again_is_no_zero_and_no_grade(examine: Callable[..., Result]) -> None:
+    result = examine(has_a_broken_test, has_a_broken_test)
+    assert (result.verdict, result.score) == (Verdict.INFRA_ERROR, None)
+    wanted = "not graded, the lab itself broke in the test listed; the others came to 50 of 50 points"
+    assert result.reason == wanted
+    assert result.tests[2].fault == "test_lister.py:9: KeyError: 'PID'"
+
+
+def test_a_broken_test_is_no_grade_where_the_machine_crashed_either(examine: Callable[..., Result]) -> None:
+    def breaks_and_crashes(left: list[Test], record: Any) -> bool:
+        has_a_broken_test(left, record)
+        record.progress.findings.append(Finding(Verdict.OOPS, "it oopsed"))
+        return False
+
+    assert examine(breaks_and_crashes, breaks_and_crashes).verdict is Verdict.INFRA_ERROR
+
+
+def test_the_seed_is_told(examine: Callable[..., Result]) -> None:
+    """One that nobody knows, or the one that was asked for; and the tests get it."""
+    seeds = []
+
+    def notes(left: list[Test], record: Any) -> bool:
+        seeds.append(record.progress.seed)
+        return passes(left, record)
+
+    results = [examine(notes), examine(notes), examine(notes, seed=7)]
+    assert [result.seed for result in results] == seeds
+    assert seeds[0] != seeds[1]
+    assert seeds[2] == 7
 
 
 def test_what_does_not_build_needs_no_machine(examine: Callable[..., Result]) -> None:

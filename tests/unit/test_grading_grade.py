@@ -177,6 +177,31 @@ def raising(error: BaseException) -> Callable[[], Result]:
     return verdict
 
 
+def test_what_the_other_tests_came_to_is_kept_where_one_broke_itself(lab: Lab, store: Store) -> None:
+    """There is no grade, and it is tried again by the next run."""
+
+    def broken() -> Result:
+        tests = [test.result("passed", test.points) for test in lab.tests]
+        tests[0] = lab.tests[0].result("infra-error", fault="KeyError")
+        return one_result(key="", verdict=Verdict.INFRA_ERROR, tests=tuple(tests), reason="One broke.", graded_at="")
+
+    examiner = Examiner(lab, bob=broken)
+    result = grade(CLASS, Order(lab, "i"), examiner, store)[1]
+    assert [test.outcome for test in result.tests] == ["infra-error", "passed", "passed"]
+    assert result.score is None
+    grade(CLASS, Order(lab, "i"), examiner, store)
+    assert examiner.seen == ["ada", "bob", "eve", "bob"]
+
+
+def test_the_files_of_a_submission_are_listed(lab: Lab, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "src").mkdir(parents=True)
+    (tmp_path / "mine" / "src" / "a.c").write_text("12345")
+    (tmp_path / "mine" / "Makefile").write_text("")
+    (tmp_path / "mine" / "link").symlink_to("Makefile")
+    (result,) = grade([submission("ada", files=tmp_path / "mine")], Order(lab, "i"), Examiner(lab), store)
+    assert result.files == (("Makefile", 0), ("src/a.c", 5))
+
+
 @pytest.mark.parametrize(
     "error", [LabError("no more memory"), RuntimeError("oh\n\x1b[1m"), KeyError("x"), MemoryError()]
 )

@@ -25,7 +25,7 @@ CLASS = a_class()
 PAGE_TAGS = {
     "html", "head", "meta", "title", "style", "body", "div", "h1", "h2", "p", "bdi", "span", "b", "ul", "li", "table",
     "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd", "details", "summary", "pre", "footer", "small", "section",
-    "a", "svg", "g", "rect", "text", "line",
+    "a", "code", "svg", "g", "rect", "text", "line",
 }  # fmt: skip
 
 
@@ -126,6 +126,65 @@ def test_what_was_not_run_says_why() -> None:
     shown = [pages.student_html(cut), pages.student_markdown(cut), formats.gradescope(cut)["tests"][1]["output"]]
     shown += [formats.prairielearn(cut)["tests"][1]["output"], formats.junit([cut]).decode()]
     assert [page.count(why) > 0 for page in shown] == [True] * 5
+
+
+def test_what_did_not_pass_comes_first() -> None:
+    outcomes = ("passed", "not-run", "failed", "passed", "crashed")
+    tests = tuple(one_test(f"t{n}", outcome=o, earned=0.0) for n, o in enumerate(outcomes))
+    mixed = one_result(tests=tests)
+    for page in (pages.student_html(mixed), pages.student_markdown(mixed), pages.student_text(mixed)):
+        assert re.findall(r"Test (t\d) holds", page.partition("### ")[0]) == ["t4", "t2", "t1", "t0", "t3"]
+
+
+def test_a_page_says_what_was_asked_seen_and_hinted_at() -> None:
+    failed = one_test(outcome="failed", earned=0.0, expected="a line for 812", seen="nothing", hint="Do you list it?")
+    result = one_result(tests=(failed,))
+    shown = [pages.student_html(result), pages.student_markdown(result), pages.student_text(result)]
+    shown += [formats.gradescope(result)["tests"][0]["output"], formats.prairielearn(result)["tests"][0]["output"]]
+    for page in shown:
+        assert [page.count(words) > 0 for words in ("a line for 812", "nothing", "Do you list it?")] == [True] * 3
+
+
+def test_where_our_log_is_is_for_the_instructor() -> None:
+    broken = one_result(verdict=Verdict.INFRA_ERROR, reason="The lab itself broke: no disk (details: /root/x.log)")
+    assert text.reason(broken) == "The lab itself broke: no disk"
+    assert "/root/x.log" in pages.class_html([broken], ["x"])
+
+
+def test_what_stands_in_marks_is_code_and_a_table_keeps_its_columns() -> None:
+    failed = one_test(outcome="failed", earned=0.0, expected="a line `812 <b>`", seen="row 1: a\nrow 2: b")
+    page = pages.student_html(one_result(tests=(failed,)))
+    assert "<dd>a line <code>812 &lt;b&gt;</code></dd>" in page
+    assert '<dd class="rows">row 1: a\nrow 2: b</dd>' in page
+
+
+def test_a_page_lists_what_was_handed_in_and_how_it_was_graded() -> None:
+    result = one_result(files=(("Makefile", 153), (f"src/{HOSTILE}.c", 2048)), seed=4711, notes=("one link left out",))
+    for page in (pages.student_html(result), pages.student_markdown(result), pages.student_text(result)):
+        words = ("Makefile", "153", "2048", "seed: 4711", "image: debian-12", "one link left out", "build 1.2 s")
+        assert [word for word in words if word not in page.replace("\\", "")] == []
+    assert "No file that could be taken" in pages.student_html(one_result(files=()))
+
+
+def test_a_test_that_broke_is_told_to_the_instructor_and_not_blamed_on_the_student() -> None:
+    fault = "test_lab.py:7: KeyError: 'PID'"
+    broken = one_test("b", outcome="infra-error", earned=0.0, seen="This test of the lab broke.", fault=fault)
+    result = one_result(verdict=Verdict.INFRA_ERROR, tests=(one_test(), broken), reason="not graded, in the test b")
+    assert fault in Page(pages.class_html([result], ["x"])).text
+    assert fault in formats.junit([result]).decode().replace("&apos;", "'")
+    for page in (pages.student_html(result), pages.student_markdown(result), pages.student_text(result)):
+        assert "KeyError" not in page
+        assert "This test of the lab broke." in page
+    header, row = rows_of(gradebook.scores([result]))
+    assert dict(zip(header, row, strict=True)) | {"Score": "", "a": "2.5", "b": ""} == dict(
+        zip(header, row, strict=True)
+    )
+
+
+def test_the_heading_of_a_table_is_never_broken() -> None:
+    style = pages.render("style.css.j2")
+    assert re.search(r"^th \{ white-space: nowrap; overflow-wrap: normal;", style, re.MULTILINE)
+    assert re.search(r"^\.mark \{ [^}]*white-space: nowrap", style, re.MULTILINE)
 
 
 def test_an_ungraded_one_shows_no_points() -> None:

@@ -109,6 +109,14 @@ def test_the_kernel_learns_who_may_log_in(image: Image) -> None:
     assert words[:2] == ["root=/dev/vda", "rw"]
 
 
+def test_a_kernel_can_be_told_more(image: Image) -> None:
+    """And it is another machine then: a template of one is none of the other."""
+    told, plain = Hardware(512, 1, "kvm", kernel_line="slub_debug=P"), Hardware(512, 1, "kvm")
+    assert told.kernel_arguments(image).split()[-2] == "slub_debug=P"
+    assert "slub_debug" not in plain.kernel_arguments(image)
+    assert template.command("x", image, told, Bounds()) != template.command("x", image, plain, Bounds())
+
+
 @pytest.mark.parametrize(("accelerator", "fixed"), [("kvm", False), ("tcg", True)])
 def test_programs_have_one_address_where_their_code_is_translated(image: Image, accelerator: str, fixed: bool) -> None:
     argv = qemu.command("web", image, Hardware(512, 1, accelerator))

@@ -14,6 +14,10 @@ from kmodlab.vm.agent import TESTS, Agent
 _directory = Path()
 
 
+class Unreachable(RuntimeError):
+    """The machine cannot be worked with, which is no answer of its own."""
+
+
 def reach(name: str, directory: Path) -> str:
     """Make a machine the one that tests of this process work with, and return testinfra's words for it.
 
@@ -25,6 +29,13 @@ def reach(name: str, directory: Path) -> str:
     _directory = directory
     testinfra.backend.BACKENDS[AgentBackend.NAME] = f"{__name__}.{AgentBackend.__name__}"
     return f"{AgentBackend.NAME}://{name}"
+
+
+class Answer(CommandResult):  # type: ignore[misc]  # testinfra has no types
+    """What a command in the machine came to; in a sentence it is words, where testinfra's has Python's."""
+
+    def __repr__(self) -> str:
+        return f"command `{self.backend.decode(self.command)}`: {self.stderr.strip()}"
 
 
 class AgentBackend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
@@ -48,7 +59,7 @@ class AgentBackend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
             args: put in quoted.
 
         Raises:
-            RuntimeError: the machine cannot be reached, which is no answer of its own.
+            Unreachable: the machine cannot be reached.
         """
         words = self.get_command(command, *args)
         try:
@@ -56,12 +67,16 @@ class AgentBackend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
                 self._agent = Agent(_directory, TESTS)
             done = self._agent.run(words, _go_on)
         except (EOFError, LabError) as error:
-            raise RuntimeError(f"the machine cannot be reached: {error}") from error
-        return self.result(done.status, self.encode(words), done.out, done.err)
+            raise Unreachable(f"the machine cannot be reached: {error}") from error
+        return Answer(self, done.status, self.encode(words), done.out, done.err)
 
     def get_encoding(self) -> str:
         """Return how guests encode text, which need not be asked for: that takes a Python there, for seconds."""
         return "UTF-8"
+
+    def decode(self, data: bytes) -> str:
+        """Return what the machine printed as text: a module may print any bytes, and no test breaks of that."""
+        return data.decode("utf-8", "replace")
 
 
 def _go_on() -> None:

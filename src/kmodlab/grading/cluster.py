@@ -38,6 +38,7 @@ class Parcel:
         digest: the lab's: a worker whose checkout makes another lab of it refuses the work.
         submission: without its files.
         files: the submission's, packed.
+        seed: of what tests choose by chance; None: a new one.
     """
 
     lab: bytes
@@ -45,6 +46,7 @@ class Parcel:
     digest: str
     submission: Submission
     files: bytes
+    seed: int | None = None
 
 
 class Cluster:
@@ -55,15 +57,24 @@ class Cluster:
         lab: that is graded.
         work: what they do.
         patience: seconds to wait for the scheduler, and for a worker.
+        seed: of what tests choose by chance; None: a new one for each submission.
 
     Raises:
         LabError: there is no such scheduler, or it has no workers.
     """
 
-    def __init__(self, address: str, lab: Lab, work: Work | None = None, *, patience: float = _CONNECT_SECONDS) -> None:
+    def __init__(
+        self,
+        address: str,
+        lab: Lab,
+        work: Work | None = None,
+        *,
+        patience: float = _CONNECT_SECONDS,
+        seed: int | None = None,
+    ) -> None:
         from distributed import Client  # noqa: PLC0415  # it takes a second, and only who uses it needs it
 
-        self._lab = lab
+        self._lab, self._seed = lab, seed
         self._packed = pack(lab.folder)
         self._work = work or examine_here
         try:
@@ -99,9 +110,8 @@ class Cluster:
         """
         from distributed import KilledWorker  # noqa: PLC0415
 
-        parcel = Parcel(
-            self._packed, self._lab.name, self._lab.digest, replace(submission, files=Path()), pack(submission.files)
-        )
+        bare, files = replace(submission, files=Path()), pack(submission.files)
+        parcel = Parcel(self._packed, self._lab.name, self._lab.digest, bare, files, self._seed)
         future = self._client.submit(self._work, parcel, pure=False)
         try:
             return Result.from_json(future.result())
@@ -161,7 +171,7 @@ def examine_here(parcel: Parcel) -> str:
         if lab.digest != parcel.digest:
             raise LabError("a worker's checkout is not the controller's", hint="use the same commit on all machines")
         submission = replace(parcel.submission, files=unpack(parcel.files, work / "submission"))
-        return examine(submission, lab, _pool(lab)).to_json()
+        return examine(submission, lab, _pool(lab), seed=parcel.seed).to_json()
 
 
 def _pool(lab: Lab) -> Any:  # noqa: ANN401  # a Pool, which is imported where there are machines

@@ -1,4 +1,4 @@
-"""The commands that grade: `kmodlab grade`, `kmodlab worker`, `kmodlab lab new`, `kmodlab lab check`.
+"""The commands that grade: `kmodlab grade`, `kmodlab check`, `kmodlab worker`, `kmodlab lab new`, `kmodlab lab check`.
 
 What they do is imported when they do it: it takes longer than most other commands do as a whole.
 """
@@ -11,6 +11,9 @@ from typing import Annotated
 import typer
 
 LabName = Annotated[str, typer.Argument(metavar="LAB", help="A lab's folder, or the name of one in labs/.")]
+Seed = Annotated[
+    int | None, typer.Option(help="Of what tests choose by chance, as a page names it: they choose the same again.")
+]
 Jobs = Annotated[int, typer.Option(help="Machines at a time; 0: as memory and processors allow.", min=0)]
 
 
@@ -35,6 +38,7 @@ def grade_command(
     after_due: Annotated[
         bool, typer.Option("--after-due", help="The lab is over: show students the tests that are for afterwards.")
     ] = False,
+    seed: Seed = None,
 ) -> None:
     """Grade a class: a gradebook and feedback; exit 3 if something is left ungraded because the lab itself broke."""
     from kmodlab.grading.instructor import grade_class  # noqa: PLC0415  # see above
@@ -50,7 +54,24 @@ def grade_command(
         alike=alike,
         scheduler=scheduler,
         after_due=after_due,
+        seed=seed,
     )
+
+
+def own_command(
+    lab: LabName,
+    folder: Annotated[Path, typer.Argument(help="Where your .c file and your Makefile are.")] = Path(),
+    seed: Seed = None,
+) -> None:
+    """Run a lab's visible tests on your own module; exit 0 if it passes all of them, else 1."""
+    from kmodlab.grading.report.pages import student_text  # noqa: PLC0415  # see above
+    from kmodlab.grading.result import Verdict  # noqa: PLC0415
+    from kmodlab.grading.student import check_own  # noqa: PLC0415
+
+    result = check_own(lab, folder, seed=seed)
+    print(student_text(result), end="")
+    if result.verdict is not Verdict.PASS:
+        raise typer.Exit(1)
 
 
 def worker_command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,12 +26,15 @@ from kmodlab.vm.pool import Pool, Slot
 ATTEMPTS = 3
 #: machines that one submission may break; then the tests that are left count as not run
 _CRASHES = 4
+#: seeds are numbers that people can type
+_SEEDS = 10**9
 
 
 @dataclass
 class _Record:
     """What is gathered while a submission is examined."""
 
+    seed: int
     image: str = ""
     build_log: str = ""
     console: str = ""
@@ -51,7 +55,7 @@ class _Record:
         self.console = slot.tape.text[-(log << 10) :]
 
 
-def examine(submission: Submission, lab: Lab, pool: Pool, *, kept: bool = False) -> Result:
+def examine(submission: Submission, lab: Lab, pool: Pool, *, kept: bool = False, seed: int | None = None) -> Result:
     """Return what a submission came to; no submission makes this raise.
 
     Args:
@@ -59,8 +63,9 @@ def examine(submission: Submission, lab: Lab, pool: Pool, *, kept: bool = False)
         lab: whose tests it has to pass.
         pool: of the lab's newest image; `pool.on` gives those of the others.
         kept: leave the last machine running, for someone to look at.
+        seed: of what the tests choose by chance, to have them choose the same again; None: one that nobody knows.
     """
-    record = _Record()
+    record = _Record(secrets.randbelow(_SEEDS) if seed is None else seed)
     try:
         if submission.problems:
             return _result(submission, lab, record, Finding(Verdict.BUILD_ERROR, submission.problems[0]))
@@ -105,7 +110,7 @@ def _try(
 ) -> Result:
     """Load and test, on fresh machines again where the lab itself broke."""
     for attempt in range(1, ATTEMPTS + 1):
-        record.progress = Progress()
+        record.progress = Progress(seed=record.seed)
         try:
             _machines(lab, pool, work, modules, record, kept)
         except LabError as error:
@@ -114,11 +119,18 @@ def _try(
                 record.console = record.console or str(error)
                 return _result(submission, lab, record, finding, attempts=attempt)
             continue
-        # The tests could not work with the machine: the lab's fault, unless it happens again on a fresh one.
-        if record.progress.broken and attempt == 1 and not record.progress.findings:
+        # The tests could not work with the machine, or one broke: it may be chance, and does not happen on a fresh one.
+        if attempt == 1 and _unsure(record.progress):
             continue
         return _result(submission, lab, record, worst(record.progress.findings), attempts=attempt)
     raise AssertionError("the last attempt returns")
+
+
+def _unsure(progress: Progress) -> bool:
+    """Whether a test could not work with a machine that shows no trouble, or broke itself."""
+    if any(test.outcome == "infra-error" for test in progress.results.values()):
+        return True
+    return bool(progress.broken) and not progress.findings
 
 
 def _machines(lab: Lab, pool: Pool, work: Path, modules: list[Path], record: _Record, kept: bool) -> None:
@@ -203,13 +215,24 @@ def _result(submission: Submission, lab: Lab, record: _Record, finding: Finding 
         late=submission.late,
         penalty=lab.late.penalty if submission.late else 0.0,
         notes=submission.notes,
+        seed=record.seed,
     )
 
 
 def _verdict(tests: tuple[TestResult, ...], finding: Finding | None) -> tuple[Verdict, str]:
+    if broken := [test.id for test in tests if test.outcome == "infra-error"]:
+        return Verdict.INFRA_ERROR, _undecided(tests, broken)
     if finding:
         return finding.verdict, finding.reason
     bad = [test for test in tests if test.outcome != "passed"]
     if bad:
         return Verdict.FAIL, f"{len(bad)} of {len(tests)} tests failed: {', '.join(test.id for test in bad[:4])}"
     return Verdict.PASS, f"all {len(tests)} tests passed"
+
+
+def _undecided(tests: tuple[TestResult, ...], broken: list[str]) -> str:
+    """Return why there is no grade: what the lab's own tests broke off may be worth points."""
+    named = ", ".join(f"the test {name}" for name in broken[:4])
+    rest = [test for test in tests if test.outcome != "infra-error"]
+    earned, most = sum(test.earned for test in rest), sum(test.points for test in rest)
+    return f"not graded, the lab itself broke in {named}; the others came to {earned:g} of {most:g} points"

@@ -14,13 +14,16 @@ from kmodlab.process import say
 _BESIDE = 256
 
 
-def examiner(lab: Lab, jobs: int, *, keep: bool = False, host: Host = HOST) -> tuple[Examine, str]:
+def examiner(
+    lab: Lab, jobs: int, *, keep: bool = False, seed: int | None = None, host: Host = HOST
+) -> tuple[Examine, str]:
     """Return an examiner, and the name of the images that it uses, for the results' keys.
 
     Args:
         lab: whose limits its machines have.
         jobs: machines at a time.
         keep: leave the last machine up.
+        seed: of what tests choose by chance; None: a new one for each submission.
         host: where they run.
 
     Raises:
@@ -39,7 +42,7 @@ def examiner(lab: Lab, jobs: int, *, keep: bool = False, host: Host = HOST) -> t
     pool = machines(image, jobs, memory=limits.memory, cpus=limits.processors, disk=limits.disk, log=limits.log)
 
     def examine(submission: Submission) -> Result:
-        return examination.examine(submission, lab, pool, kept=keep)
+        return examination.examine(submission, lab, pool, kept=keep, seed=seed)
 
     return examine, " ".join([pool.image.id, *(lab.images[1:] if lab.older_images else ())])
 

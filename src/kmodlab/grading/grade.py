@@ -127,8 +127,14 @@ def _labelled(result: Result, submission: Submission, lab: Lab) -> Result:
     penalty = lab.late.penalty if submission.late else 0.0
     return replace(
         result, student=submission.student, submission=submission.name, late=submission.late,
-        penalty=penalty, notes=submission.notes,
+        penalty=penalty, notes=submission.notes, files=listing(submission.files),
     )  # fmt: skip
+
+
+def listing(folder: Path) -> tuple[tuple[str, int], ...]:
+    """Return the files of a submission, as it was taken: name and size in bytes, sorted by name."""
+    files = (file for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    return tuple(sorted((str(file.relative_to(folder)), file.stat().st_size) for file in files))
 
 
 def _refused(submission: Submission, order: Order) -> Result:
@@ -161,7 +167,7 @@ def _keeping(examine: Examine, lab: Lab, store: Store) -> Callable[[str, Submiss
 
 def _checked(result: Result, lab: Lab) -> Result:
     """Return the result if its tests are the lab's, each with the points that the lab gives."""
-    if result.verdict is Verdict.INFRA_ERROR:
+    if result.verdict is Verdict.INFRA_ERROR and not any(test.outcome == "infra-error" for test in result.tests):
         return replace(result, tests=lab.nothing_ran())
     given = [(test.id, test.points, test.visibility) for test in result.tests]
     if given != [(test.id, test.points, test.visibility) for test in lab.tests]:

@@ -33,6 +33,7 @@ def grade_class(
     alike: bool = False,
     scheduler: str = "",
     after_due: bool = False,
+    seed: int | None = None,
 ) -> None:
     """Grade a class, write its reports, and print which files these are.
 
@@ -47,6 +48,7 @@ def grade_class(
         alike: report which submissions are alike, too.
         scheduler: address of a dask scheduler whose workers grade; empty for this machine.
         after_due: show students the tests that are for after the lab.
+        seed: of what tests choose by chance; None: a new one for each submission.
 
     Raises:
         UsageError: nothing to grade, or options that exclude each other.
@@ -61,10 +63,10 @@ def grade_class(
         machines = 1 if keep else order.jobs
         examine: Examine
         if scheduler:
-            cluster = Cluster(scheduler, what)
+            cluster = Cluster(scheduler, what, seed=seed)
             examine, image, machines = cluster.examine, cluster.images(), jobs or cluster.slots
         else:
-            examine, image = examiner(what, machines, keep=keep)
+            examine, image = examiner(what, machines, keep=keep, seed=seed)
         order = Order(what, image, machines, order.only, order.regrade)
         with Display() as display:
             results = grade(found, order, examine, store_of(out), display)

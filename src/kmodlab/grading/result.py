@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, get_args
 
-Outcome = Literal["passed", "failed", "crashed", "not-run"]
+Outcome = Literal["passed", "failed", "crashed", "not-run", "infra-error"]
 Visibility = Literal["visible", "hidden", "after-due"]
 
 #: raised when the written form changes: a store's older results are then graded anew
-FORMAT = 1
+FORMAT = 2
 
 
 class Verdict(StrEnum):
@@ -40,9 +40,12 @@ class TestResult:
         title: one sentence: what holds if it passed.
         points: the most it gives.
         earned: what it gave.
-        outcome: `passed`, `failed`, `crashed` (the machine broke meanwhile) or `not-run`.
+        outcome: `passed`, `failed`, `crashed` (the machine broke meanwhile), `not-run`, or `infra-error` (the test
+            itself broke, which is no fault of the student's).
         expected: what the controller asked for.
         seen: what it saw instead.
+        hint: where to look.
+        fault: what broke in the lab's own test, for the instructor alone.
         visibility: who may see it: `visible` and `after-due` are for students, the latter when the lab is over.
         seconds: how long it took.
     """
@@ -56,6 +59,8 @@ class TestResult:
     outcome: Outcome
     expected: str = ""
     seen: str = ""
+    hint: str = ""
+    fault: str = ""
     visibility: Visibility = "visible"
     seconds: float = 0.0
 
@@ -90,6 +95,8 @@ class Result:
         late: it came after the lab's due date.
         penalty: the part of the points that being late costs, 0 to 1.
         notes: what else the student should know: what was left out of the archive, which version counts.
+        files: that were handed in and taken: name, and size in bytes.
+        seed: of what the tests chose by chance: with the same one they choose the same.
     """
 
     key: str
@@ -109,6 +116,8 @@ class Result:
     late: bool = False
     penalty: float = 0.0
     notes: tuple[str, ...] = ()
+    files: tuple[tuple[str, int], ...] = ()
+    seed: int = 0
 
     def __post_init__(self) -> None:
         # Whoever made it: what is called a pass has passed every test, or it is no result at all.
@@ -152,7 +161,14 @@ class Result:
 
 def _read(known: dict[str, Any]) -> dict[str, Any]:
     tests = tuple(TestResult(**test) for test in known["tests"])
-    return {**known, "verdict": Verdict(known["verdict"]), "tests": tests, "notes": tuple(known["notes"])}
+    files = tuple((str(name), int(size)) for name, size in known["files"])
+    return {
+        **known,
+        "verdict": Verdict(known["verdict"]),
+        "tests": tests,
+        "notes": tuple(known["notes"]),
+        "files": files,
+    }
 
 
 def key_of(content: str, lab: str, image: str) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import resource
 import signal
 import sys
 import time
-from dataclasses import dataclass
+import traceback
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal
@@ -22,19 +24,20 @@ from _pytest.config import default_plugins
 
 from kmodlab import paths
 from kmodlab.grading import backend
+from kmodlab.grading.words import Compared, Words, words_of
 
 #: bytes of memory that the tests may take: a file of the machine's that has no end must not become ours
 _MEMORY = 3 << 30
 _TEXT = 4000
+BROKEN = "This test of the lab broke, not your module. It costs you nothing; your instructor is told."
+"""What a student reads of a test that broke itself."""
 #: imported once; the main program among them, which each process would import for itself otherwise, and pytest's parts
 _PRELOADED = [
     *("__main__", "kmodlab.grading.runner", "testinfra.plugin", "kmodlab.grading.backend", "tomllib", "unittest"),
     *(f"_pytest.{name}" for name in default_plugins),
 ]
-#: the exception that says that the machine could not be reached: what testinfra's backends raise, and so does ours
-_UNREACHABLE = "RuntimeError"
-#: exceptions whose words need no name before them; HelperError is the contract tests' own, for what a module broke, too
-_PLAIN = ("AssertionError", "Failed", "HelperError", _UNREACHABLE)
+#: what also says that a module does not do what it has to: the contract tests' own, for what a module broke, too
+_OF_THE_MODULE = ("HelperError",)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Job:
         modules: the submission's modules: name, and file in the machine.
         markers: which tests of the nodes, as for pytest's `-m`.
         log: a file for what pytest prints.
+        seed: of what the tests choose by chance.
+        loaded: seconds that the machine had been up before the modules were loaded, and after.
     """
 
     nodes: tuple[Node, ...]
@@ -83,6 +88,8 @@ class Job:
     modules: tuple[tuple[str, str], ...]
     markers: str
     log: Path
+    seed: int = 0
+    loaded: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -93,9 +100,12 @@ class Event:
         what: a test begins, has ended, or all have.
         test: the lab's id of it.
         node: pytest's name of it.
-        outcome: of a test that has ended; `broken` where the machine could not be worked with.
-        expected: what the test asked for, one line.
+        outcome: of a test that has ended; `broken` where the machine could not be worked with, `infra-error` where the
+            test itself broke.
+        expected: what the test asked for.
         seen: what it saw instead.
+        hint: where to look.
+        fault: what broke in the test itself.
         seconds: that it took.
         status: pytest's exit status, at the end.
     """
@@ -103,9 +113,11 @@ class Event:
     what: Literal["collected", "begin", "end", "done"]
     test: str = ""
     node: str = ""
-    outcome: Literal["passed", "failed", "skipped", "broken"] = "passed"
+    outcome: Literal["passed", "failed", "skipped", "broken", "infra-error"] = "passed"
     expected: str = ""
     seen: str = ""
+    hint: str = ""
+    fault: str = ""
     seconds: float = 0.0
     status: int = 0
 
@@ -171,7 +183,8 @@ class Plugin:
         self._job = job
         self._connection = connection
         self._started = 0.0
-        self._seen: dict[str, tuple[str, str, str]] = {}
+        self._ends: dict[str, Event] = {}
+        self._compared: dict[str, Compared] = {}
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -187,46 +200,94 @@ class Plugin:
         """The submission's modules: name, and file in the machine."""
         return dict(self._job.modules)
 
+    @pytest.fixture(scope="session")
+    def loaded(self) -> tuple[float, float]:
+        """When the modules were loaded: what /proc/uptime said before, and after."""
+        return self._job.loaded
+
+    @pytest.fixture(scope="session")
+    def seed(self) -> int:
+        """What all that a test chooses by chance comes from: the same one, the same choices."""
+        return self._job.seed
+
+    @pytest.fixture
+    def chance(self, request: pytest.FixtureRequest) -> random.Random:
+        """A test's dice: nobody knows them before, and whoever knows the seed can throw them again."""
+        return random.Random(f"{self._job.seed} {request.node.name}")  # noqa: S311
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """A test begins."""
         self._started = time.monotonic()
-        self._seen[nodeid] = ("passed", "", "")
+        self._ends[nodeid] = Event("end", self._tests[nodeid], nodeid)
+        self._compared.clear()
         self._connection.send(Event("begin", self._tests[nodeid], nodeid))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> list[str]:
+        """Note what is compared: `words` tells it, and pytest need not."""
+        mark = f"comparison {len(self._compared)}"
+        self._compared[mark] = Compared(op, left, right)
+        return [mark]
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]  # noqa: ANN201
-        """Note why a test failed: its own words, or the assertion's."""
+        """Note why a test failed: its own words, or what it compared; or that the test itself broke."""
         outcome = yield
         report = outcome.get_result()
-        if report.passed or self._seen[item.nodeid][0] != "passed":
+        known = self._ends[item.nodeid]
+        if report.passed or known.outcome != "passed":
             return
         about = {key: str(value) for key, value in item.user_properties}
-        kind, seen = "failed", report.longreprtext
-        if report.skipped:
-            kind, seen = "skipped", str(call.excinfo.value) if call.excinfo else ""
-        elif call.excinfo is not None:
-            name, seen = call.excinfo.typename, str(call.excinfo.value)
-            kind = "broken" if name == _UNREACHABLE else "failed"
-            if name not in _PLAIN:
-                seen = f"{name}: {seen}"
-        expected = about.get("expected") or about.get("sentence", "")
-        self._seen[item.nodeid] = (kind, expected[:_TEXT], about.get("seen") or seen[:_TEXT])
+        self._ends[item.nodeid] = self._failed(known, call, report, about)
+
+    def _failed(
+        self, known: Event, call: pytest.CallInfo[None], report: pytest.TestReport, about: dict[str, str]
+    ) -> Event:
+        error = call.excinfo.value if call.excinfo else None
+        if error is None or report.skipped:
+            return replace(known, outcome="skipped", seen=str(error or report.longreprtext)[:_TEXT])
+        if isinstance(error, backend.Unreachable):
+            return replace(known, outcome="broken", seen=str(error)[:_TEXT])
+        if not _is_of_the_module(error):
+            return replace(known, outcome="infra-error", seen=BROKEN, fault=_fault(error)[:_TEXT])
+        said = words_of(error, self._compared_by(error))
+        expected = about.get("expected") or said.expected or about.get("sentence", "")
+        told = Words(expected, about.get("seen") or said.seen, about.get("hint") or said.hint)
+        return replace(
+            known, outcome="failed", expected=told.expected[:_TEXT], seen=told.seen[:_TEXT], hint=told.hint[:_TEXT]
+        )
+
+    def _compared_by(self, error: BaseException) -> Compared | None:
+        """Return what the `assert` that failed compared: pytest put its mark into the message."""
+        return next((known for mark, known in self._compared.items() if str(error).endswith(f"assert {mark}")), None)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         """A test has ended: wait until the grader has looked at the machine."""
-        outcome, expected, seen = self._seen[nodeid]
-        seconds = time.monotonic() - self._started
-        self._connection.send(
-            Event("end", self._tests[nodeid], nodeid, outcome, expected, seen, seconds)  # type: ignore[arg-type]
-        )
+        self._connection.send(replace(self._ends[nodeid], seconds=time.monotonic() - self._started))
         self._connection.recv()
+
+
+def _is_of_the_module(error: BaseException) -> bool:
+    """Whether an exception says that the module is wrong, and not the test."""
+    # A file that has no end takes all memory that the tests have: that is the module's.
+    kinds = (AssertionError, MemoryError, pytest.fail.Exception)
+    return isinstance(error, kinds) or type(error).__name__ in _OF_THE_MODULE
+
+
+def _fault(error: BaseException) -> str:
+    """Return what broke in a test, and where, for whoever wrote it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).name.startswith("test_")] or frames
+    where = f"{Path(own[-1].filename).name}:{own[-1].lineno}: " if own else ""
+    return f"{where}{type(error).__name__}: {error}"
 
 
 def _child(job: Job, connection: Connection) -> None:
     os.setsid()
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     _print_to(job.log)
+    random.seed(job.seed)
     os.chdir(paths.project_dir())
     sys.path.insert(0, str(paths.project_dir()))
     # To look for plugins among all that is installed takes as long as a test.

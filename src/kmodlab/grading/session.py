@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kmodlab.errors import DeadlineExpired, GuestCrashed, LabError
 from kmodlab.grading import sandbox
@@ -34,6 +35,7 @@ _GRACE_SECONDS = 3
 _CONSOLE_SECONDS = 0.05
 
 _TAINT = f"{TOOLS} taint"
+_UPTIME = "cut -d' ' -f1 /proc/uptime"
 _MARK = "--- kmodlab ---"
 
 
@@ -47,6 +49,7 @@ class Progress:
         broken: a test could not work with a machine that shows no trouble: that may be the lab's fault.
         time: that the submission has, from its first machine on; None before that.
         not_run: why the tests that have no result were not run; empty where none was left out.
+        seed: of what the tests choose by chance.
     """
 
     results: dict[str, TestResult] = field(default_factory=dict)
@@ -54,6 +57,7 @@ class Progress:
     broken: str = ""
     time: Deadline | None = None
     not_run: str = ""
+    seed: int = 0
 
     def begin(self, seconds: float) -> None:
         """Let the submission's time begin, unless it has: what a machine took to start is not the submission's."""
@@ -83,6 +87,7 @@ class Session:
         self.doing = "the machine started"
         """What is under way, for sentences."""
         self._before: set[str] = set()
+        self._loaded = (0.0, 0.0)
         self.names: list[str] = [module.stem.replace("-", "_") for module in modules]
         self.finding: Finding | None = None
         """What the machine came to, as soon as there is trouble."""
@@ -98,11 +103,12 @@ class Session:
             return False
         before, _, after = done.stdout.partition(f"{_MARK}\n")
         self._before = set(before.splitlines())
-        status, taint, log = (*after.split("\n", 2), "", "")[:3]
+        earliest, latest, status, taint, log = (*after.split("\n", 4), *[""] * 5)[:5]
+        self._loaded = (_seconds(earliest), _seconds(latest))
         if self.trouble(taint=_marks(taint)):
             return False
         if status.strip() != "0":
-            words = " ".join((done.stderr.strip() or "insmod failed").split())
+            words = " ".join((done.stderr.strip() or "insmod failed").replace(f"{self._place_of_modules}/", "").split())
             said = f"; the kernel said: {line}" if (line := said_of(log, self.names)) else ""
             self.finding = Finding(Verdict.LOAD_ERROR, f"the module does not load: {words}{said}")
             return False
@@ -118,12 +124,16 @@ class Session:
             for file, module in zip(files, self._modules, strict=True)
         ]
         look = f"{TOOLS} clock {time.time():.3f}; {TOOLS} put {put} && {TOOLS} look; echo '{_MARK}'"
-        end = f"status=$?; echo $status; {_TAINT}; [ $status = 0 ] || dmesg | tail -n 20"
-        return f"{look}; {''.join(loads)}true; {end}", b"".join(contents)
+        end = f"status=$?; {_UPTIME}; echo $status; {_TAINT}; [ $status = 0 ] || dmesg | tail -n 20"
+        return f"{look}; {_UPTIME}; {''.join(loads)}true; {end}", b"".join(contents)
 
     def _files(self) -> list[str]:
         """Return where the modules are in the machine."""
-        return [f"/lib/modules/{self.slot.image.kernel_version}/updates/{module.name}" for module in self._modules]
+        return [f"{self._place_of_modules}/{module.name}" for module in self._modules]
+
+    @property
+    def _place_of_modules(self) -> str:
+        return f"/lib/modules/{self.slot.image.kernel_version}/updates"
 
     def _parameters(self, module: Path) -> str:
         name = module.stem.replace("-", "_")
@@ -136,7 +146,8 @@ class Session:
         modules = tuple(zip(self.names, self._files(), strict=True))
         nodes = tuple(node for test in tests for node in self._nodes(test))
         markers = self.lab.markers
-        job = Job(nodes, self.slot.directory.name, self.slot.directory, modules, markers, self._log)
+        place = self.slot.directory
+        job = Job(nodes, place.name, place, modules, markers, self._log, progress.seed, self._loaded)
         with Runner(job) as runner:
             _Watch(self, runner, tests, progress).run()
 
@@ -366,14 +377,14 @@ class _Watch:
         """Note what the current test came to."""
         if self._current is None:
             return
-        bad = next((event for event in self._events if event.outcome != "passed"), None)
+        bad = _first_bad(self._events)
         if bad and bad.outcome == "broken":
             self._progress.broken = bad.seen
-        seconds = round(sum(event.seconds for event in self._events), 2)
-        about = {"expected": bad.expected, "seen": bad.seen} if bad else {}
-        outcome: Outcome = "failed" if bad else "passed"
+        about: dict[str, Any] = {"seconds": round(sum(event.seconds for event in self._events), 2)}
+        if bad:
+            about |= {"expected": bad.expected, "seen": bad.seen, "hint": bad.hint, "fault": bad.fault}
         earned = 0.0 if bad else self._current.points
-        self._progress.results[self._current.id] = self._current.result(outcome, earned, seconds=seconds, **about)
+        self._progress.results[self._current.id] = self._current.result(_outcome(bad), earned, **about)
 
     def _crashed(self) -> bool:
         finding = self._session.finding
@@ -390,6 +401,23 @@ class _Watch:
         self._session.doing = "the tests ran"
         self._session.trouble()
         return True
+
+
+def _first_bad(events: Sequence[Event]) -> Event | None:
+    """Return what decides a test: what the module did wrong before what broke in the test itself."""
+    bad = [event for event in events if event.outcome != "passed"]
+    return next((event for event in bad if event.outcome != "infra-error"), bad[0] if bad else None)
+
+
+def _outcome(bad: Event | None) -> Outcome:
+    if bad is None:
+        return "passed"
+    return "infra-error" if bad.outcome == "infra-error" else "failed"
+
+
+def _seconds(uptime: str) -> float:
+    """Return what /proc/uptime says, 0 where that was not read."""
+    return float(uptime) if uptime.strip().replace(".", "", 1).isdigit() else 0.0
 
 
 def _marks(taint: str) -> int | None:

@@ -57,6 +57,7 @@ class Hardware:
             disk has, so that an upgraded one takes over at the next restart; or `secure`, the same by UEFI Secure Boot.
         counting: its clock counts instructions, so that what is timed in it comes out the same on every host, however
             busy. It needs emulation, and one processor: with two no kernel boots.
+        kernel_line: what its kernel is told beyond what every guest's is.
     """
 
     memory: int
@@ -64,6 +65,7 @@ class Hardware:
     accelerator: str
     boot: Boot = "direct"
     counting: bool = False
+    kernel_line: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what QEMU cannot count.
@@ -104,7 +106,8 @@ class Hardware:
         """Return the kernel command line of an image's guests on it, the lab's public key included."""
         emulated = _EMULATED if self.accelerator == "tcg" else ""
         plain = _UNMITIGATED if self.counting else ""
-        return f"{keyless_arguments(image)}{emulated}{plain} kmodlab.key={ssh.lab_public_key()}"
+        more = f" {self.kernel_line}" if self.kernel_line else ""
+        return f"{keyless_arguments(image)}{emulated}{plain}{more} kmodlab.key={ssh.lab_public_key()}"
 
 
 def keyless_arguments(image: Image) -> str:

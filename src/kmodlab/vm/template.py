@@ -47,12 +47,14 @@ class Preparation:
         key: differs where what is done differs.
         run: is given the machine, which answers by ssh.
         sign: what a line of its console has where it means trouble.
+        kernel_line: what its kernel is told beyond what every guest's is.
     """
 
     purpose: str
     key: str
     run: Callable[[Machine], None]
     sign: re.Pattern[bytes] = TROUBLE
+    kernel_line: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def make_template(
     Raises:
         LabError: it could not be made: no memory, disk full, the image does not boot.
     """
-    hardware = Hardware(memory, cpus, accelerator.choose(image))
+    hardware = Hardware(memory, cpus, accelerator.choose(image), kernel_line=preparation.kernel_line)
     target = templates_dir() / f"{image.id}-{_key(image, hardware, disk, preparation)}"
     with made_once(target, f"making the template for {preparation.purpose}") as missing:
         if missing:

@@ -14,6 +14,7 @@ from kmodlab.grading.report import text
 from kmodlab.grading.result import Result, TestResult, Verdict
 
 _VISIBILITY = {"visible": "visible", "hidden": "hidden", "after-due": "after_due_date"}
+_KINDS = {"failed": "failure", "crashed": "error", "infra-error": "error", "not-run": "skipped"}
 #: characters of one log; PrairieLearn takes a megabyte in all
 _LOG = 100_000
 
@@ -35,7 +36,11 @@ def _said(test: TestResult) -> str:
     if test.outcome == "passed":
         return ""
     words = [f"Result: {text.OUTCOMES[test.outcome]}."]
-    words += [f"{label}: {value}" for label, value in (("Expected", test.expected), ("Seen", test.seen)) if value]
+    words += [
+        f"{label}: {value}"
+        for label, value in (("Expected", test.expected), ("Seen", test.seen), ("Hint", test.hint))
+        if value
+    ]
     return text.fit(text.head("\n".join(words), 4000))
 
 
@@ -107,7 +112,7 @@ def _suite(result: Result) -> ElementTree.Element:
         name=text.fit(result.student),
         tests=str(len(result.tests)),
         failures=str(counts["failed"]),
-        errors=str(counts["crashed"]),
+        errors=str(counts["crashed"] + counts["infra-error"]),
         skipped=str(counts["not-run"]),
         time=f"{sum(result.phases.values()):.3f}",
         timestamp=result.graded_at,
@@ -128,8 +133,8 @@ def _suite(result: Result) -> ElementTree.Element:
 def _case(test: TestResult, result: Result) -> ElementTree.Element:
     about = {"name": text.fit(test.title), "classname": f"{result.lab}.{test.id}", "time": f"{test.seconds:.3f}"}
     case = ElementTree.Element("testcase", about)
-    kind = {"failed": "failure", "crashed": "error", "not-run": "skipped"}.get(test.outcome)
+    kind = _KINDS.get(test.outcome)
     if kind:
-        message = text.fit(test.seen or text.reason(result)).partition("\n")[0][:200]
+        message = text.fit(test.fault or test.seen or text.reason(result)).partition("\n")[0][:200]
         ElementTree.SubElement(case, kind, type=result.verdict, message=message).text = _said(test)
     return case

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from kmodlab.grading.names import origin_of
 from kmodlab.grading.report import text
-from kmodlab.grading.result import Result, Verdict
+from kmodlab.grading.result import Result, TestResult, Verdict
 
 
 def cell(value: str) -> str:
@@ -81,12 +81,17 @@ def scores(results: Sequence[Result]) -> str:
     header = ("Student", "Submission", "Verdict", "Score", "Of", "Late", "Penalty", "Image", "Reason", *tests)
     rows = []
     for result in results:
-        ungraded = result.verdict is Verdict.INFRA_ERROR
-        earned = ["" if ungraded else text.number(test.earned) for test in result.tests]
+        earned = ["" if _undecided(test, result) else text.number(test.earned) for test in result.tests]
         about = (cell(result.student), cell(result.submission), str(result.verdict), text.number(result.score))
         late = ("yes" if result.late else "", text.number(result.penalty * 100))
         rows.append((*about, text.number(result.max_score), *late, result.image, cell(result.reason), *earned))
     return _csv([header, *rows])
+
+
+def _undecided(test: TestResult, result: Result) -> bool:
+    """Whether nobody knows what a test is worth: it broke itself, or did not run because the lab broke."""
+    not_run = test.outcome == "not-run" and result.verdict is Verdict.INFRA_ERROR
+    return not_run or test.outcome == "infra-error"
 
 
 def moodle_feedback(results: Sequence[Result], pages: Sequence[str]) -> bytes:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from kmodlab.grading.report import text
 from kmodlab.grading.report.plots import Bar, columns, rows
@@ -33,6 +33,11 @@ def _fence(value: str) -> Markup:
     return Markup(f"{fence}text\n{text.fit(value).rstrip()}\n{fence}")  # noqa: S704  # Markdown, not HTML
 
 
+def _marked(value: str) -> Markup:
+    """Return text for a page, with what stands in `marks` as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text.fit(value)))))  # noqa: S704  # it is escaped
+
+
 def _plain(value: str) -> str:
     """Return one line of a stranger's text for Markdown: nothing in it is markup."""
     line = " ".join(text.fit(value).split()).replace("&", "&amp;").replace("<", "&lt;")
@@ -46,7 +51,7 @@ _ENV = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENV.filters |= {"fit": text.fit, "points": text.number, "plain": _plain, "fence": _fence}
+_ENV.filters |= {"fit": text.fit, "points": text.number, "plain": _plain, "fence": _fence, "marked": _marked}
 _ENV.globals |= {"meaning": text.MEANING, "advice": text.ADVICE, "colours": COLOURS, "outcomes": text.OUTCOMES}
 
 
@@ -65,8 +70,13 @@ def student_markdown(result: Result, *, over: bool = False) -> str:
     return render("student.md.j2", **_about(result, over=over))
 
 
+def student_text(result: Result) -> str:
+    """Return a student's feedback for a terminal: what the page says."""
+    return render("student.txt.j2", **_about(result, over=False))
+
+
 def _about(result: Result, *, over: bool) -> dict[str, object]:
-    shown = text.shown_tests(result, over=over)
+    shown = text.failed_first(text.shown_tests(result, over=over))
     hidden = [test for test in result.tests if test not in shown]
     logs = (
         ("Kernel report", text.head(result.oops, _LOG), True),
@@ -76,7 +86,7 @@ def _about(result: Result, *, over: bool) -> dict[str, object]:
     return {
         "r": result, "tests": shown, "hidden": len(hidden), "hidden_points": sum(test.points for test in hidden),
         "reason": text.reason(result), "logs": [(title, log, open_) for title, log, open_ in logs if log.strip()],
-        "ran": any(test.outcome != "not-run" for test in result.tests),
+        "ran": any(test.outcome != "not-run" for test in result.tests), "again": text.again(result),
     }  # fmt: skip
 
 
@@ -105,8 +115,18 @@ def class_html(results: Sequence[Result], links: Sequence[str]) -> str:
         "class.html.j2",
         lab=results[0].lab if results else "", figures=figures, plots=plots,
         rows=list(zip(results, links, strict=True)), phases=list(zip(_phase_names(results), _PHASES, strict=False)),
-        ungraded=[result for result in results if result.score is None],
+        ungraded=[result for result in results if result.score is None], faults=_faults(results),
     )  # fmt: skip
+
+
+def _faults(results: Sequence[Result]) -> list[tuple[str, str, list[str]]]:
+    """Return what broke in the lab's own tests: test, fault, and whose submissions it concerns."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        for test in result.tests:
+            if test.outcome == "infra-error":
+                found.setdefault((test.id, test.fault), []).append(result.student)
+    return [(test, fault, students) for (test, fault), students in found.items()]
 
 
 def _distribution(results: Sequence[Result]) -> Markup:

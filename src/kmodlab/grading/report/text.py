@@ -37,7 +37,18 @@ ADVICE = {
     Verdict.LEAK: "The exit function has to undo what the init function did, in the opposite order.",
 }
 
-OUTCOMES = {"passed": "passed", "failed": "failed", "crashed": "the machine broke", "not-run": "not run"}
+#: where a log of ours is, which is for the instructor
+_OUR_LOG = re.compile(r" \(details: [^)]*\)")
+
+OUTCOMES = {
+    "passed": "passed",
+    "failed": "failed",
+    "crashed": "machine broke",
+    "infra-error": "test broke",
+    "not-run": "not run",
+}
+#: what a student has to look at comes first
+_URGENT = ("crashed", "failed", "infra-error", "not-run", "passed")
 
 
 def fit(text: str) -> str:
@@ -71,9 +82,22 @@ def shown_tests(result: Result, *, over: bool) -> list[TestResult]:
     return [test for test in result.tests if test.visibility in may]
 
 
+def failed_first(tests: list[TestResult]) -> list[TestResult]:
+    """Return tests with those that did not pass first, else in the lab's order."""
+    return sorted(tests, key=lambda test: _URGENT.index(test.outcome))
+
+
+def again(result: Result) -> list[str]:
+    """Return what one needs to know to do a grading again: image, seed, how long it took."""
+    phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.phases.items())
+    ran = any(test.outcome != "not-run" for test in result.tests)
+    about = {"image": result.image, "seed": str(result.seed) if ran else "", "times": phases}
+    return [f"{name}: {value}" for name, value in about.items() if value]
+
+
 def reason(result: Result) -> str:
     """Return why, for the student: tests that are not shown are counted, and not named."""
-    words = result.reason
+    words = _OUR_LOG.sub("", result.reason)
     for test in result.tests:
         if test.visibility != "visible":
             words = re.sub(rf"\bthe test {re.escape(test.id)}\b", "a test that is not shown", words)

@@ -1,0 +1,2 @@
+int time_enter(void);
+void time_leave(void);

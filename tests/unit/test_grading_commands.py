@@ -193,7 +193,7 @@ def test_a_lab_that_could_not_be_graded_is_not_proved(tmp_path: Path) -> None:
 
 
 def test_a_mutant_that_does_not_apply(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match=r"the mutant m\.patch does not apply"):
+    with pytest.raises(LabError, match=r"the patch m\.patch does not apply"):
         proved(tmp_path, by_code, solution="two\nlines\n", starter="x\n", mutant="y")
 
 

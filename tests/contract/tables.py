@@ -119,5 +119,5 @@ def header_of(line: str, known: Synonyms, needed: set[str], text: str) -> Header
 
 def total_in(line: str) -> int | None:
     """Return the number of a line that begins with `Total`, or None."""
-    match = re.match(r"\W*total\b[^\d]*?(\d+)\W*$", line, re.IGNORECASE)
+    match = re.match(r"\W*total\b[^\d]*(\d+)[^\d]*$", line, re.IGNORECASE)
     return int(match[1]) if match else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +119,12 @@ def trace_as(machine: Machine, before: Answer) -> None:
     then, traced = (parse_stats(counts["text"]).traced for counts in (before, now))
     changes = [f"untrace ={name}" for name in sorted(traced - then)] + [f"trace ={name}" for name in then - traced]
     machine.play(*(write(*changes[at : at + 50]) for at in range(0, len(changes), 50)))
+
+
+def filters_of(page: Answer) -> list[str]:
+    """Return the lines of a page's filters, whatever else is on it."""
+    section = str(page["text"]).partition("Active Filters:")[2]
+    return [line for line in section.split("\n") if re.match(r"=?[a-z0-9_]+: [A-Z]", line)]
 
 
 def as_command(filter_line: str) -> str:

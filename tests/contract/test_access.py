@@ -90,11 +90,16 @@ def test_everybody_may_read_the_task_files_and_nobody_write_them(machine: Machin
     writes = [step("write", path, "1\n") for path in TASK_FILES]
     inner = step("as", NOBODY, NOBODY, script(*map(read, TASK_FILES), *writes))
     answer, *modes = machine.play(inner, *(step("mode", path) for path in TASK_FILES))
-    assert [(mode["mode"], mode["uid"], mode["gid"]) for mode in modes] == [(0o444, 0, 0)] * 4
+    asked = "The four files are root's, and have mode 0444."
+    shown = zip(TASK_FILES, modes, strict=True)
+    seen = [(path, (mode["mode"], mode["uid"], mode["gid"])) for path, mode in shown]
+    require_none([f"{path}: {oct(one[0])[2:]}, of {one[1:]}" for path, one in seen if one != (0o444, 0, 0)], asked)
     reads, written = answer["inner"][:4], answer["inner"][4:]
-    assert all(one["errno"] == 0 and one["text"] for one in reads)
-    assert all(one["open_errno"] == errno.EACCES for one in written)
-    assert {1, answer["pid"]} <= set(parse_list(reads[0]["text"]).by_pid()), "an unprivileged reader sees all processes"
+    texts = [text_of(one, path) for path, one in zip(TASK_FILES, reads, strict=True)]
+    refused = zip(TASK_FILES, written, strict=True)
+    require_none([f"{path} is opened" for path, one in refused if one["open_errno"] != errno.EACCES], "Nobody writes.")
+    missing = [f"PID {pid} is missing" for pid in (1, answer["pid"]) if pid not in parse_list(texts[0]).by_pid()]
+    require_none(missing, "An unprivileged reader sees all processes.")
 
 
 @pytest.mark.task_lister

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .conftest import as_command
+from .conftest import as_command, filters_of
 from .machine import Machine
 from .modules import Module, find_module, put_back, require
 from .script import CORE_FILES, LISTER, TRACER, TRACER_STATS, Answer, beside, call, read, step, write
@@ -26,9 +26,7 @@ NOBODY, GROUP = 65534, 54321
 def module(name: str, machine: Machine) -> Iterator[Module]:
     """A module that the test may unload and load; afterwards it is as it was found, filters included."""
     module = find_module(machine, name)
-    filters: tuple[str, ...] = ()
-    if name == "syscall_tracer":
-        filters = parse_page(machine.play(read(TRACER))[0]["text"]).filters
+    filters = filters_of(machine.play(read(TRACER))[0]) if name == "syscall_tracer" else []
     yield module
     put_back(machine, module)
     if filters:

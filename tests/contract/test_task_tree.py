@@ -90,6 +90,7 @@ def test_a_chain_of_descendants_is_indented_step_by_step(zoo: Zoo) -> None:
 
 def test_the_tree_is_read_in_any_pieces(machine: Machine) -> None:
     """The page is the same in any buffer size and from any offset."""
+    text_of(machine.play(read(TREE))[0], TREE)
     (outer,) = machine.play(step("pidns", script(*STILL, step("sizes", TREE, 1, 7, 4096, 1 << 20))))
     sizes = outer["inner"][-1]
     if (sizes["differs_at"], sizes["pread_differs_at"]) != (-1, -1):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .conftest import as_command
+from .conftest import as_command, filters_of
 from .machine import Machine
 from .script import TRACER, Answer, call, nonce, read, script, step, write
 from .tracer_log import Entry, Log, parse_log
@@ -21,7 +21,8 @@ NOBODY = 65534
 FLOOD = 20_000
 FULL = 10_000
 """Rows that a log with a bound stays below: two processors have 1024 of them each, by default."""
-TRIES = 3
+DEADLINE_MS = 15_000
+"""For a line that is rate-limited: calls are made again until one of them is named."""
 BAD_WRITES = {
     "one word": b"bogus\n",
     "a call without a command": b"unlink\n",
@@ -36,16 +37,9 @@ BAD_WRITES = {
 @pytest.fixture(scope="module")
 def log(machine: Machine) -> Iterator[Machine]:
     """The machine, with no filter where the module can clear them; those that were found are put back afterwards."""
-    page = machine.play(read(TRACER), write("clear"))[0]
-    found = () if page["errno"] else parse_filter_lines(page)
+    found = filters_of(machine.play(read(TRACER), write("clear"))[0])
     yield machine
     machine.play(write("clear"), *(write(as_command(line)) for line in found))
-
-
-def parse_filter_lines(page: Answer) -> list[str]:
-    """Return the lines of the filters that can be written again."""
-    section = str(page["text"]).partition("Active Filters:")[2]
-    return [line for line in section.split("\n") if re.match(r"=?[a-z0-9_]+: [A-Z]", line)]
 
 
 def made(machine: Machine, *steps: str) -> tuple[list[Answer], Log]:
@@ -242,21 +236,14 @@ def test_active_filters_are_listed(log: Machine) -> None:
 @pytest.mark.quick
 def test_the_kernel_log_names_blocked_calls(log: Machine) -> None:
     """For a blocked call the kernel's log says `syscall_tracer: Blocked unlinkat() from PID n`."""
-    pid = 0
-    for _ in range(TRIES):
-        (start,) = log.play(step("kmsg", 1 << 40))
-        written, answer, said = log.play(
-            write("unlink block"), call("unlinkat", nonce("one")), step("kmsg", start["last"])
-        )
-        accepted(written, "unlink block")
-        pid = answer["pid"]
-        wanted = re.compile(
-            rf"syscall_tracer: blocked (?:sys_)?unlink(?:at)?(?:\(\))? from pid:? {pid}\b", re.IGNORECASE
-        )
-        if any(wanted.search(line) for line in said["records"]):
-            return
-    seen = f"After `unlink block` and unlinkat by PID {pid} there is no such line."
-    wrong("dmesg has `syscall_tracer: Blocked unlinkat() from PID N`.", seen, "pr_info() or printk_ratelimited()")
+    until = step("until", DEADLINE_MS, "from PID {pid}", script(call("unlinkat", nonce("one"))))
+    written, answer = log.play(write("unlink block"), until)
+    accepted(written, "unlink block")
+    pid = answer["inner"][0]["pid"]
+    wanted = rf"syscall_tracer: blocked (?:sys_)?unlink(?:at)?(?:\(\))? from PID {pid}\b"
+    if not re.search(wanted, answer["line"], re.IGNORECASE):
+        seen = f"After `unlink block` and unlinkat by PID {pid} it had: {answer['line'] or 'no such line'}."
+        wrong("dmesg has `syscall_tracer: Blocked unlinkat() from PID N`.", seen, "pr_info() or printk_ratelimited()")
 
 
 @pytest.mark.parametrize("what", list(BAD_WRITES))

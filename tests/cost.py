@@ -41,6 +41,7 @@ BUDGETS: dict[str, float] = {
     "test_collection.py": 120,
     "test_faults.py": 360,
     "test_fleet.py": 360,
+    "test_first_form.py": 120,
     "test_grading.py": 240,
     "test_grading_class.py": 240,
     "test_guest.py": 180,

@@ -8,6 +8,7 @@ import pytest
 
 from .machine import HelperError, Machine
 from .script import Answer, step
+from .wording import wrong
 
 FILES = {
     "syscall_tracer": ("syscall_tracer", "syscall_tracer_stats"),
@@ -81,4 +82,5 @@ def put_back(machine: Machine, module: Module) -> None:
 def require(*answers: Answer) -> None:
     """The shell commands of these answers have all succeeded."""
     for answer in answers:
-        assert answer["rc"] == 0, answer["text"]
+        if answer["rc"]:
+            wrong("The module can be unloaded, and loaded again.", f"It failed: {answer['text'].strip()}")

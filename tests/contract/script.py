@@ -20,6 +20,8 @@ STATS = "/proc/task_stats"
 TREE = "/proc/task_tree"
 _NONCES: set[str] = set()
 TASK_FILES = (LISTER, DETAIL, STATS, TREE)
+CORE_FILES = {"syscall_tracer": (TRACER,), "task_lister": (LISTER, DETAIL, STATS)}
+"""What a handout's first page asks for."""
 
 
 def quote(word: Word) -> str:

@@ -1,55 +1,123 @@
-"""Strict readers of /proc/task_lister, task_detail, task_stats and task_tree."""
+"""Tolerant readers of /proc/task_lister, task_detail, task_stats and task_tree: what is said, however it is laid out.
+
+What a page lacks is the failure of the tests that ask for it, and of no others: columns, keys and totals are looked for
+when they are asked for. The layout is checked by task_layout.py.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .tracer_page import Lines, Malformed, is_escaped
+from .tables import Header, header_of, meaning, means, number_in, plain, synonyms, total_in
+from .wording import begins, wrong
 
-TITLE = "=" * 20 + " {} " + "=" * 20
-INDENTED = 64
-"""Generations that task_tree shows by blanks."""
-RULE = "=" * 132
-HEADER = "PID      PPID     COMMAND              STATE        VM(KB)     RSS(KB)    THREADS  UID      GID"
-ROW = "%-8d %-8d %-20s %-12s %-10d %-10d %-8d %-8d %-8d"
+COLUMNS = synonyms(
+    PID="pid, tgid",
+    PPID="ppid, parent, parent pid",
+    COMMAND="command, comm, name, cmd, task, process",
+    STATE="state, status, stat",
+    VM="vm, vsz, vmsize, virt, virtual, vsize",
+    RSS="rss, res, resident, vmrss",
+    THREADS="threads, thr, nlwp, nthreads",
+    UID="uid, user",
+    GID="gid, group",
+)
+KEYS = synonyms(
+    Command="command, comm, name, cmd, process name, task name, process",
+    State="state, status",
+    Parent="parent pid, ppid, parent, parent process, parent process id",
+    UID="uid, user id, user",
+    GID="gid, group id, group",
+    VM="virtual memory, vm, vm size, vmsize, virtual memory size, vsz, virtual, total vm",
+    RSS="resident memory, rss, resident, resident set size, rss memory, resident memory size, vmrss",
+    Threads="number of threads, threads, thread count, num threads, no of threads",
+    Priority="priority, prio",
+    Nice="nice value, nice",
+    CPU="cpu, on cpu, last cpu, processor, current cpu",
+    Start="start time, started",
+    User="user time, utime",
+    System="system time, stime, kernel time",
+    Voluntary="voluntary switches, voluntary context switches, nvcsw",
+    Involuntary="involuntary switches, involuntary context switches, nonvoluntary context switches, nivcsw",
+    Policy="scheduling policy, policy",
+)
+SHOWN_AS = {
+    "Parent": "Parent PID", "VM": "Virtual Memory", "RSS": "Resident Memory (RSS)", "Threads": "Number of Threads",
+    "Nice": "Nice Value", "Start": "Start Time", "User": "User Time", "System": "System Time",
+    "Voluntary": "Voluntary Switches", "Involuntary": "Involuntary Switches", "Policy": "Scheduling Policy",
+}  # fmt: skip
+"""What the handout calls a key, where that is something else."""
+COUNTS = synonyms(
+    Running="running",
+    Sleeping="sleeping, interruptible",
+    Stopped="stopped",
+    Zombie="zombie, zombies",
+    Other="other, others",
+    Total="total, total processes, total tasks, processes, tasks",
+    VM="total virtual memory, total vm, virtual memory, total virtual",
+    RSS="total rss, total resident memory, resident memory, rss, total resident, total physical memory",
+)
 STATES = {
     "R": "RUNNING", "S": "SLEEPING", "D": "DISK_SLEEP", "T": "STOPPED", "t": "TRACED",
     "Z": "ZOMBIE", "X": "DEAD", "I": "IDLE", "P": "PARKED",
 }  # fmt: skip
 """The letters of /proc/PID/stat and the contract's words."""
-
-DETAIL_KEYS = (
-    "Command", "State", "Parent PID", "UID", "Virtual Memory", "Resident Memory (RSS)", "Number of Threads", "Priority",
-    "Nice Value", "CPU", "Start Time", "User Time", "System Time", "Voluntary Switches", "Involuntary Switches",
-    "Scheduling Policy",
-)  # fmt: skip
-DETAIL_UNITS = {"Virtual Memory": "KB", "Resident Memory (RSS)": "KB"}
-DETAIL_UNITS |= {"Start Time": "ns", "User Time": "ms", "System Time": "ms"}
-STATS_STATES = ("Running", "Sleeping", "Stopped", "Zombie", "Other", "Total")
+_TWO_WORDS = re.compile(r"\b(disk)[ -](sleep)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Task:
-    """One row of task_lister."""
+    """What one row or block says of a process.
+
+    Attributes:
+        pid: of it.
+        cells: all of it, by column or key.
+        where: the file.
+    """
 
     pid: int
-    ppid: int
-    comm: str
-    state: str
-    vm_kb: int
-    rss_kb: int
-    threads: int
-    uid: int
-    gid: int
+    cells: Mapping[str, str]
+    where: str
+
+    def text(self, key: str) -> str:
+        """Return a cell.
+
+        Raises:
+            AssertionError: there is no such column or key.
+        """
+        if key not in self.cells:
+            form = "a column {}" if self.where.endswith("lister") else "a line `{}:` in each block"
+            there = ", ".join(self.cells)
+            wrong(f"{self.where} has {form.format(SHOWN_AS.get(key, key))}.", f"PID {self.pid} has: {there}.")
+        return self.cells[key]
+
+    def number(self, key: str) -> int:
+        """Return a number.
+
+        Raises:
+            AssertionError: there is no such column or key, or it has no number.
+        """
+        return number_in(self.text(key), f"{self.where}: {SHOWN_AS.get(key, key)} of PID {self.pid}")
+
+    @property
+    def state(self) -> str:
+        """The state, in capitals."""
+        return self.text("STATE" if "STATE" in self.cells else "State").split("(")[0].strip().upper().replace(" ", "_")
+
+    def is_named(self, name: bytes) -> bool:
+        """Whether it shows this name, escaped or not."""
+        return means(self.text("COMMAND" if "COMMAND" in self.cells else "Command"), name)
 
 
 @dataclass(frozen=True)
 class TaskList:
-    """The whole of task_lister."""
+    """The whole of task_lister: its rows, in their order, and the total, where there is one."""
 
     tasks: tuple[Task, ...]
-    page_size: int
+    total: int | None
+    page_size: int | None
 
     def by_pid(self) -> dict[int, Task]:
         """Return the rows by PID."""
@@ -67,155 +135,100 @@ class Node:
 
 @dataclass(frozen=True)
 class Stats:
-    """The whole of task_stats."""
+    """What task_stats counts, by what it means."""
 
-    states: dict[str, int]
-    vm_mb: int
-    rss_mb: int
+    counts: Mapping[str, int]
 
+    def of(self, key: str) -> int:
+        """Return a count.
 
-def parse_task(line: str) -> Task:
-    """Read one row of task_lister, byte for byte in the format of the contract; columns may follow on the right."""
-    words = line.split()
-    if len(words) < 9:
-        raise Malformed("a row with too few columns", line)
-    try:
-        pid, ppid, vm, rss, threads, uid, gid = (int(words[i]) for i in (0, 1, 4, 5, 6, 7, 8))
-    except ValueError:
-        raise Malformed("a row with a column that is no number", line) from None
-    task = Task(pid, ppid, words[2], words[3], vm, rss, threads, uid, gid)
-    expected = ROW % (pid, ppid, task.comm, task.state, vm, rss, threads, uid, gid)
-    if line != expected and not line.startswith(expected + " "):
-        raise Malformed(f"a row that is not of the format {ROW!r}", line)
-    if task.state not in {*STATES.values(), "UNKNOWN"} or not is_escaped(task.comm):
-        raise Malformed("a row with a bad state or command", line)
-    return task
+        Raises:
+            AssertionError: it is not there.
+        """
+        if key not in self.counts:
+            label = {"VM": "Total Virtual Memory", "RSS": "Total RSS"}.get(key, key)
+            wrong(f"/proc/task_stats has a line `{label}: N`.", f"It has: {', '.join(self.counts) or 'no such lines'}.")
+        return self.counts[key]
 
 
-def _parse_total(lines: Lines, rows: int) -> None:
-    lines.expect(f"Total processes listed: {rows}")
+def _task(header: Header, line: str) -> Task | None:
+    cells = header.cells(_TWO_WORDS.sub(r"\1_\2", line))
+    if cells is None or not re.fullmatch(r"\d+", cells["PID"]):
+        return None
+    return Task(int(cells["PID"]), cells, "/proc/task_lister")
 
 
 def parse_list(text: str) -> TaskList:
     """Read task_lister.
 
     Raises:
-        Malformed: some line is not what the contract says, or the PIDs do not ascend; the message shows it.
+        AssertionError: it has no line with the names of the columns.
     """
-    lines = Lines(text)
-    lines.expect(TITLE.format("LINUX KERNEL TASK LISTER"))
-    if not (header := lines.next("the header")).startswith(HEADER):
-        raise Malformed("the header was expected", header)
-    lines.expect(RULE)
+    header: Header | None = None
     tasks: list[Task] = []
-    while (line := lines.next("a row or the rule")) != RULE:
-        task = parse_task(line)
-        if tasks and task.pid <= tasks[-1].pid:
-            raise Malformed(f"this row comes after PID {tasks[-1].pid}", line)
-        tasks.append(task)
-    _parse_total(lines, len(tasks))
-    match = re.fullmatch(r"Page size: (\d+) bytes", line := lines.next("the page size"))
-    if not match:
-        raise Malformed("the page size was expected", line)
-    lines.end()
-    return TaskList(tuple(tasks), int(match[1]))
+    total = page_size = None
+    for line in text.split("\n"):
+        if header is None:
+            header = header_of(line, COLUMNS, {"PID", "COMMAND"}, "COMMAND")
+        elif task := _task(header, line):
+            tasks.append(task)
+        elif match := re.match(r"\W*page size\W+(\d+)", line, re.IGNORECASE):
+            page_size = int(match[1])
+        else:
+            total = found if (found := total_in(line)) is not None else total
+    if header is None:
+        wrong("/proc/task_lister has a line with the columns PID, PPID, COMMAND, STATE ...", begins(text))
+    return TaskList(tuple(tasks), total, page_size)
 
 
-def _parse_detail_line(lines: Lines, key: str) -> str:
-    line = lines.next(key)
-    if key == "UID":
-        match = re.fullmatch(r"  UID: (\d+, GID: \d+)", line)
-    elif key in ("Command", "State", "Scheduling Policy"):
-        match = re.fullmatch(rf"  {key}: (\S+)", line)
-    else:
-        unit = f" {DETAIL_UNITS[key]}" if key in DETAIL_UNITS else ""
-        match = re.fullmatch(rf"  {re.escape(key)}: (-?\d+){unit}", line)
-    if not match:
-        raise Malformed(f"`  {key}:` was expected", line)
-    return match[1]
+def _pairs(line: str) -> Iterator[tuple[str, str]]:
+    """Return the keys and values of a line: one, or some that are separated by commas."""
+    key, _, value = re.sub(r"^([^:=]*)=", r"\1:", line, count=1).partition(":")
+    while key not in ("Command", "Name") and (match := re.match(r"([^,:]*),\s*([A-Za-z][\w ]*)[:=](.*)$", value)):
+        yield key, match[1].strip()
+        key, value = match[2], match[3]
+    yield key, value.strip()
 
 
-def _parse_block(lines: Lines) -> tuple[int, dict[str, str]]:
-    match = re.fullmatch(r"PID: (\d+)", line := lines.next("a PID"))
-    if not match:
-        raise Malformed("`PID: n` was expected", line)
-    block = {key: _parse_detail_line(lines, key) for key in DETAIL_KEYS}
-    block["UID"], block["GID"] = block["UID"].split(", GID: ")
-    while lines.peek():
-        if not re.fullmatch(r"  [^:]+: .+", line := lines.next("another line")):
-            raise Malformed("`  Key: value` was expected", line)
-    lines.expect("")
-    return int(match[1]), block
-
-
-def parse_detail(text: str) -> dict[int, dict[str, str]]:
-    """Read task_detail: the values of each process by their keys, units removed.
+def parse_detail(text: str) -> dict[int, Task]:
+    """Read task_detail: its blocks by PID; one that is there twice is kept as the last one.
 
     Raises:
-        Malformed: some line is not what the contract says, or the PIDs do not ascend; the message shows it.
+        AssertionError: it has no line `PID: n`.
     """
-    lines = Lines(text)
-    lines.expect(TITLE.format("DETAILED TASK INFORMATION"))
-    lines.expect("")
     blocks: dict[int, dict[str, str]] = {}
-    while lines.peek() is not None:
-        pid, block = _parse_block(lines)
-        if blocks and pid <= max(blocks):
-            raise Malformed(f"this block comes after PID {max(blocks)}", f"PID: {pid}")
-        blocks[pid] = block
-    return blocks
-
-
-def _parse_number(lines: Lines, key: str, unit: str, column: int) -> int:
-    line = lines.next(key)
-    match = re.fullmatch(rf"  {key}: +(\d+){unit}", line)
-    if not match or line.index(match[1], len(key) + 4) != column:
-        raise Malformed(f"`  {key}: N{unit}` was expected, N in column {column}", line)
-    return int(match[1])
+    block: dict[str, str] = {}
+    for line in text.split("\n"):
+        for key, value in _pairs(line) if re.search(r"[:=]", line) else ():
+            known = meaning(key, KEYS)
+            if plain(key) in ("pid", "process id", "process") and re.match(r"\d+", value):
+                block = blocks[int(re.match(r"\d+", value)[0])] = {}  # type: ignore[index]
+            elif value or known == "Command":
+                block.setdefault(known, value)
+    if not blocks:
+        wrong("Each block of /proc/task_detail begins with a line `PID: n`.", begins(text))
+    return {pid: Task(pid, cells, "/proc/task_detail") for pid, cells in blocks.items()}
 
 
 def parse_stats(text: str) -> Stats:
-    """Read task_stats.
-
-    Raises:
-        Malformed: some line is not what the contract says; the message shows it.
-    """
-    lines = Lines(text)
-    for wanted in (TITLE.format("TASK STATISTICS"), "", "Process States:"):
-        lines.expect(wanted)
-    states = {key: _parse_number(lines, key, "", 15) for key in STATS_STATES}
-    for wanted in ("", "Memory Usage:"):
-        lines.expect(wanted)
-    vm = _parse_number(lines, "Total Virtual Memory", " MB", 24)
-    rss = _parse_number(lines, "Total RSS", " MB", 24)
-    lines.expect("")
-    lines.end()
-    return Stats(states, vm, rss)
-
-
-def _depth(line: str, indented: int, said: str | None) -> int:
-    """Return how deep a line of the tree is: beyond what is shown by blanks it says so itself."""
-    if said is None and indented <= INDENTED:
-        return indented
-    if said is None or indented != INDENTED or int(said) <= INDENTED:
-        raise Malformed(f"{INDENTED} generations are indented, and deeper ones have a number in brackets", line)
-    return int(said)
+    """Read task_stats."""
+    found: dict[str, int] = {}
+    for label, value in re.findall(r"([A-Za-z][\w ()/-]*?)[ \t]*[:=][ \t]*(\d+)", text):
+        found.setdefault(meaning(label, COUNTS), int(value))
+    return Stats({key: value for key, value in found.items() if key in COUNTS})
 
 
 def parse_tree(text: str) -> list[Node]:
-    """Read task_tree.
-
-    Raises:
-        Malformed: some line is not what the contract says; the message shows it.
-    """
-    lines = Lines(text)
-    lines.expect(TITLE.format("TASK TREE"))
+    """Read task_tree: lines that end in `COMMAND(PID)`; how deep each is tells how far it is indented, however wide."""
     nodes: list[Node] = []
-    while (line := lines.next("a process or the rule")) != RULE:
-        match = re.fullmatch(r"((?:  )*)(?:\[(\d+)\] )?(\S*)\((\d+)\)", line)
-        if not match or not is_escaped(match[3]):
-            raise Malformed("an indented `COMMAND(PID)` was expected", line)
-        nodes.append(Node(_depth(line, len(match[1]) // 2, match[2]), match[3], int(match[4])))
-    _parse_total(lines, len(nodes))
-    lines.end()
+    indents: list[int] = []
+    for line in text.split("\n"):
+        match = re.fullmatch(r"([\s|`+\\─-╿-]*)(?:\[(\d+)\] )?(.*?)\s*\((\d+)\)\s*", line)
+        if not match:
+            continue
+        while indents and indents[-1] >= len(match[1]):
+            indents.pop()
+        depth = int(match[2]) if match[2] else len(indents)
+        indents.append(len(match[1]))
+        nodes.append(Node(depth, match[3], int(match[4])))
     return nodes

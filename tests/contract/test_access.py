@@ -7,11 +7,13 @@ import errno
 import pytest
 
 from .machine import Machine
-from .script import TASK_FILES, TRACER, TRACER_STATS, read, script, step, write
+from .script import CORE_FILES, TASK_FILES, TRACER, TRACER_STATS, read, script, step, write
 from .task_pages import parse_list
 from .tracer_page import parse_filters
+from .wording import require_none, text_of, wrong
 
 NOBODY = 65534
+EPERM = "Operation not permitted"
 USERNS_REFUSED = "the machine allows no user namespace"
 
 
@@ -88,18 +90,40 @@ def test_everybody_may_read_the_task_files_and_nobody_write_them(machine: Machin
     writes = [step("write", path, "1\n") for path in TASK_FILES]
     inner = step("as", NOBODY, NOBODY, script(*map(read, TASK_FILES), *writes))
     answer, *modes = machine.play(inner, *(step("mode", path) for path in TASK_FILES))
-    assert [(mode["mode"], mode["uid"], mode["gid"]) for mode in modes] == [(0o444, 0, 0)] * 4
+    asked = "The four files are root's, and have mode 0444."
+    shown = zip(TASK_FILES, modes, strict=True)
+    seen = [(path, (mode["mode"], mode["uid"], mode["gid"])) for path, mode in shown]
+    require_none([f"{path}: {oct(one[0])[2:]}, of {one[1:]}" for path, one in seen if one != (0o444, 0, 0)], asked)
     reads, written = answer["inner"][:4], answer["inner"][4:]
-    assert all(one["errno"] == 0 and one["text"] for one in reads)
-    assert all(one["open_errno"] == errno.EACCES for one in written)
-    assert {1, answer["pid"]} <= set(parse_list(reads[0]["text"]).by_pid()), "an unprivileged reader sees all processes"
+    texts = [text_of(one, path) for path, one in zip(TASK_FILES, reads, strict=True)]
+    refused = zip(TASK_FILES, written, strict=True)
+    require_none([f"{path} is opened" for path, one in refused if one["open_errno"] != errno.EACCES], "Nobody writes.")
+    missing = [f"PID {pid} is missing" for pid in (1, answer["pid"]) if pid not in parse_list(texts[0]).by_pid()]
+    require_none(missing, "An unprivileged reader sees all processes.")
+
+
+@pytest.mark.task_lister
+@pytest.mark.parametrize("path", CORE_FILES["task_lister"])
+def test_a_user_reads_what_root_reads(path: str, machine: Machine) -> None:
+    """Everybody can read {path}, and nobody but root could ever write it."""
+    inner = step("as", NOBODY, NOBODY, script(read(path), step("write", path, "1\n")))
+    (answer,) = machine.play(inner)
+    page, written = answer["inner"]
+    if page["errno"] == errno.EACCES:
+        wrong(f"Everybody may read {path}.", "A user other than root may not.", "proc_create(NAME, 0444, ...)")
+    text_of(page, path)
+    if not written["open_errno"]:
+        wrong(f"Only root could write {path}.", "A user other than root may.", "proc_create(NAME, 0444, ...)")
 
 
 @pytest.mark.task_lister
 def test_root_cannot_write_the_task_files(machine: Machine) -> None:
     """Writing to a task file fails for root too."""
-    for answer in machine.play(*(step("write", path, "1\n") for path in TASK_FILES)):
-        assert answer["open_errno"] or answer["errno"]
+    for path, answer in zip(
+        TASK_FILES, machine.play(*(step("write", path, "1\n") for path in TASK_FILES)), strict=True
+    ):
+        if not answer["open_errno"] and not answer["errno"]:
+            wrong(f"Nobody can write {path}.", "Writing to it succeeds.")
 
 
 @pytest.mark.task_lister
@@ -113,5 +137,7 @@ def test_hidepid_hides_the_lists(machine: Machine) -> None:
     (answer,) = machine.play(step("sh", f"unshare -mpf sh -c '{own} && {{ {tests}; }}'"))
     assert answer["rc"] == 0, answer["text"]
     stranger, member, root = (answer["text"].split("+\n")[1:][i : i + 4] for i in (0, 4, 8))
-    assert all("Operation not permitted" in text for text in stranger), stranger
-    assert all(text.startswith("====") for text in member + root), member + root
+    asked = "Where procfs has hidepid=, opening a task file fails with EPERM, but not for root and the mount's group."
+    seen = [f"a stranger reads {path}" for path, text in zip(TASK_FILES, stranger, strict=True) if EPERM not in text]
+    seen += [f"root or the group read: {text[:60]}" for text in member + root if not text or " cannot " in text]
+    require_none(seen, asked, "proc_sb_info(inode->i_sb)->hide_pid")

@@ -6,6 +6,7 @@ import pytest
 
 from .machine import Machine
 from .script import TRACER, step, write
+from .wording import require_none
 
 TRACER_COMMANDS = {
     "the title": "head -n 1 {f} | grep -qx 'System Call Tracer Log'",
@@ -47,6 +48,9 @@ TASK_COMMANDS = {
 }  # fmt: skip
 
 
+ASKED = "The layout is that of the handout. Each of these shell commands, run as root, should succeed."
+
+
 def run_all(machine: Machine, commands: dict[str, str], **names: str) -> list[str]:
     """Run each command in a shell of its own, and return those that failed."""
     answers = machine.play(*(step("sh", command.format(**names)) for command in commands.values()))
@@ -57,17 +61,17 @@ def run_all(machine: Machine, commands: dict[str, str], **names: str) -> list[st
 def test_scripts_for_the_original_tracer_work(tracer: Machine) -> None:
     """What scripts for the original tracer grep for is there: title, columns, totals, filters."""
     tracer.play(write("clear"))
-    assert run_all(tracer, TRACER_COMMANDS, f=TRACER) == []
+    require_none(run_all(tracer, TRACER_COMMANDS, f=TRACER), ASKED)
 
 
 @pytest.mark.task_lister
 def test_scripts_for_the_original_lister_work(machine: Machine) -> None:
     """What scripts for the original task lister grep for is there: title, columns, PID 1, totals."""
-    assert run_all(machine, TASK_COMMANDS) == []
+    require_none(run_all(machine, TASK_COMMANDS), ASKED)
 
 
 @pytest.mark.task_lister
 @pytest.mark.quick
 def test_pid_1_is_found_as_scripts_look_for_it(machine: Machine) -> None:
     """`grep '^[[:space:]]*1[[:space:]]' /proc/task_lister` finds PID 1, and `Total Virtual Memory` is in task_stats."""
-    assert run_all(machine, {key: TASK_COMMANDS[key] for key in ("PID 1", "Total Virtual Memory")}) == []
+    require_none(run_all(machine, {key: TASK_COMMANDS[key] for key in ("PID 1", "Total Virtual Memory")}), ASKED)

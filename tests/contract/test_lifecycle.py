@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from .conftest import as_command
+from .conftest import as_command, filters_of
 from .machine import Machine
 from .modules import Module, find_module, put_back, require
-from .script import LISTER, TRACER, TRACER_STATS, beside, call, read, step, write
+from .script import CORE_FILES, LISTER, TRACER, TRACER_STATS, Answer, beside, call, read, step, write
 from .task_pages import parse_list
 from .tracer_page import Page, parse_page, parse_stats
+from .wording import require_none, text_of, wrong
 
 MODULES = [
     pytest.param("syscall_tracer", marks=pytest.mark.syscall_tracer),
@@ -25,9 +26,7 @@ NOBODY, GROUP = 65534, 54321
 def module(name: str, machine: Machine) -> Iterator[Module]:
     """A module that the test may unload and load; afterwards it is as it was found, filters included."""
     module = find_module(machine, name)
-    filters: tuple[str, ...] = ()
-    if name == "syscall_tracer":
-        filters = parse_page(machine.play(read(TRACER))[0]["text"]).filters
+    filters = filters_of(machine.play(read(TRACER))[0]) if name == "syscall_tracer" else []
     yield module
     put_back(machine, module)
     if filters:
@@ -45,40 +44,65 @@ def load_and_log(machine: Machine, module: Module, entries: int, calls: int) -> 
     return parse_page(page["text"]), parse_stats(counts["text"]).overwritten
 
 
+def require_same(found: Answer, now: Answer) -> None:
+    """What is there now is what was there before."""
+    before, after = (sorted(answer["text"].split()) for answer in (found, now))
+    if before != after:
+        wrong(f"Loading it again brings back {' '.join(before)}.", f"There is {' '.join(after) or 'nothing'}.")
+
+
 @BOTH
 @pytest.mark.quick
 def test_the_module_is_loaded_and_has_its_files(name: str, machine: Machine) -> None:
     """The module {name} is loaded, live, and has its files under /proc."""
     module = Module(name, "", ())
     looked, state = machine.play(module.look(), step("sh", f"cat /sys/module/{name}/initstate"))
-    assert sorted(looked["text"].split()) == module.everything()
-    assert state["text"].strip() == "live"
+    there = looked["text"].split()
+    missing = [f"{path} is not there" for path in module.everything() if path not in there]
+    require_none(missing, f"The module {name} is loaded, and has all files that the handout names.")
+    if state["text"].strip() != "live":
+        wrong(f"The module {name} is live.", f"Its state is {state['text'].strip()}.")
+
+
+@BOTH
+@pytest.mark.quick
+def test_the_files_that_are_asked_for_first_are_there(name: str, machine: Machine) -> None:
+    """The module {name} is loaded, and has the files that its handout asks for first."""
+    module, wanted = Module(name, "", ()), CORE_FILES[name]
+    (looked,) = machine.play(module.look())
+    missing = [f"{path} is not there" for path in wanted if path not in looked["text"].split()]
+    require_none(missing, f"The module {name} makes {', '.join(wanted)}.", "proc_create() in the init function")
 
 
 @BOTH
 def test_unloading_leaves_nothing_and_loading_brings_all_back(machine: Machine, module: Module) -> None:
     """Unloading {name} leaves no module and no file; it loads again, twice over."""
     rounds = (module.unload(), module.look(), module.load(), module.look())
-    answers = machine.play(*rounds * 2)
+    found, *answers = machine.play(module.look(), *rounds * 2)
     for unloaded, gone, loaded, back in zip(*[iter(answers)] * 4, strict=True):
         require(unloaded, loaded)
-        assert gone["text"] == ""
-        assert sorted(back["text"].split()) == module.everything()
+        if gone["text"]:
+            wrong(
+                "Unloading removes the module and its files.", f"There is still {gone['text']}", "remove_proc_entry()"
+            )
+        require_same(found, back)
 
 
 @BOTH
 def test_a_reader_that_is_open_survives_the_unloading(machine: Machine, module: Module) -> None:
     """Files of {name} that are open when it is unloaded break neither the kernel nor the next load."""
-    paths = [path for path in module.everything() if path.startswith("/proc")]
+    (found,) = machine.play(module.look())
+    paths = [path for path in found["text"].split() if path.startswith("/proc")]
     opens = [step("open", slot, path, "r") for slot, path in enumerate(paths)]
     reads = [step("fread", slot, bytes=100) for slot in range(len(paths))]
     closes = [step("close", slot) for slot in range(len(paths))]
     unload = step("sh", f"rmmod {module.name}; echo $?")
     answers = machine.play(*opens, *reads, unload, *reads, *closes, step("sh", f"rmmod {module.name}; true"))
-    assert all(answer["errno"] == 0 and len(answer["text"]) == 100 for answer in answers[len(paths) : 2 * len(paths)])
+    for path, answer in zip(paths, answers[len(paths) :], strict=False):
+        text_of(answer, path)
     loaded, looked = machine.play(module.load(), module.look())
     require(loaded)
-    assert sorted(looked["text"].split()) == module.everything()
+    require_same(found, looked)
 
 
 @BOTH
@@ -86,10 +110,11 @@ def test_unloading_under_load_is_clean(machine: Machine, module: Module) -> None
     """{name} can be unloaded and loaded three times while its files are read and calls are made."""
     path = TRACER if module.name == "syscall_tracer" else LISTER
     rounds = f"i=0; while [ $i -lt 3 ]; do rmmod {module.name} && insmod {module.file} || rc=1; i=$((i+1)); done"
-    (answer,) = machine.play(beside([f"cat {path} >/dev/null 2>&1", "ls / >/dev/null"], rounds))
+    found, answer, looked = machine.play(
+        module.look(), beside([f"cat {path} >/dev/null 2>&1", "ls / >/dev/null"], rounds), module.look()
+    )
     require(answer)
-    (looked,) = machine.play(module.look())
-    assert sorted(looked["text"].split()) == module.everything()
+    require_same(found, looked)
 
 
 @pytest.mark.parametrize("name", MODULES[:1])
@@ -141,4 +166,5 @@ def test_the_list_works_after_a_reload(machine: Machine, module: Module) -> None
     """After a reload the list is complete at once."""
     unloaded, loaded, listed = machine.play(module.unload(), module.load(), read(LISTER))
     require(unloaded, loaded)
-    assert parse_list(listed["text"]).tasks[0].pid == 1
+    if 1 not in parse_list(text_of(listed, LISTER)).by_pid():
+        wrong("After a reload the list is complete at once.", "PID 1 is missing.")

@@ -1,83 +1,99 @@
-"""/proc/task_stats are the sums of task_lister."""
+"""/proc/task_stats counts what /proc has, whatever its layout is."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
 from .machine import Machine
-from .script import LISTER, STATS, read, script, step
-from .task_pages import Stats, TaskList, parse_list, parse_stats
-from .zoo import PICTURES, Zoo, visit
+from .proc_measure import Process
+from .script import STATS, read, script, step
+from .task_pages import parse_stats
+from .wording import require_none, text_of, wrong
+from .zoo import PLAIN, Picture, Zoo, about_equal, visit
 
 pytestmark = pytest.mark.task_lister
 
-GROUPS = {"RUNNING": "Running", "SLEEPING": "Sleeping", "STOPPED": "Stopped", "TRACED": "Stopped", "ZOMBIE": "Zombie"}
-TRIES, PLAYS = 20, 3
+GROUPS = {"R": "Running", "S": "Sleeping", "T": "Stopped", "t": "Stopped", "Z": "Zombie"}
+"""The letters of /proc/PID/stat; any other is `Other`."""
 
 
 @pytest.fixture(scope="module")
 def zoo(machine: Machine) -> Zoo:
-    """Processes of every kind, and pictures of them."""
-    return visit(machine)
+    """Processes of every kind, and pictures of the statistics."""
+    return visit(machine, PLAIN, STATS)
 
 
-def sums(listed: TaskList) -> Stats:
-    """Return the statistics that belong to a list."""
-    counted = Counter(GROUPS.get(task.state, "Other") for task in listed.tasks)
-    states = {name: counted[name] for name in ("Running", "Sleeping", "Stopped", "Zombie", "Other")}
-    vm, rss = (sum(getattr(task, key) for task in listed.tasks) // 1024 for key in ("vm_kb", "rss_kb"))
-    return Stats(states | {"Total": len(listed.tasks)}, vm, rss)
+def bounds(picture: Picture, belongs: Callable[[Process], bool]) -> tuple[int, int]:
+    """Return how many processes certainly belonged, and how many at most: things change between two looks.
 
-
-def at_rest(machine: Machine, *setup: str, of: Callable[[Stats], object] = lambda stats: stats) -> Stats:
-    """Return the statistics when they were those of the list between two looks at them; things change all the time.
-
-    Args:
-        machine: to look at.
-        setup: steps before.
-        of: what of the statistics has to be at rest, and that of the list.
+    Who was born after the first look is among the second's; who lived shorter than that can only be this test's own.
     """
-    tried = []
-    for _ in range(PLAYS):
-        answers = machine.play(*setup, *[read(STATS), read(LISTER), read(STATS)] * TRIES)[len(setup) :]
-        for before, listed, after in zip(*[iter(answers)] * 3, strict=True):
-            stats, expected = parse_stats(before["text"]), sums(parse_list(listed["text"]))
-            if of(stats) == of(parse_stats(after["text"])) == of(expected):
-                return stats
-            tried.append(f"{stats} is not {expected}")
-    pytest.fail("\n".join(tried))
+    before, after = ({pid for pid, one in seen.items() if belongs(one)} for seen in (picture.before, picture.after))
+    return len(before & after & set(picture.still)), len(before | after)
+
+
+def check_count(zoo: Zoo, key: str, belongs: Callable[[Process], bool], hint: str) -> None:
+    """Fail where a count is outside of its bounds."""
+    for picture in zoo.pictures:
+        least, most = bounds(picture, belongs)
+        if not least <= (shown := picture.stats.of(key)) <= most:
+            expected = str(least) if least == most else f"{least} to {most}"
+            wrong(f"`{key}:` counts the processes of /proc.", f"It is {shown}, expected {expected}.", hint)
 
 
 @pytest.mark.quick
-def test_the_statistics_are_the_sums_of_the_list(machine: Machine) -> None:
-    """task_stats are the sums of task_lister: states, total, memory in MB (read again while things change)."""
-    stats = at_rest(machine, *[step("spawn", kind, kind) for kind in ("zombie", "stopped", "traced", "vfork")])
-    assert stats.states["Zombie"] >= 1
-    assert stats.states["Stopped"] >= 2
+@pytest.mark.parametrize("key", ["Running", "Sleeping", "Stopped", "Zombie"])
+def test_states_are_counted(key: str, zoo: Zoo) -> None:
+    """`{key}:` counts the processes in that state."""
+    hint = "exit_state" if key == "Zombie" else "TRACED ones are stopped" if key == "Stopped" else "task->__state"
+    check_count(zoo, key, lambda process: GROUPS.get(process.state) == key, hint)
 
 
-def test_the_states_add_up(zoo: Zoo) -> None:
-    """The states add up to the total."""
+def test_others_are_counted(zoo: Zoo) -> None:
+    """`Other:` counts the processes in all other states, and all states add up to the total."""
+    check_count(zoo, "Other", lambda process: process.state not in GROUPS, "idle kernel threads, uninterruptible sleep")
     for picture in zoo.pictures:
-        for stats in (picture.stats_before, picture.stats_after):
-            assert sum(stats.states.values()) == 2 * stats.states["Total"]
-    assert len(zoo.pictures) == PICTURES
+        total = sum(picture.stats.of(key) for key in ("Running", "Sleeping", "Stopped", "Zombie", "Other"))
+        if total != picture.stats.of("Total"):
+            wrong("The states add up to the total.", f"They are {total}, and Total is {picture.stats.of('Total')}.")
+
+
+@pytest.mark.quick
+def test_all_are_counted(zoo: Zoo) -> None:
+    """`Total:` counts all processes."""
+    check_count(zoo, "Total", lambda _: True, "each process once, and no threads")
+
+
+def check_memory(picture: Picture) -> None:
+    """Fail where a sum of memory is not that of /proc."""
+    for key, measured, label in (("VM", "vm_kb", "Total Virtual Memory"), ("RSS", "rss_kb", "Total RSS")):
+        sums = [sum(getattr(one, measured) for one in seen.values()) for seen in (picture.before, picture.after)]
+        if not about_equal(1024 * (shown := picture.stats.of(key)) + 512, *sums):
+            hint = "sum pages, and make MB of the sum: pages * PAGE_SIZE >> 20"
+            asked = f"`{label}:` is the sum over all processes in MB."
+            wrong(asked, f"It is {shown}, expected {sums[0] // 1024}.", hint)
+
+
+@pytest.mark.quick
+def test_memory_is_summed(zoo: Zoo) -> None:
+    """The memory of all processes is summed up, in MB."""
+    for picture in zoo.pictures:
+        check_memory(picture)
+
+
+def test_memory_is_summed_in_pages_and_rounded_once(machine: Machine) -> None:
+    """Many small processes weigh what they weigh: nothing is rounded away one by one."""
+    answers = machine.play(step("crowd", 200), step("procs"), read(STATS), step("procs"), step("disband"))
+    check_memory(Picture({STATS: answers[2]}, answers[1], answers[3]))
 
 
 def test_a_pid_namespace_counts_its_own_processes_only(machine: Machine) -> None:
     """In a PID namespace with its own /proc, only the processes of that namespace are counted."""
     inner = step("pidns", script(step("spawn", "sleeper", "inner"), step("spawn", "zombie", "dead"), read(STATS)))
     (outer,) = machine.play(inner)
-    stats = parse_stats(outer["inner"][-1]["text"])
+    stats = parse_stats(text_of(outer["inner"][-1], STATS))
     expected = {"Running": 1, "Sleeping": 1, "Stopped": 0, "Zombie": 1, "Other": 0, "Total": 3}
-    assert stats.states == expected
-
-
-def test_memory_is_summed_in_pages_and_rounded_once(machine: Machine) -> None:
-    """Many small processes weigh as much in the statistics as in the list: nothing is rounded away one by one."""
-    # The states are no part of it: a kernel thread that wakes up now and then would decide.
-    stats = at_rest(machine, step("crowd", 300), of=lambda stats: (stats.vm_mb, stats.rss_mb))
-    assert stats.states["Total"] > 300
+    seen = [f"{key} is {stats.of(key)}, expected {count}" for key, count in expected.items() if stats.of(key) != count]
+    require_none(seen, "In a PID namespace with its own /proc only its processes are counted.")

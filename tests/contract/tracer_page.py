@@ -1,9 +1,11 @@
-"""Strict readers of /proc/syscall_tracer and /proc/syscall_tracer_stats."""
+"""Readers of /proc/syscall_tracer and /proc/syscall_tracer_stats: strict, or by names where any layout will do."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+
+from .tracer_columns import filter_lines, rows_of
 
 TITLE = ["System Call Tracer Log", "======================"]
 HEADER = (
@@ -14,6 +16,18 @@ RULE = "--------------------------------------------------------"
 ROW = "%-10s %-10d %-15d %-10s %-10d %-10d %-4d %-15s %-3s %-8s %-10s %-8d %s"
 COUNTERS = ("Issued", "Logged", "Overwritten", "Dropped", "Missed", "In flight", "Orphaned", "Returns missed")
 NUMBER = r"-|-?\d+"
+
+
+class Layout:
+    """How pages are read: to the byte, as the contract is checked, or by the names that they have."""
+
+    def __init__(self) -> None:
+        self.any = False
+        """Whether any layout will do."""
+
+
+LAYOUT = Layout()
+"""Of this run; `--any-layout` says so."""
 
 
 class Malformed(AssertionError):
@@ -114,6 +128,17 @@ def parse_row(line: str) -> Row:
     words = line.split()
     if len(words) < 13:
         raise Malformed("a row with too few columns", line)
+    row = _row_of(words, line)
+    returned, latency = (words[i] for i in (9, 10))
+    numbers = (row.pid, row.timestamp, row.status, row.tid, row.uid, row.cpu, row.comm, row.abi, returned, latency)
+    expected = ROW % (row.call, *numbers, row.seq, row.args)
+    if line != expected and not line.startswith(expected + " "):
+        raise Malformed(f"a row that is not of the format {ROW!r}", line)
+    return row
+
+
+def _row_of(words: list[str], line: str) -> Row:
+    """Return the row that these cells are."""
     try:
         pid, timestamp, tid, uid, cpu, seq = (int(words[i]) for i in (1, 2, 4, 5, 6, 11))
         returned, latency = _number(words[9]), _number(words[10])
@@ -121,10 +146,6 @@ def parse_row(line: str) -> Row:
         raise Malformed("a row with a column that is no number", line) from None
     comm, abi, args = words[7], words[8], words[12]
     row = Row(words[0], pid, timestamp, words[3], tid, uid, cpu, comm, abi, returned, latency, seq, args)
-    numbers = (words[9], words[10], seq, args)
-    expected = ROW % (row.call, pid, timestamp, row.status, tid, uid, cpu, comm, abi, *numbers)
-    if line != expected and not line.startswith(expected + " "):
-        raise Malformed(f"a row that is not of the format {ROW!r}", line)
     if row.status not in ("ALLOWED", "BLOCKED") or abi not in ("64", "32") or not is_escaped(comm + args):
         raise Malformed("a row with a bad status, ABI, command or argument", line)
     return row
@@ -235,6 +256,8 @@ def _parse_filters(lines: Lines) -> tuple[str, ...]:
 
 def parse_filters(text: str) -> tuple[str, ...]:
     """Read the last section alone, as the helper's step `filters` returns it."""
+    if LAYOUT.any:
+        return filter_lines(text)
     return _parse_filters(Lines("\n" + text))
 
 
@@ -244,6 +267,8 @@ def parse_page(text: str) -> Page:
     Raises:
         Malformed: some line is not what the contract says; the message shows it.
     """
+    if LAYOUT.any:
+        return Page(tuple(_row_of(words, " ".join(words)) for words in rows_of(text)), filter_lines(text))
     lines = Lines(text)
     for wanted in TITLE:
         lines.expect(wanted)

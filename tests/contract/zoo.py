@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,8 +10,9 @@ from .machine import Machine
 from .proc_measure import Process, parse_procs
 from .script import DETAIL, LISTER, STATS, TREE, Answer, Word, read, step
 from .task_pages import Node, Stats, Task, TaskList, parse_detail, parse_list, parse_stats, parse_tree
+from .wording import text_of
 
-PICTURES = 3
+PICTURES = 2
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,27 @@ class Animal:
         return step("spawn", self.kind, self.comm, **self.options)
 
 
-ZOO = {
+PLAIN = {
     "a zombie": Animal("zombie", b"zombie", {}, "ZOMBIE"),
     "a stopped process": Animal("stopped", b"stopped", {}, "STOPPED"),
     "a traced process": Animal("traced", b"traced", {}, "TRACED"),
-    "a process in uninterruptible sleep": Animal("vfork", b"vfork parent", {}, "DISK_SLEEP"),
+    "a process in uninterruptible sleep": Animal("vfork", b"vfork.parent", {}, "DISK_SLEEP"),
     "a running process": Animal("burner", b"burner", {}, "RUNNING"),
     "a process with 20 threads": Animal("sleeper", b"threads", {"threads": 20}, threads=20),
     "a process whose thread burns": Animal("sleeper", b"burnthread", {"threads": 2, "burn": 1}, threads=2),
+    "a process of another user": Animal("sleeper", b"other", {"uid": 1234, "gid": 2345}, uid=1234, gid=2345),
+    "a renamed process": Animal("sleeper", b"after", {"was": "before"}),
+    "a process with 24 MiB": Animal("sleeper", b"memory", {"mem": 24}),
+    "a nice process": Animal("sleeper", b"nice", {"nice": 7}),
+    "a real-time process": Animal("sleeper", b"fifo", {"policy": 1, "rt": 42}, policy="FIFO"),
+    "a batch process": Animal("sleeper", b"batch", {"policy": 3}, policy="BATCH"),
+    "an idle-class process": Animal("sleeper", b"idleclass", {"policy": 5}, policy="IDLE"),
+}
+"""Processes of every kind, with ordinary names."""
+ODD = {
     "a process traced by another": Animal("sleeper", b"victim", {}, "TRACED"),
     "the process that traces it": Animal("tracer", b"tracer", {}),
     "a dead leader with live threads": Animal("leaderdead", b"headless", {"threads": 3}, "ZOMBIE", threads=3),
-    "a process of another user": Animal("sleeper", b"other", {"uid": 1234, "gid": 2345}, uid=1234, gid=2345),
     "a set-user-id process": Animal("sleeper", b"suid", {"uid": 77, "euid": 78, "gid": 88, "egid": 89}, uid=77, gid=88),
     "a user id above 2^31": Animal(
         "sleeper", b"biguid", {"uid": 3000000000, "gid": 4000000000}, uid=3000000000, gid=4000000000
@@ -58,57 +68,61 @@ ZOO = {
     "a name of format directives": Animal("sleeper", b"%s%n%d%%", {}),
     "a name of 15 blanks": Animal("sleeper", b" " * 15, {}),
     "an empty name": Animal("sleeper", b"", {}),
-    "a renamed process": Animal("sleeper", b"after", {"was": "before"}),
-    "a process with 24 MiB": Animal("sleeper", b"memory", {"mem": 24}),
-    "a nice process": Animal("sleeper", b"nice", {"nice": 7}),
-    "a real-time process": Animal("sleeper", b"fifo", {"policy": 1, "rt": 42}, policy="FIFO"),
-    "a batch process": Animal("sleeper", b"batch", {"policy": 3}, policy="BATCH"),
-    "an idle-class process": Animal("sleeper", b"idleclass", {"policy": 5}, policy="IDLE"),
 }
+"""Processes that are easily shown as what they are not, and names that are text of any kind."""
+ZOO = PLAIN | ODD
+SLACK_KB = 1024
+"""The kernel counts resident pages in batches for each thread; what is not yet added up may be missing."""
 CHAIN = 12
 """Links of the chain of ancestors that the zoo also has."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """The task files, read one after the other, between two looks at /proc; each is parsed when a test looks at it."""
+    """Some of the task files, read between two looks at /proc; each is parsed when a test looks at it."""
 
-    answers: list[Answer]
+    pages: Mapping[str, Answer]
+    first: Answer
+    last: Answer
+
+    def text(self, path: str) -> str:
+        """Return what was read of a file; where it could not be read the test fails."""
+        return text_of(self.pages[path], path)
 
     @cached_property
     def before(self) -> dict[int, Process]:
         """What /proc showed before."""
-        return parse_procs(self.answers[0]["procs"])
-
-    @cached_property
-    def stats_before(self) -> Stats:
-        """The statistics, before the list was read."""
-        return parse_stats(self.answers[1]["text"])
-
-    @cached_property
-    def listed(self) -> TaskList:
-        """The list."""
-        return parse_list(self.answers[2]["text"])
-
-    @cached_property
-    def stats_after(self) -> Stats:
-        """The statistics, after the list was read."""
-        return parse_stats(self.answers[3]["text"])
-
-    @cached_property
-    def detail(self) -> dict[int, dict[str, str]]:
-        """The blocks of task_detail."""
-        return parse_detail(self.answers[4]["text"])
-
-    @cached_property
-    def tree(self) -> list[Node]:
-        """The lines of task_tree."""
-        return parse_tree(self.answers[5]["text"])
+        return parse_procs(self.first["procs"])
 
     @cached_property
     def after(self) -> dict[int, Process]:
         """What /proc showed afterwards."""
-        return parse_procs(self.answers[6]["procs"])
+        return parse_procs(self.last["procs"])
+
+    @cached_property
+    def listed(self) -> TaskList:
+        """The list."""
+        return parse_list(self.text(LISTER))
+
+    @cached_property
+    def rows(self) -> dict[int, Task]:
+        """The rows of the list."""
+        return self.listed.by_pid()
+
+    @cached_property
+    def blocks(self) -> dict[int, Task]:
+        """The blocks of task_detail."""
+        return parse_detail(self.text(DETAIL))
+
+    @cached_property
+    def stats(self) -> Stats:
+        """The statistics."""
+        return parse_stats(self.text(STATS))
+
+    @cached_property
+    def tree(self) -> list[Node]:
+        """The lines of task_tree."""
+        return parse_tree(self.text(TREE))
 
     def strangers(self, pids: Iterable[int]) -> set[int]:
         """Return which of these processes neither was there before nor is afterwards, nor can have lived in between.
@@ -117,17 +131,34 @@ class Picture:
         """
         return {pid for pid in pids if pid not in self.before and pid not in self.after and pid <= max(self.before)}
 
+    @cached_property
     def steady(self) -> dict[int, Process]:
-        """Return the processes that /proc shows the same, before and after, as to state, name, parent and ids."""
+        """The processes that /proc shows the same, before and after, as to state, name, parent and ids."""
         return {
             pid: process
             for pid, process in self.before.items()
             if pid in self.after and _face(process) == _face(self.after[pid])
         }
 
+    @cached_property
+    def still(self) -> dict[int, Process]:
+        """The processes that did not even run between the two looks: who did not has not changed its state."""
+        return {pid: one for pid, one in self.steady.items() if _switches(one) == _switches(self.after[pid])}
 
-def switches(process: Process) -> tuple[int, int]:
-    """Return how often the main thread of a process has gone off its CPU: who did not run has not changed its state."""
+
+def named(process: Process) -> str:
+    """Return what messages call a process."""
+    return f"PID {process.pid} (`{process.comm.decode('utf-8', 'replace')}`)"
+
+
+def about_equal(shown_kb: int, *measured_kb: int) -> bool:
+    """Memory as it was at some time between the measurements, give or take the kernel's own batches."""
+    slack = SLACK_KB + max(measured_kb) // 20
+    return min(measured_kb) - slack <= shown_kb <= max(measured_kb) + slack
+
+
+def _switches(process: Process) -> tuple[int, int]:
+    """Return how often the main thread of a process has gone off its CPU."""
     return process.voluntary, process.involuntary
 
 
@@ -141,32 +172,27 @@ class Zoo:
 
     pids: dict[str, int]
     chain: list[int]
-    views: list[list[Answer]]
-
-    @cached_property
-    def pictures(self) -> list[Picture]:
-        """What was read. A file that is malformed, or not there, is the failure of the tests that look at it."""
-        return [Picture(view) for view in self.views]
-
-    def rows(self, what: str) -> list[Task]:
-        """Return what each picture's list shows of one animal; it is in each exactly once, or this fails."""
-        rows = [[task for task in picture.listed.tasks if task.pid == self.pids[what]] for picture in self.pictures]
-        assert all(len(found) == 1 for found in rows), f"{what}, PID {self.pids[what]}, is not listed just once: {rows}"
-        return [found[0] for found in rows]
+    pictures: list[Picture]
 
 
-def visit(machine: Machine) -> Zoo:
-    """Make the zoo, take pictures, and let it go: one remote command a session."""
-    return machine.once("zoo", lambda: _visit(machine))
+def visit(machine: Machine, animals: Mapping[str, Animal], *paths: str) -> Zoo:
+    """Make some animals, take pictures of some files, and let them go: one remote command a session.
+
+    Args:
+        machine: where.
+        animals: whom to make.
+        paths: what to read; a file that breaks when it is read costs those that look at it, and nobody else.
+    """
+    key = f"zoo {' '.join(paths)} {hash(tuple(animals))}"
+    return machine.once(key, lambda: _visit(machine, animals, paths))
 
 
-def _visit(machine: Machine) -> Zoo:
+def _visit(machine: Machine, animals: Mapping[str, Animal], paths: Sequence[str]) -> Zoo:
     chain = step("spawn", "chain", "chain", depth=CHAIN)
-    look = [read(STATS), read(LISTER), read(STATS), read(DETAIL), read(TREE), step("procs")]
-    starts = [animal.start for animal in ZOO.values()]
-    answers = machine.play(*starts, chain, step("procs"), *look * PICTURES)
-    pids = {what: answer["pid"] for what, answer in zip(ZOO, answers, strict=False)}
-    links = answers[len(ZOO)]
-    views = answers[len(ZOO) + 1 :]
+    look = [*map(read, paths), step("procs")]
+    answers = machine.play(*(animal.start for animal in animals.values()), chain, step("procs"), *look * PICTURES)
+    pids = {what: answer["pid"] for what, answer in zip(animals, answers, strict=False)}
+    links, *views = answers[len(animals) :]
     cuts = range(0, len(views) - 1, len(look))
-    return Zoo(pids, [links["pid"], *links["links"]], [views[i : i + len(look) + 1] for i in cuts])
+    pictures = [Picture(dict(zip(paths, views[i + 1 :], strict=False)), views[i], views[i + len(look)]) for i in cuts]
+    return Zoo(pids, [links["pid"], *links["links"]], pictures)

@@ -250,8 +250,25 @@ def test_a_lab_that_could_not_be_graded_is_not_proved(tmp_path: Path) -> None:
 
 
 def test_a_mutant_that_does_not_apply(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match=r"the mutant m\.patch does not apply"):
+    with pytest.raises(LabError, match=r"the patch m\.patch does not apply"):
         proved(tmp_path, by_code, solution="two\nlines\n", starter="x\n", mutant="y")
+
+
+def test_a_deviation_that_costs_what_it_does_not_name(tmp_path: Path) -> None:
+    """The solution is good, and what its patch breaks costs the test `there`: the first one says so, the second not."""
+    folder = make_lab(tmp_path / "jiffies")
+    (folder / "solution").mkdir()
+    (folder / "solution" / "x.c").write_text("good\n")
+    (folder / "deviations").mkdir()
+    diff = "\n--- a/solution/x.c\n+++ b/solution/x.c\n@@ -1 +1 @@\n-good\n+bad\n"
+    for name, costs in (("one", "there"), ("two", "moves"), ("three", "nothing")):
+        (folder / "deviations" / f"{name}.patch").write_text(f"One fault.\n\nCosts: {costs}\n{diff}")
+    (tmp_path / "work").mkdir()
+    lab = Lab.load(folder)
+    found = {one.name: one for one in prove.prove(lab, Order(lab, "i"), by_code(lab), tmp_path / "work")}
+    assert [found[f"deviation-{name}"].good for name in ("one", "two", "three")] == [True, False, False]
+    assert "it costs there" in found["deviation-one"].sentence
+    assert "it may not cost there" in found["deviation-two"].sentence
 
 
 def test_a_lab_without_a_solution(tmp_path: Path) -> None:

@@ -119,6 +119,41 @@ def test_points_are_kept_up_to_a_crash_and_the_rest_has_a_fresh_machine(examine:
     assert (result.verdict, result.score) == (Verdict.PANIC, 80)
 
 
+def with_tests(**changes: dict[str, Any]) -> Lab:
+    """Return the lab with some of its tests changed, by their ids."""
+    tests = tuple(test.model_copy(update=changes.get(test.id, {})) for test in LAB.tests)
+    return LAB.model_copy(update={"tests": tests})
+
+
+def test_after_a_crash_the_tests_of_its_group_come_last(examine: Callable[..., Result]) -> None:
+    """Those that look at what has broken a machine may break the next one, and the others are not to pay for it."""
+    orders: list[list[str]] = []
+
+    def noted(machine: Machine) -> Machine:
+        def run(left: list[Test], record: Any) -> bool:
+            orders.append([test.id for test in left])
+            return machine(left, record)
+
+        return run
+
+    lab = with_tests(read={"group": "list"}, listed={"group": "list"}, total={"group": "other"})
+    examine(noted(crashes), noted(passes), lab=lab)
+    assert orders == [["loaded", "read", "listed", "total"], ["total", "listed"]]
+
+
+def test_a_pass_needs_the_core_alone(examine: Callable[..., Result]) -> None:
+    lab = with_tests(listed={"bonus": True}, total={"bonus": True})
+
+    def core(left: list[Test], record: Any) -> bool:
+        passes(left[:-1], record)
+        record.progress.results["total"] = left[-1].result("failed")
+        return False
+
+    result = examine(core, lab=lab)
+    assert (result.verdict, result.score, result.max_score) == (Verdict.PASS, 30, 30)
+    assert result.reason == "all 2 tests passed, and 1 of 2 for bonus"
+
+
 def test_without_a_fresh_machine_the_rest_is_not_run(examine: Callable[..., Result]) -> None:
     result = examine(crashes, lab=LAB.model_copy(update={"fresh_vm_after_crash": False}))
     assert [test.outcome for test in result.tests] == ["passed", "crashed", "not-run", "not-run"]

@@ -47,6 +47,8 @@ def test_a_test_makes_its_results(tmp_path: Path) -> None:
         ({"tests": [{**TEXT["tests"][0], "points": float("nan")}]}, r"tests\[0\].points: .*finite"),
         ({"tests": [{**TEXT["tests"][0], "points": 0}]}, "no test gives a point"),
         ({"tests": [TEXT["tests"][0]] * 2}, "the id 'there' is there twice"),
+        ({"tests": [{**TEXT["tests"][0], "bonus": True}]}, "no test gives a point that is no bonus"),
+        ({"tests": [{**TEXT["tests"][0], "bonus": "some"}]}, r"tests\[0\].bonus: .*boolean"),
         ({"tests": [{**TEXT["tests"][0], "visibility": "all"}]}, r"tests\[0\].visibility: .*'visible'"),
         ({"tests": [{**TEXT["tests"][0], "node": "../x.py::y"}]}, r"tests\[0\].node: .*no test file"),
         ({"tests": [{**TEXT["tests"][0], "node": "/etc/x.py"}]}, r"tests\[0\].node: .*no test file"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,6 +38,26 @@ def test_a_cut_result_is_a_value_error() -> None:
 
 def test_score() -> None:
     assert (one_result().score, one_result().max_score) == (2.5, 5.0)
+
+
+def test_bonus_makes_up_for_what_was_lost_and_no_more() -> None:
+    """The maximum is that of the core, and nobody has more."""
+    core, lost, bonus = (
+        one_test("a"),
+        one_test("b", earned=0.0, outcome="failed"),
+        one_test("c", bonus=True, points=9.0),
+    )
+    some = one_result(tests=(core, lost, replace(bonus, earned=1.0)))
+    assert (some.score, some.max_score) == (3.5, 5.0)
+    much = one_result(tests=(core, lost, replace(bonus, earned=9.0)), penalty=0.5)
+    assert (much.score, much.max_score) == (2.5, 5.0)
+
+
+def test_a_pass_needs_every_test_of_the_core() -> None:
+    failed = one_test("c", bonus=True, earned=0.0, outcome="failed")
+    assert one_result(verdict=Verdict.PASS, tests=(one_test("a"), failed)).score == 2.5
+    with pytest.raises(ValueError, match="a pass in which not every test passed"):
+        one_result(verdict=Verdict.PASS, tests=(one_test("c", bonus=True),))
 
 
 def test_an_infra_error_has_no_score() -> None:

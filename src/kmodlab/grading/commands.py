@@ -98,10 +98,12 @@ def new_command(
 
 def check_command(
     lab: LabName,
-    only: Annotated[list[str] | None, typer.Option(help="Check these: solution, starter, a mutant; a pattern.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Check these: solution, starter, a mutant or deviation-*; a pattern.")
+    ] = None,
     jobs: Jobs = 0,
 ) -> None:
-    """Prove a lab: the solution scores full marks, the starter little, every mutant loses a point; else exit 1."""
+    """Prove a lab: full marks for the solution, few for the starter, less for mutants and deviations; else exit 1."""
     from kmodlab.grading.instructor import check_lab  # noqa: PLC0415  # see above
 
     findings = check_lab(lab, only=only or (), jobs=jobs)

@@ -137,7 +137,7 @@ def _machines(lab: Lab, pool: Pool, work: Path, modules: list[Path], record: _Re
     """Run the tests in one machine, and those after a crash in the next, where the lab says so and time is left."""
     progress = record.progress
     for machine in range(1, _CRASHES + 1):
-        left = [test for test in lab.tests if test.id not in progress.results]
+        left = _left(lab, progress)
         if progress.findings and not left:
             return
         crashed = _machine(lab, pool, work, modules, left, record, kept)
@@ -146,6 +146,16 @@ def _machines(lab: Lab, pool: Pool, work: Path, modules: list[Path], record: _Re
         progress.not_run = _why_no_other(lab, progress, machine)
         if progress.not_run:
             return
+
+
+def _left(lab: Lab, progress: Progress) -> list[Test]:
+    """Return the tests to run: last those that look at what has broken a machine already, for they may break the next.
+
+    So that one file which cannot be read leaves machines for the tests of all others.
+    """
+    broke = {test.group for test in lab.tests if test.id in progress.crashed} - {""}
+    left = [test for test in lab.tests if test.id not in progress.results]
+    return sorted(left, key=lambda test: test.group in broke)
 
 
 def _why_no_other(lab: Lab, progress: Progress, machines: int) -> str:
@@ -224,15 +234,19 @@ def _verdict(tests: tuple[TestResult, ...], finding: Finding | None) -> tuple[Ve
         return Verdict.INFRA_ERROR, _undecided(tests, broken)
     if finding:
         return finding.verdict, finding.reason
-    bad = [test for test in tests if test.outcome != "passed"]
+    core, bonus = ([test for test in tests if test.bonus is one] for one in (False, True))
+    bad = [test for test in core if test.outcome != "passed"]
     if bad:
-        return Verdict.FAIL, f"{len(bad)} of {len(tests)} tests failed: {', '.join(test.id for test in bad[:4])}"
-    return Verdict.PASS, f"all {len(tests)} tests passed"
+        return Verdict.FAIL, f"{len(bad)} of {len(core)} tests failed: {', '.join(test.id for test in bad[:4])}"
+    passed = sum(test.outcome == "passed" for test in bonus)
+    return Verdict.PASS, f"all {len(core)} tests passed" + (
+        f", and {passed} of {len(bonus)} for bonus" if bonus else ""
+    )
 
 
 def _undecided(tests: tuple[TestResult, ...], broken: list[str]) -> str:
     """Return why there is no grade: what the lab's own tests broke off may be worth points."""
     named = ", ".join(f"the test {name}" for name in broken[:4])
     rest = [test for test in tests if test.outcome != "infra-error"]
-    earned, most = sum(test.earned for test in rest), sum(test.points for test in rest)
+    earned, most = sum(test.earned for test in rest), sum(test.points for test in rest if not test.bonus)
     return f"not graded, the lab itself broke in {named}; the others came to {earned:g} of {most:g} points"

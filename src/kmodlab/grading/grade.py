@@ -169,8 +169,8 @@ def _checked(result: Result, lab: Lab) -> Result:
     """Return the result if its tests are the lab's, each with the points that the lab gives."""
     if result.verdict is Verdict.INFRA_ERROR and not any(test.outcome == "infra-error" for test in result.tests):
         return replace(result, tests=lab.nothing_ran())
-    given = [(test.id, test.points, test.visibility) for test in result.tests]
-    if given != [(test.id, test.points, test.visibility) for test in lab.tests]:
+    given = [(test.id, test.points, test.bonus, test.visibility) for test in result.tests]
+    if given != [(test.id, test.points, test.bonus, test.visibility) for test in lab.tests]:
         raise ValueError("the examination gave results of other tests than the lab's")
     return result
 

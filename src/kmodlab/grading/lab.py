@@ -8,6 +8,7 @@ The folder's layout:
     solution/    what earns full marks, unless `solution` names another folder
     tests/       pytest files of the lab's own
     mutants/     patches of the solution, each of which must lose a point
+    deviations/  patches of the solution, each of which may lose what it names, and no more
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ class Test(_Part):
         title: one sentence: what holds if it passes.
         nodes: pytest's, in the lab's tests/ or, from the project's root, in tests/contract/; all of them must pass.
         points: what it gives.
+        bonus: its points come on top of those of the others, which are the maximum and are never exceeded.
         visibility: who may see it.
+        group: tests with the same word look at the same thing: where one breaks its machine, the others come last.
     """
 
     __test__ = False  # for pytest, which takes the name for one of its own
@@ -102,7 +105,9 @@ class Test(_Part):
     title: Annotated[str, Field(min_length=1)]
     nodes: Annotated[tuple[str, ...], Field(min_length=1, validation_alias=AliasChoices("node", "nodes"))]
     points: Annotated[float, Field(ge=0, le=10000, allow_inf_nan=False)]
+    bonus: bool = False
     visibility: Visibility = "visible"
+    group: str = ""
 
     @field_validator("nodes", mode="before")
     @classmethod
@@ -126,7 +131,8 @@ class Test(_Part):
             earned: points.
             more: the result's other attributes.
         """
-        about = {"id": self.id, "title": self.title, "points": self.points, "visibility": self.visibility}
+        about = {"id": self.id, "title": self.title, "points": self.points}
+        about |= {"bonus": self.bonus, "visibility": self.visibility}
         return TestResult(**{**about, **more}, outcome=outcome, earned=earned)
 
 
@@ -180,6 +186,7 @@ class Lab(_Part):
         solution: see there.
         starter_at_most: the part of the points that the starter may earn, for `lab check`.
         mutants: patterns of patches, relative as `solution.folder` is.
+        deviations: patterns of patches that say what they may cost; see `deviation.py`.
     """
 
     folder: Path
@@ -199,14 +206,15 @@ class Lab(_Part):
     solution: Solution = Solution()
     starter_at_most: Annotated[float, Field(ge=0, le=1)] = 0.5
     mutants: tuple[str, ...] = ("mutants/*.patch",)
+    deviations: tuple[str, ...] = ("deviations/*.patch",)
 
     @model_validator(mode="after")
     def _consistent(self) -> Lab:
         ids = [test.id for test in self.tests]
         if twice := sorted({name for name in ids if ids.count(name) > 1}):
             raise ValueError(f"tests: the id {twice[0]!r} is there twice")
-        if not any(test.points for test in self.tests):
-            raise ValueError("tests: no test gives a point")
+        if not any(test.points and not test.bonus for test in self.tests):
+            raise ValueError("tests: no test gives a point that is no bonus")
         if self.due and self.due.tzinfo is None:
             raise ValueError("due: a time zone is missing, as in 2030-01-31 23:59:00 +01:00")
         return self
@@ -218,13 +226,23 @@ class Lab(_Part):
 
     @property
     def max_score(self) -> float:
-        """Points that all tests give together."""
-        return round(sum(test.points for test in self.tests), 2)
+        """Points that all tests of the core give together: no submission has more, whatever its bonus."""
+        return round(sum(test.points for test in self.tests if not test.bonus), 2)
 
     @property
     def digest(self) -> str:
         """Digest of what decides a result: lab.yml's tests, limits and building, and the test files."""
-        decides = {"title", "folder", "due", "late", "duplicates", "solution", "mutants", "starter_at_most"}
+        decides = {
+            "title",
+            "folder",
+            "due",
+            "late",
+            "duplicates",
+            "solution",
+            "mutants",
+            "deviations",
+            "starter_at_most",
+        }
         digest = hashlib.sha256(self.model_dump_json(exclude=decides).encode())
         for file in self.test_files():
             content = file.read_bytes()

@@ -1,4 +1,8 @@
-"""Proving a lab: its solution scores full marks, its starter little, and every mutant of the solution loses a point."""
+"""Proving a lab by its own submissions.
+
+Its solution scores full marks, its starter little, every mutant of the solution loses a test, and every deviation of it
+those tests alone that it names.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from pathlib import Path
 
 from kmodlab import paths
 from kmodlab.errors import UsageError
+from kmodlab.grading.deviation import Deviation
 from kmodlab.grading.grade import Examine, Order, Watcher, grade
 from kmodlab.grading.intake import Submission, digest_of
 from kmodlab.grading.lab import Lab
@@ -25,7 +30,7 @@ class Finding:
     """What one of the lab's own submissions came to.
 
     Attributes:
-        name: `solution`, `starter`, or the mutant's.
+        name: `solution`, `starter`, the mutant's, or the deviation's.
         good: it came to what it has to.
         sentence: what it came to.
     """
@@ -46,11 +51,12 @@ def prove(lab: Lab, order: Order, examine: Examine, work: Path, watcher: Watcher
         watcher: is told how it goes on.
 
     Raises:
-        UsageError: there is no solution, or a mutant's patch does not apply.
+        UsageError: there is no solution, or a patch does not apply or says nothing.
     """
+    known = {deviation.name: deviation for deviation in deviations(lab)}
     submissions = list(_submissions(lab, work))
     results = grade(submissions, order, examine, Store(work / "results"), watcher)
-    return [_judged(result, lab) for result in results]
+    return [_judged(result, lab, known.get(result.student)) for result in results]
 
 
 def _submissions(lab: Lab, work: Path) -> Iterator[Submission]:
@@ -62,11 +68,26 @@ def _submissions(lab: Lab, work: Path) -> Iterator[Submission]:
         yield _own("starter", work / "starter")
     for patch in mutants(lab):
         yield _own(patch.stem, _tree(lab, work / "mutants" / patch.stem, patch))
+    for one in deviations(lab):
+        yield _own(one.name, _tree(lab, work / "deviations" / one.patch.stem, one.patch))
 
 
 def mutants(lab: Lab) -> list[Path]:
     """Return the patches that the lab names."""
-    return sorted(patch for pattern in lab.mutants for patch in _root(lab, pattern).glob(pattern))
+    return _patches(lab, lab.mutants)
+
+
+def deviations(lab: Lab) -> list[Deviation]:
+    """Return the lab's table of single faults.
+
+    Raises:
+        UsageError: one of them does not say what it costs.
+    """
+    return [Deviation.read(patch, lab) for patch in _patches(lab, lab.deviations)]
+
+
+def _patches(lab: Lab, patterns: tuple[str, ...]) -> list[Path]:
+    return sorted(patch for pattern in patterns for patch in _root(lab, pattern).glob(pattern))
 
 
 def _root(lab: Lab, folder: str) -> Path:
@@ -85,24 +106,29 @@ def _tree(lab: Lab, place: Path, patch: Path | None) -> Path:
     if patch:
         hint = "a patch is relative to the lab's folder, or to the project's where the solution is in kernel/"
         words = ["patch", "--quiet", "--strip=1", f"--directory={place}", f"--input={patch.resolve()}"]
-        run(words, what=f"the mutant {patch.name} does not apply to the solution", hint=hint)
+        run(words, what=f"the patch {patch.name} does not apply to the solution", hint=hint)
     target = place / lab.solution.folder
     for folder in beside:
         (place / folder).rename(target / Path(folder).name)
     return target
 
 
-def _judged(result: Result, lab: Lab) -> Finding:
+def _judged(result: Result, lab: Lab, deviation: Deviation | None = None) -> Finding:
     if result.score is None:
         return Finding(result.student, False, f"could not be graded: {result.reason}")
     points = f"{number(result.score)} of {number(result.max_score)} points, {result.verdict}"
+    lost = [test.id for test in result.tests if test.outcome != "passed"]
     if result.student == "solution":
-        good = result.score == result.max_score and result.verdict is Verdict.PASS
-        lost = ", ".join(test.id for test in result.tests if test.outcome != "passed")
-        return Finding("solution", good, points if good else f"{points}; it has to have all. {result.reason} {lost}")
+        good = not lost and result.verdict is Verdict.PASS
+        said = f"{points}; it has to have all. {result.reason} {', '.join(lost)}"
+        return Finding("solution", good, points if good else said)
+    if deviation:
+        wrong = deviation.wrong(set(lost), result.verdict)
+        said = f"{points}; it costs {', '.join(lost) or 'nothing'}"
+        return Finding(result.student, not wrong, f"{said}; {wrong}: {result.reason}" if wrong else said)
     if result.student == "starter":
         most = lab.starter_at_most * lab.max_score
         good = result.score <= most
         return Finding("starter", good, points if good else f"{points}; no more than {number(most)} are allowed")
-    good = result.score < result.max_score
+    good = bool(lost) or result.verdict is not Verdict.PASS
     return Finding(result.student, good, points if good else f"{points}: no test notices what is broken in it")

@@ -46,6 +46,7 @@ class TestResult:
         seen: what it saw instead.
         hint: where to look.
         fault: what broke in the lab's own test, for the instructor alone.
+        bonus: its points come on top of the others'.
         visibility: who may see it: `visible` and `after-due` are for students, the latter when the lab is over.
         seconds: how long it took.
     """
@@ -61,6 +62,7 @@ class TestResult:
     seen: str = ""
     hint: str = ""
     fault: str = ""
+    bonus: bool = False
     visibility: Visibility = "visible"
     seconds: float = 0.0
 
@@ -120,23 +122,27 @@ class Result:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        # Whoever made it: what is called a pass has passed every test, or it is no result at all.
-        if self.verdict is Verdict.PASS and not (self.tests and all(t.outcome == "passed" for t in self.tests)):
+        # Whoever made it: what is called a pass has passed every test of the core, or it is no result at all.
+        core = [test for test in self.tests if not test.bonus]
+        if self.verdict is Verdict.PASS and not (core and all(test.outcome == "passed" for test in core)):
             raise ValueError(f"{self.student}: a pass in which not every test passed")
         if not 0 <= self.penalty <= 1:
             raise ValueError(f"{self.student}: a penalty of {self.penalty}")
 
     @property
     def score(self) -> float | None:
-        """Points earned; None where the lab itself broke: that is no zero, it is not graded."""
+        """Points earned, with bonus but never above `max_score`.
+
+        None where the lab itself broke: that is no zero, it is not graded.
+        """
         if self.verdict is Verdict.INFRA_ERROR:
             return None
-        return round(sum(test.earned for test in self.tests) * (1 - self.penalty), 2)
+        return round(min(sum(test.earned for test in self.tests), self.max_score) * (1 - self.penalty), 2)
 
     @property
     def max_score(self) -> float:
-        """Points that the lab gives."""
-        return round(sum(test.points for test in self.tests), 2)
+        """Points that the lab gives: those of the core."""
+        return round(sum(test.points for test in self.tests if not test.bonus), 2)
 
     def to_json(self) -> str:
         """Return it as JSON, from which `from_json` makes an equal one."""

@@ -306,7 +306,7 @@ def _arguments(job: Job) -> list[str]:
     project = paths.project_dir()
     contract = project / "tests" / "contract"
     # The helper came with the template; what a slot has is thrown away with it.
-    keep = ["--keep-helper"] if any(contract in node.file.parents for node in job.nodes) else []
+    keep = ["--keep-helper", "--any-layout"] if any(contract in node.file.parents for node in job.nodes) else []
     markers = ["-m", job.markers] if job.markers else []
     return [
         *(node.argument for node in dict.fromkeys(job.nodes)),

@@ -59,6 +59,11 @@ class Progress:
     not_run: str = ""
     seed: int = 0
 
+    @property
+    def crashed(self) -> set[str]:
+        """Ids of the tests in which a machine broke."""
+        return {name for name, result in self.results.items() if result.outcome == "crashed"}
+
     def begin(self, seconds: float) -> None:
         """Let the submission's time begin, unless it has: what a machine took to start is not the submission's."""
         self.time = self.time or Deadline(seconds)

@@ -65,7 +65,7 @@ void step_filters(const struct step *s)
 	char *at = NULL, *next = b.data;
 
 	(void)s;
-	while (next && (next = strstr(next, "\nActive Filters:\n")))
+	while (next && (next = strstr(next, "\nActive Filters:")))
 		at = next++;
 	out_long("errno", error);
 	out_string("text", at ? at + 1 : "");

@@ -22,6 +22,7 @@ UNSEEN = {
     "test_loading_and_unloading_under_full_load": "its mutants bring the guest down",
     "test_a_page_that_another_thread_takes_away": "its mutants bring the guest down",
     "test_the_module_is_loaded_and_has_its_files": "fails wherever a module is not loaded",
+    "test_the_files_that_are_asked_for_first_are_there": "fails wherever a module is not loaded",
     "test_the_list_works_after_a_reload": "fails wherever a module does not load",
     "test_root_cannot_write_the_task_files": "nothing in the modules could make it fail by a small patch",
     "test_orphans_are_shown_under_who_took_them_in": "the kernel keeps parents; a patch would have to cache them",

@@ -127,7 +127,7 @@ def _labelled(result: Result, submission: Submission, lab: Lab) -> Result:
     penalty = lab.late.penalty if submission.late else 0.0
     return replace(
         result, student=submission.student, submission=submission.name, late=submission.late,
-        penalty=penalty, notes=submission.notes,
+        penalty=penalty, notes=(*submission.notes, *result.build_notes), form=submission.form,
     )  # fmt: skip
 
 

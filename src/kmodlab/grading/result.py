@@ -90,6 +90,8 @@ class Result:
         late: it came after the lab's due date.
         penalty: the part of the points that being late costs, 0 to 1.
         notes: what else the student should know: what was left out of the archive, which version counts.
+        build_notes: those of them that the build made; whoever handed in the same files gets them, too.
+        form: of what download the submission is, one of `names.FORMS`; empty where that is not known.
     """
 
     key: str
@@ -109,6 +111,8 @@ class Result:
     late: bool = False
     penalty: float = 0.0
     notes: tuple[str, ...] = ()
+    build_notes: tuple[str, ...] = ()
+    form: str = ""
 
     def __post_init__(self) -> None:
         # Whoever made it: what is called a pass has passed every test, or it is no result at all.
@@ -152,7 +156,8 @@ class Result:
 
 def _read(known: dict[str, Any]) -> dict[str, Any]:
     tests = tuple(TestResult(**test) for test in known["tests"])
-    return {**known, "verdict": Verdict(known["verdict"]), "tests": tests, "notes": tuple(known["notes"])}
+    notes: dict[str, Any] = {key: tuple(known[key]) for key in ("notes", "build_notes") if key in known}
+    return {**known, "verdict": Verdict(known["verdict"]), "tests": tests, **notes}
 
 
 def key_of(content: str, lab: str, image: str) -> str:

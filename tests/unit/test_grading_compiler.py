@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from kmodlab.grading.compiler import explain, first_error, outdated
+from kmodlab.grading.compiler import explain, first_error
 
 
 @pytest.mark.parametrize(
@@ -16,6 +18,10 @@ from kmodlab.grading.compiler import explain, first_error, outdated
         ("make: *** No targets specified and no makefile found.  Stop.\n", "No targets specified"),
         ("Makefile:3: *** missing separator.  Stop.\n", "Makefile:3: *** missing separator."),
         ("head: No space left on device\nmake: *** [Makefile:4: all] Error 1\n", "head: No space left on device"),
+        (
+            "g++ r.cpp -o r\nmake: g++: No such file or directory\nmake: *** [Makefile:4: all] Error 127\n",
+            "g++: No such file or directory ([Makefile:4: all] Error 127)",
+        ),
         ("there is no C file\n", "there is no C file"),
         ("", "make printed nothing"),
     ],
@@ -24,26 +30,15 @@ def test_the_first_error_is_named(log: str, error: str) -> None:
     assert first_error(log).startswith(error)
 
 
-@pytest.mark.parametrize(
-    ("log", "since"),
-    [
-        (
-            "a.c:9:5: error: passing argument 4 of 'proc_create' from incompatible pointer type\n"
-            "note: expected 'const struct proc_ops *' but argument is of type 'struct file_operations *'\n",
-            "5.6",
-        ),
-        ("a.c:9:5: error: 'struct task_struct' has no member named 'state'; did you mean '__state'?\n", "5.14"),
-        ("a.c:9:5: error: implicit declaration of function 'init_timer'; did you mean 'init_timers'?\n", "4.15"),
-        ("a.c:9:5: error: implicit declaration of function 'PDE_DATA'\n", "5.17"),
-        ('a.c:9:30: error: macro "access_ok" passed 3 arguments, but takes just 2\n', "5.0"),
-    ],
-)
-def test_code_for_an_older_kernel_is_called_that(log: str, since: str) -> None:
-    change = outdated(log)
-    assert change
-    assert change.since == since
-    assert f"before {since}" in explain(log, "6.1")
+def test_the_line_that_names_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("# mine\nobj-m += listing_jiffies.o other.o\n")
+    (tmp_path / "jiffies.c").write_text("")
+    log = "make[2]: *** No rule to make target '/build/listing_jiffies.o', needed by '/build/'.  Stop.\n"
+    wrong = "Makefile:2 asks for listing_jiffies.o, and there is no listing_jiffies.c, only jiffies.c: obj-m += "
+    assert explain(log, "6.1", tmp_path).startswith(wrong)
+    assert "No rule to make target" in explain(log.replace("listing_", "no_"), "6.1", tmp_path)
 
 
-def test_a_plain_mistake_is_no_old_code() -> None:
-    assert outdated("a.c:8:9: error: expected ';' before 'return'\n") is None
+def test_what_kbuild_says_itself_counts_for_more_than_the_makefile() -> None:
+    log = "make: *** No targets.  Stop.\n--- the module alone: make modules ---\na.c:8:9: error: expected ';'\n"
+    assert "a.c:8: expected ';'" in explain(log, "6.1", Path("none"))

@@ -1,40 +1,66 @@
 #!/bin/sh
-# Runs inside the sandbox, see sandbox.py: builds the submission in /src, and prints a tar archive of the modules.
-# What make says goes to standard error.
+# Runs inside the sandbox, see sandbox.py: builds the submission in /src, and prints a line that says how, then a tar
+# archive of the modules. What make says goes to standard error. No program of the submission's has the standard output.
 set -u
 how=$1
+place=$2
 kernel=/lib/modules/$(uname -r)/build
 exec 3>&1 1>&2
 
 cp -R /src/. /build || exit 70
-cd /build || exit 70
+cd "/build/$place" || exit 70
 built() { find . -name '*.ko' -type f | grep -q .; }
+run() { make "$@" 3>&-; }
+alone() { run -C "$kernel" M="$PWD" modules; }
+names_modules() { cat Kbuild Makefile 2>/dev/null | grep -q 'obj-[m$]'; }
 
-# The submission's own Makefile: the one nearest to the top.
-place=$(find . -iname 'makefile' -type f | awk '{ print gsub("/", "/"), $0 }' | sort -n | sed -n '1s/^[0-9]* //p')
-if [ "$how" = makefile ] && [ -n "$place" ]; then
-	cd "$(dirname "$place")" || exit 70
-	make KDIR="$kernel"
-	status=$?
-	# A first target that builds something else, a test program say: modules is what the field calls this one.
-	[ $status -ne 0 ] || built || ! grep -q '^modules *:' [Mm]akefile ||
-		make KDIR="$kernel" modules || status=$?
-else
-	place=$(find . -name '*.c' -type f ! -name '*.mod.c' | awk '{ print gsub("/", "/"), $0 }' | sort -n |
-		sed -n '1s/^[0-9]* //p')
-	[ -n "$place" ] || { echo "there is no C file" && exit 65; }
-	cd "$(dirname "$place")" || exit 70
+# Ours, over their C files: each that starts a module is one; user programs that came along are none.
+ours() {
 	rm -f Makefile makefile GNUmakefile
-	# Each file that starts a module is one; user programs that came along are none.
 	for file in *.c; do
 		case $file in
-		*[!A-Za-z0-9_.-]*) continue ;;
+		*[!A-Za-z0-9_.+-]*) continue ;;
 		esac
-		! grep -Eq 'module_init|init_module' "$file" || echo "obj-m += ${file%.c}.o"
+		! grep -Eq 'module_init|init_module|module_[a-z0-9_]*driver' "$file" || echo "obj-m += ${file%.c}.o"
 	done >Kbuild
-	make -C "$kernel" M="$PWD" modules
+	alone
+}
+
+# Theirs. What it makes besides may fail, its first target may build something else, and its kernel be another one: then
+# kbuild itself is asked, which reads which modules there are from the same file.
+theirs() {
+	run KDIR="$kernel"
+	status=$?
+	built && return
+	if [ $status -eq 0 ] && grep -q '^modules *:' Makefile; then
+		run KDIR="$kernel" modules && built && return
+	fi
+	names_modules || {
+		how=none
+		[ $status -ne 0 ] || ours
+		return
+	}
+	how=alone
+	echo "--- the module alone: make -C $kernel M=\$PWD modules ---"
+	alone
+	second=$?
+	[ $second -eq 0 ] && ! built || status=$second
+}
+
+if [ "$how" = makefile ] && [ -f Makefile ]; then
+	how="make"
+	theirs
+else
+	ls ./*.c >/dev/null 2>&1 || { echo "there is no C file" && exit 65; }
+	how=ours
+	ours
 	status=$?
 fi
-[ "$status" -eq 0 ] || exit "$status"
-built || { echo "make succeeded, and there is no module (.ko)" && exit 66; }
-cd /build && find . -name '*.ko' -type f -print0 | tar --create --no-recursion --null --files-from=- --file=- >&3
+if ! built; then
+	[ "$status" -eq 0 ] || exit "$status"
+	echo "make succeeded, and there is no module (.ko)"
+	exit 66
+fi
+cd /build || exit 70
+echo "$how $status" >&3
+find . -name '*.ko' -type f -print0 | tar --create --no-recursion --null --files-from=- --file=- >&3

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from kmodlab.grading.names import Form
+
 LabName = Annotated[str, typer.Argument(metavar="LAB", help="A lab's folder, or the name of one in labs/.")]
 Seed = Annotated[
     int | None, typer.Option(help="Of what tests choose by chance, as a page names it: they choose the same again.")
@@ -39,10 +41,19 @@ def grade_command(
         bool, typer.Option("--after-due", help="The lab is over: show students the tests that are for afterwards.")
     ] = False,
     seed: Seed = None,
+    form: Annotated[
+        Form | None, typer.Option("--as", help="What the submissions are, where they look like something else.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be graded, a line a student, and grade nothing.")
+    ] = False,
 ) -> None:
     """Grade a class: a gradebook and feedback; exit 3 if something is left ungraded because the lab itself broke."""
-    from kmodlab.grading.instructor import grade_class  # noqa: PLC0415  # see above
+    from kmodlab.grading.instructor import grade_class, show_class  # noqa: PLC0415  # see above
 
+    if dry_run:
+        show_class(lab, submissions, form=form or "")
+        return
     grade_class(
         lab,
         submissions,
@@ -55,6 +66,7 @@ def grade_command(
         scheduler=scheduler,
         after_due=after_due,
         seed=seed,
+        form=form or "",
     )
 
 

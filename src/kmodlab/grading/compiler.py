@@ -3,48 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from pathlib import Path
 
-
-@dataclass(frozen=True)
-class Change:
-    """A change of the kernel's interfaces that breaks older modules.
-
-    Attributes:
-        words: what the compiler says of code from before it, a regular expression.
-        since: the kernel version that made it.
-        instead: what is used now.
-    """
-
-    words: re.Pattern[str]
-    since: str
-    instead: str
-
-
-def _change(words: str, since: str, instead: str) -> Change:
-    return Change(re.compile(words), since, instead)
-
-
-#: Changes that the assignments of textbooks and tutorials run into. Source of each: the kernel's own history.
-CHANGES = (
-    _change(
-        r"struct proc_ops.*(?:incompatible|from).*struct file_operations|incompatible pointer.*file_operations"
-        r"|expected 'const struct proc_ops \*'",
-        "5.6",
-        "/proc files take a struct proc_ops",
-    ),
-    _change(r"has no member named 'state'", "5.14", "read a task's state with READ_ONCE(task->__state)"),
-    _change(r"'init_timer'|'setup_timer'", "4.15", "use timer_setup()"),
-    _change(r"'do_gettimeofday'|'getnstimeofday'", "5.0", "use ktime_get_real_ts64()"),
-    _change(r"'create_proc_(?:read_)?entry'", "3.10", "use proc_create()"),
-    _change(r"'(?:get_ds|set_fs|get_fs|KERNEL_DS)'", "5.10", "the kernel's memory is no argument of a system call"),
-    _change(r"'PDE_DATA'", "5.17", "use pde_data()"),
-    _change(r"macro .access_ok. passed 3", "5.0", "access_ok() lost its first argument"),
-    _change(r"asm/uaccess\.h|asm/system\.h", "4.12", "include <linux/uaccess.h>"),
-    _change(r"macro .class_create. passed 2|class_create.*too many", "6.4", "class_create() lost its first argument"),
-    _change(r"'strlcpy'", "6.8", "use strscpy()"),
-    _change(r"'del_timer(?:_sync)?'", "6.15", "use timer_delete()"),
-)
+from kmodlab.grading.changes import outdated
 
 _ERROR = re.compile(
     r"^(?P<where>[^\s:]+:\d+)(?::\d+)?: (?:fatal )?error: (?P<what>.*)$"
@@ -52,6 +13,27 @@ _ERROR = re.compile(
     r"|^make(?:\[\d+\])?: \*\*\* (?P<make>.*)$|^(?P<makefile>[^\s:]+:\d+: \*\*\* .*)$",
     re.MULTILINE,
 )
+
+
+#: before what kbuild itself says, where the Makefile's own way gave no module
+_ALONE = "--- the module alone: "
+_NO_RULE = re.compile(r"No rule to make target '(?:[^']*/)?([\w.+-]+)\.o'")
+
+
+def _without_source(log: str, sources: Path) -> str:
+    """Return which line names an object that there is no source of, and what sources there are; or nothing."""
+    found = _NO_RULE.search(log)
+    if not found:
+        return ""
+    word = re.compile(rf"(?<![\w.-]){re.escape(found[1])}\.o\b")
+    for name in ("Kbuild", "Makefile"):
+        lines = (sources / name).read_text(errors="replace").splitlines() if (sources / name).is_file() else []
+        for number, line in enumerate(lines, 1):
+            if word.search(line):
+                present = ", ".join(sorted(file.name for file in sources.glob("*.c"))[:5]) or "no .c file"
+                there = f"there is no {found[1]}.c, only {present}"
+                return f"{name}:{number} asks for {found[1]}.o, and {there}: {line.strip()}"
+    return ""
 
 
 def first_error(log: str) -> str:
@@ -64,24 +46,26 @@ def first_error(log: str) -> str:
         return f"{found['where']}: {found['what']}"
     if found["make"]:
         # What make complains of is a command's status; the command's own words came before.
-        before = [line for line in log[: found.start()].strip().splitlines() if not line.startswith("make")]
+        lines = [
+            re.sub(r"^make(?:\[\d+\])?: (?=\S+: )", "", line) for line in log[: found.start()].strip().splitlines()
+        ]
+        before = [line for line in lines if not line.startswith("make")]
         return f"{before[-1]} ({found['make']})" if before else str(found["make"])
     return str(found["modpost"] or found["makefile"])
 
 
-def outdated(log: str) -> Change | None:
-    """Return the change of the kernel that the code has not followed, where an error or warning shows one."""
-    return next((change for change in CHANGES if change.words.search(log)), None)
-
-
-def explain(log: str, kernel: str) -> str:
+def explain(log: str, kernel: str, sources: Path) -> str:
     """Return why a build failed, one sentence.
 
     Args:
         log: what make printed.
         kernel: the version that it was built for.
+        sources: the folder in which it was built.
     """
+    log = log.rpartition(_ALONE)[2]
+    if missing := _without_source(log, sources):
+        return missing
     sentence = f"it does not compile for kernel {kernel}: {first_error(log)}"
     if change := outdated(log):
-        sentence += f" (written for a kernel before {change.since}: now {change.instead})"
+        sentence += f" (written for a kernel before {change.since}: since then {change.now})"
     return sentence

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kmodlab.errors import KmodlabError, LabError
 from kmodlab.grading import sandbox
+from kmodlab.grading.choice import chosen, left_out
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab, Test
 from kmodlab.grading.result import Result, TestResult, Verdict, key_of
@@ -37,6 +38,7 @@ class _Record:
     seed: int
     image: str = ""
     build_log: str = ""
+    build_notes: tuple[str, ...] = ()
     console: str = ""
     phases: dict[str, float] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
@@ -75,7 +77,9 @@ def examine(submission: Submission, lab: Lab, pool: Pool, *, kept: bool = False,
                 build, pool = _build(submission, lab, pool, work, record)
             if not build.ok:
                 return _result(submission, lab, record, Finding(Verdict.BUILD_ERROR, build.reason))
-            return _try(submission, lab, pool, work, _chosen(build.modules, lab), record, kept)
+            modules = chosen(build.modules, submission.files / submission.place, lab)
+            record.build_notes = (*build.notes, *left_out(build.modules, modules))
+            return _try(submission, lab, pool, work, modules, record, kept)
     except KmodlabError as error:
         return _result(submission, lab, record, Finding(Verdict.INFRA_ERROR, str(error)))
 
@@ -89,20 +93,14 @@ def _build(submission: Submission, lab: Lab, pool: Pool, work: Path, record: _Re
         if number and here.image == pool.image:
             continue
         (output := work / f"modules-{number}").mkdir()
-        build = sandbox.build(submission.files, here.image, output, how=lab.build, limits=limits)
+        place = submission.place
+        build = sandbox.build(submission.files, here.image, output, place=place, how=lab.build, limits=limits)
         if build.ok or not number:
             record.build_log, record.image = build.log, here.image.id
             newest = build
         if build.ok:
             return build, here
     return newest, pool
-
-
-def _chosen(modules: tuple[Path, ...], lab: Lab) -> list[Path]:
-    """Return the modules to load, in the lab's order: by their names, or all of them where none has such a name."""
-    stems = {module.stem.replace("-", "_"): module for module in modules}
-    named = [stems[item.name.replace("-", "_")] for item in lab.modules if item.name.replace("-", "_") in stems]
-    return named or list(modules)
 
 
 def _try(
@@ -224,7 +222,9 @@ def _result(submission: Submission, lab: Lab, record: _Record, finding: Finding 
         graded_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         late=submission.late,
         penalty=lab.late.penalty if submission.late else 0.0,
-        notes=submission.notes,
+        notes=(*submission.notes, *record.build_notes),
+        build_notes=record.build_notes,
+        form=submission.form,
         seed=record.seed,
     )
 

@@ -127,7 +127,8 @@ def _labelled(result: Result, submission: Submission, lab: Lab) -> Result:
     penalty = lab.late.penalty if submission.late else 0.0
     return replace(
         result, student=submission.student, submission=submission.name, late=submission.late,
-        penalty=penalty, notes=submission.notes, files=listing(submission.files),
+        penalty=penalty, notes=(*submission.notes, *result.build_notes), form=submission.form,
+        files=listing(submission.files),
     )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ def grade_class(
     scheduler: str = "",
     after_due: bool = False,
     seed: int | None = None,
+    form: str = "",
 ) -> None:
     """Grade a class, write its reports, and print which files these are.
 
@@ -49,6 +50,7 @@ def grade_class(
         scheduler: address of a dask scheduler whose workers grade; empty for this machine.
         after_due: show students the tests that are for after the lab.
         seed: of what tests choose by chance; None: a new one for each submission.
+        form: of what download they are, one of `names.FORMS`; empty: whatever they look like.
 
     Raises:
         UsageError: nothing to grade, or options that exclude each other.
@@ -57,7 +59,9 @@ def grade_class(
     what = Lab.load(lab)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".kmodlab" / "lock", f"grading into {out}"):
-        found = collect(submissions, what, out / ".kmodlab" / "work")
+        arrived = collect(submissions, what, out / ".kmodlab" / "work", form)
+        print(arrived.sentence, flush=True)
+        found = arrived.submissions
         order = Order(what, "", jobs or parallel(what), tuple(only), regrade or keep)
         _require_sense([one for one in found if order.chosen(one)], keep=keep, scheduler=scheduler)
         machines = 1 if keep else order.jobs
@@ -79,6 +83,22 @@ def grade_class(
     _require_all_graded(results)
 
 
+def show_class(lab: str, submissions: Path, *, form: str = "") -> None:
+    """Print what would be graded, a line a student, and grade nothing.
+
+    Args:
+        lab: a lab's folder, or the name of one in labs/.
+        submissions: a folder of them, a download's zip, or one submission.
+        form: as for `grade_class`.
+
+    Raises:
+        UsageError: nothing to grade, or it is unclear what.
+    """
+    with tempfile.TemporaryDirectory(prefix="kmodlab-dry-run-") as work:
+        arrived = collect(submissions, Lab.load(lab), Path(work) / "work", form)
+        print("\n".join([arrived.sentence, *arrived.lines()]))
+
+
 def _require_sense(chosen: list[Submission], *, keep: bool, scheduler: str) -> None:
     if not chosen:
         raise UsageError("no submission has such a name", hint="--only takes patterns: --only 'ada*'")
@@ -88,7 +108,7 @@ def _require_sense(chosen: list[Submission], *, keep: bool, scheduler: str) -> N
         raise UsageError(f"--keep is for one submission, and here are {len(chosen)}", hint="name it with --only")
 
 
-def _report_alike(found: list[Submission], lab: Lab, out: Path) -> Path:
+def _report_alike(found: Sequence[Submission], lab: Lab, out: Path) -> Path:
     starter = lab.folder / "starter"
     pairs = similarity.compare(found, starter if starter.is_dir() else None)
     write_whole(page := out / "similarity.html", similarity.page(pairs, lab.name).encode())

@@ -99,6 +99,8 @@ class Result:
         notes: what else the student should know: what was left out of the archive, which version counts.
         files: that were handed in and taken: name, and size in bytes.
         seed: of what the tests chose by chance: with the same one they choose the same.
+        build_notes: those of them that the build made; whoever handed in the same files gets them, too.
+        form: of what download the submission is, one of `names.FORMS`; empty where that is not known.
     """
 
     key: str
@@ -120,6 +122,8 @@ class Result:
     notes: tuple[str, ...] = ()
     files: tuple[tuple[str, int], ...] = ()
     seed: int = 0
+    build_notes: tuple[str, ...] = ()
+    form: str = ""
 
     def __post_init__(self) -> None:
         # Whoever made it: what is called a pass has passed every test of the core, or it is no result at all.
@@ -167,14 +171,9 @@ class Result:
 
 def _read(known: dict[str, Any]) -> dict[str, Any]:
     tests = tuple(TestResult(**test) for test in known["tests"])
+    notes: dict[str, Any] = {key: tuple(known[key]) for key in ("notes", "build_notes") if key in known}
     files = tuple((str(name), int(size)) for name, size in known["files"])
-    return {
-        **known,
-        "verdict": Verdict(known["verdict"]),
-        "tests": tests,
-        "notes": tuple(known["notes"]),
-        "files": files,
-    }
+    return {**known, "verdict": Verdict(known["verdict"]), "tests": tests, "files": files, **notes}
 
 
 def key_of(content: str, lab: str, image: str) -> str:

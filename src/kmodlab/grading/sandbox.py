@@ -26,7 +26,7 @@ from typing import Literal
 
 from kmodlab import host, namespaces
 from kmodlab.errors import LabError
-from kmodlab.grading.compiler import explain
+from kmodlab.grading.compiler import explain, first_error
 from kmodlab.image.buildroot import BuildRoot
 from kmodlab.image.image import Image
 from kmodlab.process import Deadline
@@ -79,16 +79,24 @@ class Build:
         log: what was printed.
         modules: the modules' files.
         reason: why there is none, one sentence.
+        notes: what the student should know of how it was built.
     """
 
     ok: bool
     log: str
     modules: tuple[Path, ...] = ()
     reason: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def build(
-    sources: Path, image: Image, output: Path, *, how: How = "makefile", limits: BuildLimits | None = None
+    sources: Path,
+    image: Image,
+    output: Path,
+    *,
+    place: str = "",
+    how: How = "makefile",
+    limits: BuildLimits | None = None,
 ) -> Build:
     """Build the modules of a submission for a guest image's kernel.
 
@@ -96,6 +104,7 @@ def build(
         sources: the submission's files, which are not changed.
         image: whose kernel it is for; its compiler and headers are used.
         output: an empty directory of the caller's, for the modules.
+        place: the directory in `sources` where it is built; empty for `sources` itself.
         how: with the submission's own Makefile, or ours over its C files; ours anyway where it has none.
         limits: by default those of `BuildLimits`.
 
@@ -104,16 +113,30 @@ def build(
     """
     limits = limits or BuildLimits()
     with _readable(sources) as staged:
-        run = _run(_command(BuildRoot.of_image(image), staged, limits, ["/kmodlab/build", how]), limits)
+        run = _run(_command(BuildRoot.of_image(image), staged, limits, ["/kmodlab/build", how, place]), limits)
     log = run.log.replace("/build/", "")
     if run.killed:
         return Build(False, log, reason=f"the build was stopped: it took more than {run.killed}")
     if run.status:
         if log.startswith(_OURS):
             raise _does_not_start(run.status, log)
-        return Build(False, log, reason=explain(log, image.kernel_version))
-    modules = tuple(_unpack(run.output, output))
-    return Build(bool(modules), log, modules, "" if modules else "the build gave no module (.ko) that could be read")
+        return Build(False, log, reason=explain(log, image.kernel_version, sources / place))
+    said, _, packed = run.output.partition(b"\n")
+    modules = tuple(_unpack(packed, output))
+    if not modules:
+        return Build(False, log, reason="the build gave no module (.ko) that could be read")
+    return Build(True, log, modules, notes=tuple(_how_built(said.decode(errors="replace"), log)))
+
+
+def _how_built(said: str, log: str) -> Iterator[str]:
+    """Yield what a student should know of a build that gave a module: their Makefile alone has not made it."""
+    how, _, status = said.partition(" ")
+    if how == "make" and status != "0":
+        yield f"Your Makefile made the module, and then failed: {first_error(log)}. The module counts."
+    if how == "alone":
+        yield "Your Makefile's first target makes no module here. It was built with `make -C KERNEL M=$PWD modules`."
+    if how == "none":
+        yield "Your Makefile names no module (obj-m). The module was built without it."
 
 
 def require(proc: Path = namespaces.PROC) -> None:

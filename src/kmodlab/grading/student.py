@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kmodlab.errors import LabError, UsageError
@@ -34,7 +34,7 @@ def check_own(lab: str, folder: Path, *, seed: int | None = None, examiner: Exam
     what = visible(Lab.load(lab))
     with tempfile.TemporaryDirectory(prefix="kmodlab-check-") as temporary:
         work = Path(temporary)
-        submission = _only(collect(folder.resolve(), what, work / "files"), folder)
+        submission = _only(collect(folder.resolve(), what, work / "files").submissions, folder)
         examine, image = examiner(what, 1, seed=seed)
         (result,) = grade([submission], Order(what, image), examine, Store(work / "results"))
     if result.score is None:
@@ -54,7 +54,7 @@ def visible(lab: Lab) -> Lab:
     return lab.model_copy(update={"tests": shown})
 
 
-def _only(found: list[Submission], folder: Path) -> Submission:
+def _only(found: Sequence[Submission], folder: Path) -> Submission:
     if len(found) != 1:
         hint = "name the folder that your .c file and your Makefile are in"
         raise UsageError(f"{folder} has {len(found)} submissions, and one is checked", hint=hint)

@@ -65,6 +65,8 @@ _DOCUMENTS = (
 )  # fmt: skip
 
 
+#: of a file on Windows, as a zip has it
+_FOLDER_ATTRIBUTE = 0x10
 #: errors of our own disk, and not of an archive
 _OURS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
@@ -89,6 +91,7 @@ class Tray:
         self.bytes = 0
         self.count = 0
         self.left_out: Counter[str] = Counter()
+        self.built: list[str] = []
         self.notes: list[str] = []
         root.mkdir(parents=True)
 
@@ -98,7 +101,7 @@ class Tray:
         if any(part.lower() in _JUNK or part.startswith("._") or part.endswith("~") for part in parts):
             return False
         if name.endswith(_BUILT) or name in ("module.symvers", "modules.order"):
-            self.left_out["built"] += 1
+            self.built.append(parts[-1])
             return False
         if name.endswith(_DOCUMENTS):
             self.left_out["documents"] += 1
@@ -158,7 +161,7 @@ class Tray:
         notes = self.notes
         if (more := self.left_out["others"] - 10) > 0:
             notes.append(f"{more} more links and special files were left out.")
-        if built := self.left_out["built"]:
+        if built := len(self.built):
             notes.append(f"Left out, for everything is built anew: {built} file{'s'[: built > 1]} that a build makes.")
         return notes
 
@@ -300,7 +303,7 @@ def _ratio(packed: int, name: str) -> Callable[[int], None]:
 
 def _take_zip(file: BinaryIO, _kind: str, tray: Tray, allowed: Callable[[int], None]) -> None:
     with zipfile.ZipFile(file) as archive:
-        members = [info for info in archive.infolist() if not info.is_dir()]
+        members = [info for info in archive.infolist() if not _is_folder(info)]
         if len(members) > 20 * tray.files:
             raise Refused(f"It has {len(members)} files. Hand in your own source files only.")
         for info in members:
@@ -316,6 +319,12 @@ def _take_zip(file: BinaryIO, _kind: str, tray: Tray, allowed: Callable[[int], N
                 raise Refused(f"{shown(name)} is encrypted. Pack it without a password.")
             with archive.open(info) as content:
                 tray.put(parts, content, allowed=allowed)
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    """Whether a member is a folder: PowerShell ends its name with a backslash, others set the attribute alone."""
+    attribute = info.create_system == 0 and info.external_attr & _FOLDER_ATTRIBUTE and not info.file_size
+    return bool(info.orig_filename.endswith(("/", "\\")) or attribute)
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
@@ -405,6 +414,17 @@ def unpack_own(archive: tarfile.TarFile, folder: Path) -> None:
         target.chmod(0o755 if member.mode & stat.S_IXUSR else 0o644)
 
 
+def is_code(name: str) -> bool:
+    """Return whether a file's name is that of a C source, `.c.txt` included: Windows hides the last part."""
+    return bool(re.search(r"\.c(?:\.txt)?$", name, re.IGNORECASE))
+
+
+def is_makefile(name: str) -> bool:
+    """Return whether a name is that of a Makefile, however spelled: `MAKEFILE`, `Makefile.txt`, `makefile (1)`."""
+    pattern = r"(?:gnu)?makefile(?: ?\([0-9]+\))?(?:\.(?:txt|mk|mak|make))?|kbuild(?:\.txt)?"
+    return bool(re.fullmatch(pattern, name, re.IGNORECASE))
+
+
 def is_source(path: PurePosixPath | Path) -> bool:
     """Return whether a file is something that a module is built from: C, or what says how."""
-    return path.suffix.lower() == ".c" or path.name in ("Makefile", "makefile", "GNUmakefile", "Kbuild")
+    return is_code(path.name) or is_makefile(path.name)

@@ -18,11 +18,14 @@ from kmodlab.grading.names import origin_of
 from kmodlab.grading.report import text
 from kmodlab.grading.result import Result, TestResult, Verdict
 
+#: what begins a formula; in the wide letters of East Asia, too
+_FORMULA = ("=", "+", "-", "@", "\t", "＝", "＋", "－", "＠")  # noqa: RUF001
+
 
 def cell(value: str) -> str:
     """Return a stranger's text for a cell: a spreadsheet must not take it for a formula."""
     value = text.fit(value).replace("\n", " ")
-    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t")) else value
+    return f"'{value}" if value.startswith(_FORMULA) else value
 
 
 def _csv(rows: Iterable[Sequence[str]]) -> str:
@@ -33,7 +36,7 @@ def _csv(rows: Iterable[Sequence[str]]) -> str:
 
 def of_moodle(results: Sequence[Result]) -> bool:
     """Return whether the submissions came from Moodle."""
-    return any(origin_of(result.submission).participant for result in results)
+    return any(origin_of(result.submission, form=result.form).participant for result in results)
 
 
 def gradebook(results: Sequence[Result]) -> str:
@@ -46,7 +49,7 @@ def moodle(results: Sequence[Result]) -> str:
     header = ("Identifier", "Full name", "Grade", "Maximum Grade", "Last modified (grade)", "Feedback comments")
     rows = []
     for result in results:
-        participant = origin_of(result.submission).participant
+        participant = origin_of(result.submission, form=result.form).participant
         identifier = f"Participant {participant}" if participant else ""
         points = (text.number(result.score), text.number(result.max_score))
         rows.append((identifier, cell(result.student), *points, "-", _feedback(result)))
@@ -69,7 +72,7 @@ def canvas(results: Sequence[Result]) -> str:
     header = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section", lab)
     rows = []
     for result in results:
-        user = origin_of(result.submission).user
+        user = origin_of(result.submission, form=result.form).user
         canvas_id = user if user.isdigit() else ""
         rows.append((cell(result.student), canvas_id, "", "", "", text.number(result.score)))
     return _csv([header, ("    Points Possible", "", "", "", "", text.number(most)), *rows])
@@ -99,7 +102,7 @@ def moodle_feedback(results: Sequence[Result], pages: Sequence[str]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for result, page in zip(results, pages, strict=True):
-            origin = origin_of(result.submission)
+            origin = origin_of(result.submission, form=result.form)
             if origin.participant:
                 student = re.sub(r"[/\\_]", " ", origin.student)
                 folder = f"{student}_{origin.participant}_assignsubmission_file_"

@@ -115,7 +115,7 @@ def page_names(results: list[Result]) -> list[str]:
     taken: dict[str, int] = {}
     names = []
     for result in results:
-        origin = origin_of(result.submission)
+        origin = origin_of(result.submission, form=result.form)
         ids = slug(origin.participant or origin.user)[:20] if origin.participant or origin.user else ""
         name = "-".join(word for word in (slug(result.student)[:40].strip("-"), ids) if word).lower()
         taken[name] = taken.get(name, 0) + 1

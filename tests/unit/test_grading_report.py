@@ -368,6 +368,20 @@ def test_canvas_leaves_what_is_not_graded_empty() -> None:
     assert rows[2][-1] == ""
 
 
+def test_bonus_is_told_beside_the_score_and_adds_nothing_to_it() -> None:
+    more = (one_test("c", bonus=True, points=9.0, earned=8.0), one_test("d", bonus=True, points=1.0, earned=1.0))
+    result = one_result(tests=(*one_result().tests, *more))
+    assert "2.5 <small>of 5</small> <small>bonus 9 of 10</small>" in pages.student_html(result)
+    assert "<td>Bonus: Test c holds" in pages.student_html(result)
+    assert "2.5 of 5 points, bonus 9 of 10" in pages.student_markdown(result)
+    assert formats.gradescope(result)["score"] == 2.5
+    assert formats.gradescope(result)["tests"][2]["name"] == "Bonus: Test c holds"
+    assert formats.prairielearn(result)["score"] == 0.5
+    (row,) = csv.DictReader(io.StringIO(gradebook.scores([result])))
+    assert (row["Score"], row["Of"], row["Bonus"]) == ("2.5", "5", "9")
+    assert "bonus" not in pages.student_html(one_result())
+
+
 def test_scores_has_a_column_a_test() -> None:
     header, *rows = rows_of(gradebook.scores(CLASS))
     assert header[-6:] == [f"t{number}" for number in range(6)]

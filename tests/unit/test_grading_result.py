@@ -40,17 +40,14 @@ def test_score() -> None:
     assert (one_result().score, one_result().max_score) == (2.5, 5.0)
 
 
-def test_bonus_makes_up_for_what_was_lost_and_no_more() -> None:
-    """The maximum is that of the core, and nobody has more."""
-    core, lost, bonus = (
-        one_test("a"),
-        one_test("b", earned=0.0, outcome="failed"),
-        one_test("c", bonus=True, points=9.0),
-    )
-    some = one_result(tests=(core, lost, replace(bonus, earned=1.0)))
-    assert (some.score, some.max_score) == (3.5, 5.0)
-    much = one_result(tests=(core, lost, replace(bonus, earned=9.0)), penalty=0.5)
-    assert (much.score, much.max_score) == (2.5, 5.0)
+def test_bonus_is_counted_apart() -> None:
+    """It hides nothing that was lost in the core, and being late costs it, too."""
+    core, lost = one_test("a"), one_test("b", earned=0.0, outcome="failed")
+    bonus = one_test("c", bonus=True, points=9.0, earned=8.0)
+    result = one_result(tests=(core, lost, bonus))
+    assert (result.score, result.max_score, result.bonus, result.max_bonus) == (2.5, 5.0, 8.0, 9.0)
+    late = replace(result, penalty=0.5)
+    assert (late.score, late.bonus) == (1.25, 4.0)
 
 
 def test_a_pass_needs_every_test_of_the_core() -> None:

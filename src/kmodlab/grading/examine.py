@@ -247,6 +247,6 @@ def _verdict(tests: tuple[TestResult, ...], finding: Finding | None) -> tuple[Ve
 def _undecided(tests: tuple[TestResult, ...], broken: list[str]) -> str:
     """Return why there is no grade: what the lab's own tests broke off may be worth points."""
     named = ", ".join(f"the test {name}" for name in broken[:4])
-    rest = [test for test in tests if test.outcome != "infra-error"]
-    earned, most = sum(test.earned for test in rest), sum(test.points for test in rest if not test.bonus)
+    rest = [test for test in tests if test.outcome != "infra-error" and not test.bonus]
+    earned, most = sum(test.earned for test in rest), sum(test.points for test in rest)
     return f"not graded, the lab itself broke in {named}; the others came to {earned:g} of {most:g} points"

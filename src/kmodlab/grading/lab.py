@@ -94,7 +94,7 @@ class Test(_Part):
         title: one sentence: what holds if it passes.
         nodes: pytest's, in the lab's tests/ or, from the project's root, in tests/contract/; all of them must pass.
         points: what it gives.
-        bonus: its points come on top of those of the others, which are the maximum and are never exceeded.
+        bonus: it is beyond the core: its points are counted apart, and a pass does not need it.
         visibility: who may see it.
         group: tests with the same word look at the same thing: where one breaks its machine, the others come last.
     """
@@ -226,7 +226,7 @@ class Lab(_Part):
 
     @property
     def max_score(self) -> float:
-        """Points that all tests of the core give together: no submission has more, whatever its bonus."""
+        """Points that all tests of the core give together."""
         return round(sum(test.points for test in self.tests if not test.bonus), 2)
 
     @property

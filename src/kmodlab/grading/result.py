@@ -46,7 +46,7 @@ class TestResult:
         seen: what it saw instead.
         hint: where to look.
         fault: what broke in the lab's own test, for the instructor alone.
-        bonus: its points come on top of the others'.
+        bonus: it is beyond the core, and its points are counted apart.
         visibility: who may see it: `visible` and `after-due` are for students, the latter when the lab is over.
         seconds: how long it took.
     """
@@ -135,18 +135,28 @@ class Result:
 
     @property
     def score(self) -> float | None:
-        """Points earned, with bonus but never above `max_score`.
+        """Points earned in the core; None where the lab itself broke: that is no zero, it is not graded.
 
-        None where the lab itself broke: that is no zero, it is not graded.
+        Bonus is apart: it would hide what a fault has cost.
         """
         if self.verdict is Verdict.INFRA_ERROR:
             return None
-        return round(min(sum(test.earned for test in self.tests), self.max_score) * (1 - self.penalty), 2)
+        return round(sum(test.earned for test in self.tests if not test.bonus) * (1 - self.penalty), 2)
 
     @property
     def max_score(self) -> float:
         """Points that the lab gives: those of the core."""
         return round(sum(test.points for test in self.tests if not test.bonus), 2)
+
+    @property
+    def bonus(self) -> float:
+        """Points earned beyond the core."""
+        return round(sum(test.earned for test in self.tests if test.bonus) * (1 - self.penalty), 2)
+
+    @property
+    def max_bonus(self) -> float:
+        """Points that the lab gives beyond the core."""
+        return round(sum(test.points for test in self.tests if test.bonus), 2)
 
     def to_json(self) -> str:
         """Return it as JSON, from which `from_json` makes an equal one."""

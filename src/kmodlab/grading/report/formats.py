@@ -59,7 +59,7 @@ def gradescope(result: Result) -> dict[str, Any]:
         return {**known, "tests": [{"name": "Not graded", "status": "failed", "output": text.fit(result.reason)}]}
     tests = [
         {
-            "name": text.fit(test.title),
+            "name": text.fit(text.titled(test)),
             "number": str(place),
             "score": test.earned,
             "max_score": test.points,
@@ -84,7 +84,7 @@ def prairielearn(result: Result, *, over: bool = False) -> dict[str, Any]:
         "tests": [
             {
                 "name": text.fit(test.id),
-                "description": text.fit(test.title),
+                "description": text.fit(text.titled(test)),
                 "points": test.earned,
                 "max_points": test.points,
                 "message": text.OUTCOMES[test.outcome],
@@ -131,7 +131,7 @@ def _suite(result: Result) -> ElementTree.Element:
 
 
 def _case(test: TestResult, result: Result) -> ElementTree.Element:
-    about = {"name": text.fit(test.title), "classname": f"{result.lab}.{test.id}", "time": f"{test.seconds:.3f}"}
+    about = {"name": text.fit(text.titled(test)), "classname": f"{result.lab}.{test.id}", "time": f"{test.seconds:.3f}"}
     case = ElementTree.Element("testcase", about)
     kind = _KINDS.get(test.outcome)
     if kind:

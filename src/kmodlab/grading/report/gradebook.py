@@ -59,7 +59,7 @@ def moodle(results: Sequence[Result]) -> str:
 def _feedback(result: Result) -> str:
     lines = [f"{result.verdict}: {text.reason(result)}"]
     lines += [
-        f"{test.title}: {text.number(test.earned)} of {text.number(test.points)}"
+        f"{text.titled(test)}: {text.number(test.earned)} of {text.number(test.points)}"
         for test in text.shown_tests(result, over=False)
         if result.score is not None
     ]
@@ -81,13 +81,14 @@ def canvas(results: Sequence[Result]) -> str:
 def scores(results: Sequence[Result]) -> str:
     """Return all that there is, for people: a row a student, a column a test."""
     tests = [test.id for test in results[0].tests] if results else []
-    header = ("Student", "Submission", "Verdict", "Score", "Of", "Late", "Penalty", "Image", "Reason", *tests)
+    header = ("Student", "Submission", "Verdict", "Score", "Of", "Bonus", "Late", "Penalty", "Image", "Reason", *tests)
     rows = []
     for result in results:
         earned = ["" if _undecided(test, result) else text.number(test.earned) for test in result.tests]
         about = (cell(result.student), cell(result.submission), str(result.verdict), text.number(result.score))
         late = ("yes" if result.late else "", text.number(result.penalty * 100))
-        rows.append((*about, text.number(result.max_score), *late, result.image, cell(result.reason), *earned))
+        bonus = text.number(result.bonus) if result.max_bonus and result.score is not None else ""
+        rows.append((*about, text.number(result.max_score), bonus, *late, result.image, cell(result.reason), *earned))
     return _csv([header, *rows])
 
 

@@ -51,7 +51,14 @@ _ENV = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENV.filters |= {"fit": text.fit, "points": text.number, "plain": _plain, "fence": _fence, "marked": _marked}
+_ENV.filters |= {
+    "fit": text.fit,
+    "titled": text.titled,
+    "points": text.number,
+    "plain": _plain,
+    "fence": _fence,
+    "marked": _marked,
+}
 _ENV.globals |= {"meaning": text.MEANING, "advice": text.ADVICE, "colours": COLOURS, "outcomes": text.OUTCOMES}
 
 
@@ -157,9 +164,9 @@ def _tests(results: Sequence[Result]) -> Markup:
     for place, test in enumerate(graded[0].tests if graded else ()):
         passed = sum(result.tests[place].outcome == "passed" for result in graded)
         share = passed / len(graded)
-        hint = f"{test.title}: {passed} of {len(graded)}"
+        hint = f"{text.titled(test)}: {passed} of {len(graded)}"
         colours = ((share, "#2f7d4f"), (1 - share, "#8883"))
-        bars.append(Bar(test.title, colours, f"{share:.0%}", hint))
+        bars.append(Bar(text.titled(test), colours, f"{share:.0%}", hint))
     return rows(bars, 1.0, "Which share of the submissions passes each test")
 
 

@@ -14,7 +14,7 @@ _UNFIT = re.compile(
 )
 
 MEANING = {
-    Verdict.PASS: "Every test passed.",
+    Verdict.PASS: "The module does all that is asked for.",
     Verdict.FAIL: "The module builds, loads and unloads; some tests did not pass.",
     Verdict.BUILD_ERROR: "There is no module to test: it did not build, or what was handed in could not be taken.",
     Verdict.LOAD_ERROR: "The module builds, but the kernel does not load it.",
@@ -69,6 +69,11 @@ def head(text: str, size: int) -> str:
 def number(value: float | None) -> str:
     """Return a number of points as people write it; nothing for none."""
     return "" if value is None else f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def titled(test: TestResult) -> str:
+    """Return a test's title, which says so where its points are counted apart."""
+    return f"Bonus: {test.title}" if test.bonus else test.title
 
 
 def shown_tests(result: Result, *, over: bool) -> list[TestResult]:

@@ -38,6 +38,7 @@ PROGRAMS = {
     "setpriv": "util-linux",
     "prlimit": "util-linux",
     "bwrap": "bubblewrap",
+    "bsdtar": "libarchive-tools",
     "mount": "mount",
     "ansible-playbook": "",
 }

@@ -541,9 +541,9 @@ def test_a_folder_with_too_many_files(arrived: Class) -> None:
     ("content", "why"),
     [
         (b"", "is no zip or tar file"),
-        (b"Rar!\x1a\x07\x00" + bytes(99), "is no zip or tar file"),
-        (b"7z\xbc\xaf\x27\x1c" + bytes(99), "is no zip or tar file"),
-        (b"\x28\xb5\x2f\xfd" + bytes(99), "is no zip or tar file"),
+        (b"Rar!\x1a\x07\x00" + bytes(99), "is damaged"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(99), "no C source file"),
+        (b"\x28\xb5\x2f\xfd" + bytes(99), "is damaged"),
         (b"<html>not found</html>", "is no zip or tar file"),
         (b"PK\x03\x04" + bytes(99), "is damaged"),
         (b"PK\x05\x06" + bytes(18), "no C source file"),

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Protocol
 
+from kmodlab.grading import repacked
 from kmodlab.grading.names import clean
 
 
@@ -45,6 +46,8 @@ _MAGIC = (
 _ARCHIVE_SUFFIXES = (
     ".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".rar", ".7z", ".zst", ".tzst", ".lzma",
 )  # fmt: skip
+#: what Python has no reader of
+_REPACKED = ("rar", "7z", "zst")
 _DECOMPRESS: dict[str, Callable[[BinaryIO], _Readable]] = {
     "gz": lambda file: gzip.GzipFile(fileobj=file),
     "bz2": bz2.BZ2File,
@@ -268,7 +271,7 @@ def take_archive(archive: Path, tray: Tray) -> None:
     """Take the plain files of an archive.
 
     Args:
-        archive: a zip or tar file, compressed or not; its first bytes count, not its name.
+        archive: a zip or tar file, compressed or not, or what libarchive can read; its first bytes count, not its name.
         tray: takes them.
 
     Raises:
@@ -276,14 +279,14 @@ def take_archive(archive: Path, tray: Tray) -> None:
     """
     kind = kind_of(archive)
     name = shown(archive.name)
-    if kind in ("rar", "7z", "zst", ""):
+    if not kind or (kind in _REPACKED and not repacked.there()):
         raise Refused(f"{name} is no zip or tar file. Hand in a .zip or a .tar.gz.")
     with open_plain(archive) as file:
         packed = os.fstat(file.fileno()).st_size
         if packed > tray.limit:
             raise Refused(f"{name} is larger than {tray.limit >> 20} MiB. Hand in your own source files only.")
         try:
-            (_take_zip if kind == "zip" else _take_tar)(file, kind, tray, _ratio(packed, name))
+            _TAKE.get(kind, _take_tar)(file, kind, tray, _ratio(packed, name))
         except Refused:
             raise
         except Exception as error:  # a broken archive has a hundred ways to say so, and none may end the grading
@@ -356,8 +359,17 @@ class _Bounded(io.RawIOBase):
         return data
 
 
+def _take_repacked(file: BinaryIO, _kind: str, tray: Tray, allowed: Callable[[int], None]) -> None:
+    with repacked.as_tar(file) as stream:
+        _take_stream(stream, tray, allowed)
+
+
 def _take_tar(file: BinaryIO, kind: str, tray: Tray, allowed: Callable[[int], None]) -> None:
-    stream = _Bounded(_DECOMPRESS[kind](file), 8 * tray.limit)
+    _take_stream(_DECOMPRESS[kind](file), tray, allowed)
+
+
+def _take_stream(packed: _Readable, tray: Tray, allowed: Callable[[int], None]) -> None:
+    stream = _Bounded(packed, 8 * tray.limit)
     members = 0
     with tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as archive:
         for member in archive:
@@ -379,6 +391,9 @@ def _take_member(archive: tarfile.TarFile, member: tarfile.TarInfo, tray: Tray, 
     if content:
         with content:
             tray.put(parts, content, allowed=allowed)
+
+
+_TAKE = {"zip": _take_zip} | dict.fromkeys(_REPACKED, _take_repacked)
 
 
 def unpack_own(archive: tarfile.TarFile, folder: Path) -> None:

@@ -47,6 +47,7 @@ def test_a_test_makes_its_results(tmp_path: Path) -> None:
         ({"tests": [{**TEXT["tests"][0], "points": float("nan")}]}, r"tests\[0\].points: .*finite"),
         ({"tests": [{**TEXT["tests"][0], "points": 0}]}, "no test gives a point"),
         ({"tests": [TEXT["tests"][0]] * 2}, "the id 'there' is there twice"),
+        ({"tests": [TEXT["tests"][0], {**TEXT["tests"][0], "id": "again"}]}, "'.*' belongs to two of them"),
         ({"tests": [{**TEXT["tests"][0], "bonus": True}]}, "no test gives a point that is no bonus"),
         ({"tests": [{**TEXT["tests"][0], "bonus": "some"}]}, r"tests\[0\].bonus: .*boolean"),
         ({"tests": [{**TEXT["tests"][0], "visibility": "all"}]}, r"tests\[0\].visibility: .*'visible'"),

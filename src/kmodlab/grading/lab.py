@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -165,6 +166,11 @@ class Solution(_Part):
     beside: tuple[str, ...] = ()
 
 
+def _repeated(names: Iterable[str]) -> str:
+    """Return a name that is there more than once, or nothing."""
+    return next((name for name, count in Counter(names).items() if count > 1), "")
+
+
 class Lab(_Part):
     """A lab.
 
@@ -210,9 +216,10 @@ class Lab(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Lab:
-        ids = [test.id for test in self.tests]
-        if twice := sorted({name for name in ids if ids.count(name) > 1}):
-            raise ValueError(f"tests: the id {twice[0]!r} is there twice")
+        if twice := _repeated(test.id for test in self.tests):
+            raise ValueError(f"tests: the id {twice!r} is there twice")
+        if twice := _repeated(node for test in self.tests for node in test.nodes):
+            raise ValueError(f"tests: {twice!r} belongs to two of them: what it came to could not be told apart")
         if not any(test.points and not test.bonus for test in self.tests):
             raise ValueError("tests: no test gives a point that is no bonus")
         if self.due and self.due.tzinfo is None:

@@ -58,6 +58,10 @@ TESTS = {
         "{}['PID']",
         Event("end", "misses", "", "infra-error", "", BROKEN, "", fault="test_words.py:LINE: KeyError: 'PID'"),
     ),
+    "digits": (
+        "assert int('9' * 5000) == 1, 'a number of 5000 digits'",
+        Event("end", "digits", "", "failed", "", "a number of 5000 digits"),
+    ),
     "rolls": ("pytest.fail(f'{chance.randrange(10**9)} {seed}')", Event("end", "rolls", "", "failed")),
 }
 

@@ -326,3 +326,14 @@ def test_what_a_module_needs_is_loaded_before_it(place: Place, tmp_path: Path) -
     for module in modules:
         module.write_bytes(needs[module.stem])
     assert [module.stem for module in chosen(modules, tmp_path, place.lab)] == ["base-one", "jiffies"]
+
+
+def test_names_that_differ_in_their_letters_alone_are_two_students(place: Place) -> None:
+    arrived = place.put({"Alice/jiffies.c": C, "alice/jiffies.c": C}).collect()
+    assert [one.student for one in arrived.submissions] == ["Alice", "alice"]
+    assert len({one.files for one in arrived.submissions}) == 2
+
+
+def test_one_long_name_does_not_move_the_others_lines(place: Place) -> None:
+    lines = place.put({f"{'a' * 200}/jiffies.c": C, "bob/jiffies.c": C}).collect().lines()
+    assert lines[1] == f"{'bob':<40}  bob"

@@ -84,7 +84,8 @@ def origin_of(name: str, *, folder: bool = False, form: str = "") -> Origin:
         if found := reader(shown, folder):
             return found
     student = _LATE.sub("", shown if folder else stem(shown)).strip() or shown
-    key = unicodedata.normalize("NFC", _LATE.sub("", name if folder else stem(name)).strip()).casefold()
+    # Letters are not folded: `Alice` and `alice` may be two, and to grade one of them twice is the smaller harm.
+    key = unicodedata.normalize("NFC", _LATE.sub("", name if folder else stem(name)).strip())
     return Origin(student, key, late=is_late(shown), file="" if folder else shown)
 
 

@@ -19,6 +19,10 @@ TITLES: dict[Form, str] = {
 }
 
 
+#: of the column of names: who has a longer one has a line that is not in order
+_WIDTH = 40
+
+
 @dataclass(frozen=True)
 class Submission:
     """What one student handed in.
@@ -74,7 +78,7 @@ class Arrived:
 
     def lines(self) -> list[str]:
         """Return a line for each submission: whose it is, what it came as, and what there is to say of it."""
-        width = max((len(one.student) for one in self.submissions), default=0)
+        width = min(_WIDTH, max((len(one.student) for one in self.submissions), default=0))
         return [_line(one, width) for one in self.submissions]
 
 

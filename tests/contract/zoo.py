@@ -175,15 +175,16 @@ class Zoo:
     pictures: list[Picture]
 
 
-def visit(machine: Machine, animals: Mapping[str, Animal], *paths: str) -> Zoo:
+def visit(machine: Machine, animals: Mapping[str, Animal], *paths: str, number: int = 0) -> Zoo:
     """Make some animals, take pictures of some files, and let them go: one remote command a session.
 
     Args:
         machine: where.
         animals: whom to make.
         paths: what to read; a file that breaks when it is read costs those that look at it, and nobody else.
+        number: of the visit: another one has other pictures.
     """
-    key = f"zoo {' '.join(paths)} {hash(tuple(animals))}"
+    key = f"zoo {number} {' '.join(paths)} {hash(tuple(animals))}"
     return machine.once(key, lambda: _visit(machine, animals, paths))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from .task_pages import STATES, Node
 from .tracer_page import Lines, Malformed, is_escaped
 
 TITLE = "=" * 20 + " {} " + "=" * 20
@@ -13,12 +14,6 @@ INDENTED = 64
 RULE = "=" * 132
 HEADER = "PID      PPID     COMMAND              STATE        VM(KB)     RSS(KB)    THREADS  UID      GID"
 ROW = "%-8d %-8d %-20s %-12s %-10d %-10d %-8d %-8d %-8d"
-STATES = {
-    "R": "RUNNING", "S": "SLEEPING", "D": "DISK_SLEEP", "T": "STOPPED", "t": "TRACED",
-    "Z": "ZOMBIE", "X": "DEAD", "I": "IDLE", "P": "PARKED",
-}  # fmt: skip
-"""The letters of /proc/PID/stat and the contract's words."""
-
 DETAIL_KEYS = (
     "Command", "State", "Parent PID", "UID", "Virtual Memory", "Resident Memory (RSS)", "Number of Threads", "Priority",
     "Nice Value", "CPU", "Start Time", "User Time", "System Time", "Voluntary Switches", "Involuntary Switches",
@@ -54,15 +49,6 @@ class TaskList:
     def by_pid(self) -> dict[int, Task]:
         """Return the rows by PID."""
         return {task.pid: task for task in self.tasks}
-
-
-@dataclass(frozen=True)
-class Node:
-    """One line of task_tree."""
-
-    depth: int
-    comm: str
-    pid: int
 
 
 @dataclass(frozen=True)

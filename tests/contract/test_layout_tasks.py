@@ -13,8 +13,8 @@ import pytest
 from .machine import Machine
 from .proc_measure import Process
 from .script import DETAIL, LISTER, STATS, TASK_FILES, TREE, call, read, script, step
-from .task_layout import Node, Stats, Task, TaskList, parse_detail, parse_list, parse_stats, parse_tree
-from .task_pages import STATES
+from .task_layout import Stats, Task, TaskList, parse_detail, parse_list, parse_stats, parse_tree
+from .task_pages import STATES, Node
 from .tracer_page import escape
 from .zoo import CHAIN, SLACK_KB, ZOO, Picture, Zoo, visit
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from .tables import Header, header_of, synonyms
-from .wording import begins, wrong
+from .tables import Header, synonyms
+from .tracer_log import log_header
+from .wording import wrong
 
 COLUMNS = synonyms(
     Syscall="syscall, call, system call",
@@ -41,10 +42,7 @@ def rows_of(text: str) -> list[list[str]]:
         AssertionError: there is no line with the columns' names, or one of the columns is not there.
     """
     lines = text.split("\n")
-    found = ((n, header_of(line, COLUMNS, {"Syscall", "PID", "Status"}, "")) for n, line in enumerate(lines))
-    at, header = next(((n, header) for n, header in found if header), (0, None))
-    if header is None:
-        wrong("/proc/syscall_tracer has a line with the columns Syscall, PID, Timestamp, Status.", begins(text))
+    at, header = log_header(lines, COLUMNS, text)
     if missing := [name for name in COLUMNS if name not in header.columns]:
         wrong(f"/proc/syscall_tracer has the columns {', '.join(COLUMNS)}.", f"There is no {', '.join(missing)}.")
     return [row for line in lines[at + 1 :] if (row := _row(header, line))]

@@ -6,11 +6,11 @@ What else the page has, and to the byte, is read by tracer_page.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .calls import FAMILIES
-from .tables import Header, header_of, number_in, synonyms, total_in
+from .tables import Header, Synonyms, header_of, number_in, synonyms, total_in
 from .wording import begins, wrong
 
 COLUMNS = synonyms(
@@ -75,6 +75,24 @@ class Log:
         return [one for one in self.entries if one.pid == pid and (not family or one.is_of(family))]
 
 
+def log_header(lines: Sequence[str], known: Synonyms, text: str) -> tuple[int, Header]:
+    """Return where the line with the names of the columns is, and what they are.
+
+    Args:
+        lines: to look in.
+        known: names of columns.
+        text: the whole page, for the message.
+
+    Raises:
+        AssertionError: there is none.
+    """
+    found = ((n, header_of(line, known, {"Syscall", "PID", "Status"}, "")) for n, line in enumerate(lines))
+    at, header = next(((n, header) for n, header in found if header), (0, None))
+    if header is None:
+        wrong("/proc/syscall_tracer has a line with the columns Syscall, PID, Timestamp, Status.", begins(text))
+    return at, header
+
+
 def _entry(header: Header, line: str) -> Entry | None:
     cells = header.cells(line)
     if cells is None or not re.fullmatch(r"\d+", cells["PID"]):
@@ -96,10 +114,7 @@ def parse_log(text: str) -> Log:
     """
     lines = text.split("\n")
     at = next((n for n, line in enumerate(lines) if re.match(r"\W*active filters", line, re.IGNORECASE)), len(lines))
-    found = ((n, header_of(line, COLUMNS, {"Syscall", "PID", "Status"}, "")) for n, line in enumerate(lines[:at]))
-    place, header = next(((n, header) for n, header in found if header), (0, None))
-    if header is None:
-        wrong("/proc/syscall_tracer has a line with the columns Syscall, PID, Timestamp, Status.", begins(text))
+    place, header = log_header(lines[:at], COLUMNS, text)
     entries = [entry for line in lines[place + 1 : at] if (entry := _entry(header, line))]
     totals = [total for line in lines if (total := total_in(line)) is not None]
     section = [line for line in lines[at + 1 :] if re.search(r"\w", line)]

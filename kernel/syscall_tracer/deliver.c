@@ -32,7 +32,9 @@
  * does.
  * The thread runs on the CPU of the ring, at the lowest real-time priority, so
  * before what fills it: a loop at full speed is slowed down rather than
- * overwriting what was not sent yet. It has no more to do than that made.
+ * overwriting what was not sent yet. It has no more to do than that made. With
+ * PREEMPT_RT it may have to sleep for a lock that a listener holds, of its queue
+ * say, and what fills the ring goes on: there a larger ring is what helps.
  *
  * A listener hears of calls from the next look on. Who asks for the status
  * after it has joined has caused one, and hears of all calls since.
@@ -253,17 +255,27 @@ static int on_offline(unsigned int cpu)
 }
 
 /* Who listens hears of what is made from now on. */
-static void switch_ring(struct delivery *delivery, bool on)
+static void begin_here(struct delivery *delivery)
 {
-	mutex_lock(&delivery->lock);
+	lockdep_assert_held(&delivery->lock);
 	delivery->next = ring_head(delivery->cpu);
 	delivery->lost = 0;
 	WRITE_ONCE(delivery->unheard, false);
+}
+
+static void switch_ring(struct delivery *delivery, bool on)
+{
+	mutex_lock(&delivery->lock);
+	begin_here(delivery);
 	delivery->listening = on;
 	mutex_unlock(&delivery->lock);
 }
 
-/* Where nobody got the last batch, who has come since begins here. */
+/*
+ * Where nobody got the last batch, who has come since begins here. A batch that
+ * went out before who has come did, and whose fate is not known yet, is waited
+ * for: the lock is held while it is on its way.
+ */
 static void forget_unheard(void)
 {
 	unsigned int cpu;
@@ -271,8 +283,10 @@ static void forget_unheard(void)
 	for_each_possible_cpu(cpu) {
 		struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
 
-		if (READ_ONCE(delivery->unheard))
-			switch_ring(delivery, true);
+		mutex_lock(&delivery->lock);
+		if (delivery->unheard)
+			begin_here(delivery);
+		mutex_unlock(&delivery->lock);
 	}
 }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from contract.wording import Wrong
 
 from kmodlab.grading.expect import Unmet, quoted, require
 from kmodlab.grading.runner import BROKEN, Event, Job, Node, Runner
@@ -145,6 +146,12 @@ def test_a_command_that_fails_is_told_with_its_own_words() -> None:
     said = "Unexpected exit code 1 for command `cat /proc/x`: cat: /proc/x: No such file or directory\nassert 1 == 0"
     words = Words("`cat /proc/x` succeeds", "it ends with status 1: cat: /proc/x: No such file or directory")
     assert words_of(AssertionError(said)) == words
+
+
+def test_the_parts_of_what_a_contract_test_says_are_told_apart() -> None:
+    assert words_of(Wrong("STATE is ZOMBIE.", "It is SLEEPING.", "exit_state")) == Words(
+        "STATE is ZOMBIE.", "It is SLEEPING.", "exit_state"
+    )
 
 
 def test_require_goes_on_or_says_what_was_asked() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from contract import test_tracer_bad_input, test_tracer_filters, test_tracer_log
+from contract import test_drop_in, test_tracer_bad_input, test_tracer_filters, test_tracer_log
 from contract.machine import Machine
 from contract.script import TRACER_STATS, Answer
 from contract.tracer_page import HEADER, ROW, RULE, TITLE, page_of, stats_of
@@ -150,6 +150,14 @@ def test_a_refusal_without_a_reason_is_the_modules_fault() -> None:
     )
     assert words.expected == 'For `bogus` (one word) dmesg has a line `syscall_tracer: refused "bogus...": REASON`.'
     assert words.seen == f"After 1 such writes it had: {line}."
+
+
+def test_a_command_that_fails_is_told_as_it_was_run() -> None:
+    ran = machine({}, *({"rc": what == "clear"} for what in test_drop_in.TRACER_COMMANDS))
+    words = said(lambda: test_drop_in.test_scripts_for_the_original_tracer_work(ran))
+    assert words.seen == (
+        "clear: `echo clear > /proc/syscall_tracer && grep -q 'No filters active' /proc/syscall_tracer`"
+    )
 
 
 def _graded() -> dict[str, set[str]]:

@@ -28,7 +28,7 @@ def test_unprivileged_users_can_neither_read_nor_write_the_tracer(tracer: Machin
     answer, mode, shown = tracer.play(inner, step("mode", TRACER), step("filters"))
     page, written = answer["inner"]
     tried = (("read", page["errno"]), ("write", written["open_errno"]))
-    seen = [f"Opening it to {how} it: {error_name(error)}" for how, error in tried if error != errno.EACCES]
+    seen = [f"To {how} it: {error_name(error)}" for how, error in tried if error != errno.EACCES]
     require_none(seen, f"Another user who opens {TRACER} gets EACCES.", "proc_create(NAME, 0600, ...)")
     right = (mode["mode"], mode["uid"]) == (0o640 if mode["gid"] else 0o600, 0)
     require_that(right, f"{TRACER} is root's, with mode 0600.", f"It has mode {mode['mode']:04o}, user {mode['uid']}.")

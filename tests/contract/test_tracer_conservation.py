@@ -48,7 +48,9 @@ def test_a_million_calls_are_counted_exactly(tracer: Machine, returns: int) -> N
     asked = "After `untrace` of all others only timer_getoverrun is traced."
     require_that(last.traced == {"timer_getoverrun"}, asked, f"`Traced:` has {listed(sorted(last.traced))}.")
     dropped = last.counters["Dropped"] - first.counters["Dropped"]
-    require_that(dropped == 0, "Calls of other CPUs drop none.", f"`Dropped` grew by {dropped}.", "a log for each CPU")
+    require_that(
+        dropped == 0, "Calls on other CPUs drop no call.", f"`Dropped` grew by {dropped}.", "a log for each CPU"
+    )
     asked, total = f"Of {made} calls on all CPUs each is counted once.", counted(first, last)
     require_that(total == made, asked, f"`Issued` and `Missed` grew by {total}.", "a counter for each CPU")
 

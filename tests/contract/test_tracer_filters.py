@@ -32,7 +32,7 @@ class Outcome:
         """Return the recorded calls of a process with their status; a call is in it once, or the test fails."""
         rows = self.page.of(comm)
         calls = [row.call for row in rows]
-        seen = f"`{comm}` made each call once; in the log are {listed(calls)}."
+        seen = f"`{comm}` made each call once; the log has of it: {listed(calls)}."
         require_that(len(set(calls)) == len(calls), "Each call has one row.", seen)
         return {row.call: row.status for row in rows}
 
@@ -123,7 +123,7 @@ def test_a_filter_blocks_exactly_the_matching_calls(tracer: Machine) -> None:
     family = members(tracer, "unlink")
     calls = [*family, "openat", "read", "write", "close"]
     verdicts = under(tracer, "unlink block", calls=",".join(calls), wanted=set(family))
-    seen = f"In the log are {listed(verdicts)}."
+    seen = f"The log has of them: {listed(verdicts)}."
     require_that(set(verdicts) == set(calls), f"Each call is in the log: {listed(calls)}.", seen)
 
 

@@ -38,7 +38,7 @@ class Made:
         answer = self.answers[name]
         rows = self.page.of(answer["comm"])
         if (calls := [row.call for row in rows]) != [name]:
-            return [f"`{answer['comm']}` called {name} once; in the log are {listed(calls)}"]
+            return [f"`{answer['comm']}` called {name} once; the log has of it: {listed(calls)}"]
         shown = {"PID": rows[0].pid, "TID": rows[0].tid, "UID": rows[0].uid, "Status": rows[0].status}
         wanted = {"PID": answer["pid"], "TID": answer["tid"], "UID": answer["uid"], "Status": "ALLOWED"}
         return [f"{name}: {key} is {shown[key]}, expected {wanted[key]}" for key in wanted if shown[key] != wanted[key]]

@@ -17,7 +17,7 @@ HEADER = (
 RULE = "--------------------------------------------------------"
 ROW = "%-10s %-10d %-15d %-10s %-10d %-10d %-4d %-15s %-3s %-8s %-10s %-8d %s"
 COUNTERS = ("Issued", "Logged", "Overwritten", "Dropped", "Missed", "In flight", "Orphaned", "Returns missed")
-NUMBER = r"-|-?\d+"
+ESCAPED = r"what a process calls itself is escaped: a blank is `\040`"
 
 
 class Layout:
@@ -35,9 +35,9 @@ LAYOUT = Layout()
 class Malformed(Wrong):
     """A file under /proc does not have the form that the contract gives it."""
 
-    def __init__(self, what: str, line: str | None) -> None:
+    def __init__(self, what: str, line: str | None, hint: str = "") -> None:
         shown = "the page ends here" if line is None else quoted(line)
-        super().__init__("The file has the form that is described.", f"{what}: {shown}")
+        super().__init__("The file has the form that is described.", f"{what}: {shown}", hint)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ class Page:
         rows = self.of(comm)
         if len(rows) != 1:
             wrong(
-                "Each call has one row.", f"`{comm}` made one call; in the log are {listed(row.call for row in rows)}."
+                "Each call has one row.",
+                f"`{comm}` made one call; the log has of it: {listed(row.call for row in rows)}.",
             )
         return rows[0]
 
@@ -149,11 +150,11 @@ def _row_of(words: list[str], line: str) -> Row:
         pid, timestamp, tid, uid, cpu, seq = (int(words[i]) for i in (1, 2, 4, 5, 6, 11))
         returned, latency = _number(words[9]), _number(words[10])
     except ValueError:
-        raise Malformed("a row with a column that is no number", line) from None
+        raise Malformed("a row with a column that is no number", line, ESCAPED) from None
     comm, abi, args = words[7], words[8], words[12]
     row = Row(words[0], pid, timestamp, words[3], tid, uid, cpu, comm, abi, returned, latency, seq, args)
     if row.status not in ("ALLOWED", "BLOCKED") or abi not in ("64", "32") or not is_escaped(comm + args):
-        raise Malformed("a row with a bad status, ABI, command or argument", line)
+        raise Malformed("a row with a bad status, ABI, command or argument", line, ESCAPED)
     return row
 
 
@@ -214,7 +215,7 @@ def _parse_cpus(lines: Lines) -> dict[int, Law]:
         cpu, *counts = map(int, match.groups())
         law = cpus[cpu] = Law(*counts)
         if law.issued != law.logged + law.overwritten + law.dropped:
-            raise Malformed("the counts of a CPU do not add up", line)
+            raise Malformed("issued is not logged + overwritten + dropped", line)
     return cpus
 
 

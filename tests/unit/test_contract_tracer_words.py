@@ -80,7 +80,7 @@ SAID: dict[str, tuple[Callable[[], object], Words]] = {
     ),
     "not one row": (
         lambda: page_of(MADE).only("one"),
-        Words("Each call has one row.", "`one` made one call; in the log are read, close, close."),
+        Words("Each call has one row.", "`one` made one call; the log has of it: read, close, close."),
     ),
     "statistics of another form": (
         lambda: stats_of({"errno": 0, "text": "Mode: permissive\nLogged: 1\nIssued: 2\nCPU 0: nothing\n"}),

@@ -146,7 +146,10 @@ class Machine:
             AssertionError: the machine restarted meanwhile.
         """
         text = script(*steps, step("kmsg", -1 if self._last_record is None else self._last_record))
-        output = self.sh(f"exec {self._directory}/helper {deadline} {shlex.quote(text)}")
+        status, output, errors = self._run(f"exec {self._directory}/helper {deadline} {shlex.quote(text)}")
+        if status:
+            said = errors.strip().removeprefix("contract helper: ") or f"it ended with status {status}"
+            raise HelperError(f"What the test does on the machine could not be done: {said}")
         answers = cast("list[Answer]", json.loads(output))
         self.plays += 1
         self._listen(answers.pop())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pytest
 
 from .machine import HelperError, Machine
 from .script import Answer, step
-from .wording import wrong
+from .wording import listed, wrong
 
 FILES = {
     "syscall_tracer": ("syscall_tracer", "syscall_tracer_stats"),
@@ -76,11 +77,12 @@ def put_back(machine: Machine, module: Module) -> None:
     if changed := set(module.parameters) - set(_parameters(shown["text"])):
         *_, shown = machine.play(module.unload(), module.load(*sorted(changed)), module.show())
     if _parameters(shown["text"]) != module.parameters:
-        raise HelperError(f"{module.name} could not be put back with its parameters {module.parameters}")
+        raise HelperError(f"{module.name} could not be put back with its parameters {listed(module.parameters)}")
 
 
 def require(*answers: Answer) -> None:
     """The shell commands of these answers have all succeeded."""
     for answer in answers:
         if answer["rc"]:
-            wrong("The module can be unloaded, and loaded again.", f"It failed: {answer['text'].strip()}")
+            said = re.sub(r"/lib/modules/\S*/", "", answer["text"].strip())
+            wrong("The module can be unloaded, and loaded again.", f"It failed: {said}")

@@ -9,12 +9,14 @@ import pytest
 from .machine import Machine
 from .script import CORE_FILES, TASK_FILES, TRACER, TRACER_STATS, read, script, step, write
 from .task_pages import parse_list
-from .tracer_page import parse_filters
-from .wording import require_none, text_of, wrong
+from .tracer_words import error_name, refused, require_filters
+from .wording import require_none, require_that, text_of, wrong
 
 NOBODY = 65534
 EPERM = "Operation not permitted"
 USERNS_REFUSED = "the machine allows no user namespace"
+UNCHANGED = "Who may not write changes nothing."
+CAPABLE = "capable(CAP_SYS_ADMIN) at each write: it asks for the initial user namespace"
 
 
 @pytest.mark.syscall_tracer
@@ -24,18 +26,24 @@ def test_unprivileged_users_can_neither_read_nor_write_the_tracer(tracer: Machin
     # With proc_gid the file has a group, which may read; a member of no group may not, either way.
     inner = step("as", NOBODY, NOBODY, script(read(TRACER), write("unlink block")))
     answer, mode, shown = tracer.play(inner, step("mode", TRACER), step("filters"))
-    assert (answer["inner"][0]["errno"], answer["inner"][1]["open_errno"]) == (errno.EACCES, errno.EACCES)
-    assert (mode["mode"], mode["uid"]) == (0o640 if mode["gid"] else 0o600, 0)
-    assert parse_filters(shown["text"]) == ()
+    page, written = answer["inner"]
+    tried = (("read", page["errno"]), ("write", written["open_errno"]))
+    seen = [f"To {how} it: {error_name(error)}" for how, error in tried if error != errno.EACCES]
+    require_none(seen, f"Another user who opens {TRACER} gets EACCES.", "proc_create(NAME, 0600, ...)")
+    right = (mode["mode"], mode["uid"]) == (0o640 if mode["gid"] else 0o600, 0)
+    require_that(right, f"{TRACER} is root's, with mode 0600.", f"It has mode {mode['mode']:04o}, user {mode['uid']}.")
+    require_filters(shown, (), UNCHANGED)
 
 
 @pytest.mark.syscall_tracer
 def test_writing_takes_the_capability(tracer: Machine) -> None:
     """Root without CAP_SYS_ADMIN may open the file, but its writes fail with EPERM and change nothing."""
-    inner = step("nocap", script(write("read block"), write("clear"), write("untrace read")))
+    lines = ("read block", "clear", "untrace read")
+    inner = step("nocap", script(*map(write, lines)))
     _, answer, shown, _ = tracer.play(write("clear", "=unlinkat block"), inner, step("filters"), write("clear"))
-    assert [one["errno"] for one in answer["inner"]] == [errno.EPERM] * 3
-    assert parse_filters(shown["text"]) == ("=unlinkat: BLOCK",)
+    for written, line in zip(answer["inner"], lines, strict=True):
+        refused(written, f"`{line}` by root without CAP_SYS_ADMIN", errno.EPERM, CAPABLE)
+    require_filters(shown, ("=unlinkat: BLOCK",), UNCHANGED)
 
 
 @pytest.mark.syscall_tracer
@@ -68,8 +76,8 @@ def test_an_inherited_file_is_no_way_around(tracer: Machine) -> None:
     """An unprivileged process that was handed the open file cannot write to it: EPERM."""
     inner = step("as", NOBODY, NOBODY, step("fwrite", 0, "read block\n"))
     _, answer, shown = tracer.play(step("open", 0, TRACER, "w"), inner, step("filters"))
-    assert answer["inner"][0]["errno"] == errno.EPERM
-    assert parse_filters(shown["text"]) == ()
+    refused(answer["inner"][0], "A write by another user to a file that root has opened", errno.EPERM, CAPABLE)
+    require_filters(shown, (), UNCHANGED)
 
 
 @pytest.mark.syscall_tracer
@@ -79,8 +87,8 @@ def test_capabilities_in_a_user_namespace_do_not_count(tracer: Machine) -> None:
     _, answer, shown = tracer.play(step("open", 0, TRACER, "w"), inner, step("filters"))
     if "trouble" in answer:
         pytest.skip(f"{USERNS_REFUSED}: {answer['trouble']}")
-    assert answer["inner"][0]["errno"] == errno.EPERM
-    assert parse_filters(shown["text"]) == ()
+    refused(answer["inner"][0], "A write with the capabilities of a user namespace alone", errno.EPERM, CAPABLE)
+    require_filters(shown, (), UNCHANGED)
 
 
 @pytest.mark.task_lister

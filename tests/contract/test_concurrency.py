@@ -7,8 +7,8 @@ import pytest
 from .machine import Machine
 from .script import LISTER, TRACER, Answer, read, step, write
 from .task_pages import parse_list
-from .tracer_page import parse_page
-from .wording import require_none
+from .tracer_page import page_of
+from .wording import listed, require_none, require_that, text_of
 
 MILLISECONDS = 2500
 
@@ -29,7 +29,9 @@ def test_concurrent_readers_and_writers_of_the_tracer(tracer: Machine) -> None:
     """Pages read while filters change and calls are made: no torn row, no step back in time, no half transaction."""
     answer, page, _ = tracer.play(step("stress", "tracer", MILLISECONDS), read(TRACER), write("clear"))
     check_workers(answer)
-    assert parse_page(page["text"]).filters == ()
+    left = page_of(page).filters
+    asked = "Of writers at the same time none undoes what another one did: each deletes its own filters."
+    require_that(left == (), asked, f"In the end there are {listed(left)}.", "a lock around each write")
 
 
 @pytest.mark.task_lister
@@ -37,4 +39,4 @@ def test_concurrent_readers_of_the_task_files(machine: Machine) -> None:
     """Task files read while processes come and go ascend, add up, and have every process that lives on."""
     answer, page = machine.play(step("stress", "tasks", MILLISECONDS), read(LISTER))
     check_workers(answer)
-    assert parse_list(page["text"]).tasks
+    require_that(parse_list(text_of(page, LISTER)).tasks, "The list has processes.", "It has none.")

@@ -53,8 +53,9 @@ ASKED = "The layout is that of the handout. Each of these shell commands, run as
 
 def run_all(machine: Machine, commands: dict[str, str], **names: str) -> list[str]:
     """Run each command in a shell of its own, and return those that failed."""
-    answers = machine.play(*(step("sh", command.format(**names)) for command in commands.values()))
-    return [f"{what}: {commands[what]}" for what, answer in zip(commands, answers, strict=True) if answer["rc"]]
+    told = {what: command.format(**names) for what, command in commands.items()}
+    answers = machine.play(*(step("sh", command) for command in told.values()))
+    return [f"{what}: `{told[what]}`" for what, answer in zip(told, answers, strict=True) if answer["rc"]]
 
 
 @pytest.mark.syscall_tracer

@@ -11,8 +11,8 @@ from .machine import Machine
 from .modules import Module, find_module, put_back, require
 from .script import CORE_FILES, LISTER, TRACER, TRACER_STATS, Answer, beside, call, read, step, write
 from .task_pages import parse_list
-from .tracer_page import Page, parse_page, parse_stats
-from .wording import require_none, text_of, wrong
+from .tracer_page import Page, page_of, stats_of
+from .wording import listed, require_none, require_that, text_of, wrong
 
 MODULES = [
     pytest.param("syscall_tracer", marks=pytest.mark.syscall_tracer),
@@ -41,7 +41,7 @@ def load_and_log(machine: Machine, module: Module, entries: int, calls: int) -> 
         read(TRACER_STATS),
     )  # fmt: skip
     require(*loaded)
-    return parse_page(page["text"]), parse_stats(counts["text"]).overwritten
+    return page_of(page), stats_of(counts).overwritten
 
 
 def require_same(found: Answer, now: Answer) -> None:
@@ -82,9 +82,8 @@ def test_unloading_leaves_nothing_and_loading_brings_all_back(machine: Machine, 
     for unloaded, gone, loaded, back in zip(*[iter(answers)] * 4, strict=True):
         require(unloaded, loaded)
         if gone["text"]:
-            wrong(
-                "Unloading removes the module and its files.", f"There is still {gone['text']}", "remove_proc_entry()"
-            )
+            there = f"There is still {listed(gone['text'].split())}."
+            wrong("Unloading removes the module and its files.", there, "remove_proc_entry()")
         require_same(found, back)
 
 
@@ -123,11 +122,20 @@ def test_log_entries_sets_the_size_of_the_log(machine: Machine, module: Module) 
     for entries, kept in ((16, 16), (17, 32), (1000, 1024)):
         page, overwritten = load_and_log(machine, module, entries, kept + 20)
         made = [row.call for row in page.of("flood")]
-        assert len([row for row in page.rows if row.cpu == 0]) == kept, f"log_entries={entries}"
-        assert "openat2" not in made
-        assert kept < 1024 or made[-2:] == ["pread64", "pread64"], "others may have filled a log of 16 by now"
-        assert overwritten >= 3 + 20 + 2
-    assert load_and_log(machine, module, 65536, 100)[1] == 0, "a log that is not full has overwritten nothing"
+        rows = len([row for row in page.rows if row.cpu == 0])
+        when = f"With log_entries={entries}"
+        require_that(rows == kept, f"{when} the log keeps {kept} records of each CPU.", f"Of CPU 0 it has {rows}.")
+        asked = f"{when} the newest records are kept, and `Overwritten` counts those that made room."
+        seen = ["openat2 is there, which was called before all others"] if "openat2" in made else []
+        # Others may have filled a log of 16 by now.
+        newest = kept < 1024 or made[-2:] == ["pread64", "pread64"]
+        seen += [] if newest else [f"The last calls were two of pread64; there are {listed(made[-2:])}"]
+        least = 3 + 20 + 2
+        seen += [f"`Overwritten` is {overwritten}, expected at least {least}"] if overwritten < least else []
+        require_none(seen, asked)
+    overwritten = load_and_log(machine, module, 65536, 100)[1]
+    asked = "A log that is not full has overwritten nothing."
+    require_that(overwritten == 0, asked, f"With log_entries=65536, `Overwritten` is {overwritten} after 100 calls.")
 
 
 @pytest.mark.parametrize("name", MODULES[:1])
@@ -139,8 +147,9 @@ def test_log_entries_out_of_bounds_are_refused(machine: Machine, module: Module)
     )
     require(unloaded)
     for entries, loaded, looked in zip(bad, tried[::2], tried[1::2], strict=True):
-        assert loaded["rc"] != 0, f"log_entries={entries}"
-        assert looked["text"] == "", f"log_entries={entries}"
+        asked = f"The module does not load with log_entries={entries}."
+        require_that(loaded["rc"], asked, "insmod succeeded.", "the init function returns -EINVAL, and leaves nothing")
+        require_that(not looked["text"], asked, f"insmod failed, and there is {listed(looked['text'].split())}.")
 
 
 @pytest.mark.parametrize("name", MODULES[:1])
@@ -155,7 +164,7 @@ def test_proc_gid_lets_a_group_read(machine: Machine, module: Module) -> None:
     assert (mode["mode"], mode["uid"], mode["gid"]) == (0o640, 0, GROUP)
     assert (counts["mode"], counts["uid"], counts["gid"]) == (0o440, 0, GROUP)
     assert inside["inner"][0]["errno"] == 0
-    parse_page(inside["inner"][0]["text"])
+    page_of(inside["inner"][0])
     assert inside["inner"][1]["open_errno"] == 13
     assert outside["inner"][0]["errno"] == 13
     assert outside["inner"][1]["open_errno"] == 13

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -11,13 +12,17 @@ import pytest
 from .calls import EVERY_CALL, why_missing
 from .machine import Machine
 from .script import TRACER, Answer, call, nonce, read, script, step, write
-from .tracer_page import parse_filters, parse_page
+from .tracer_page import page_of
+from .tracer_words import error_name, filters_in, refused, require_filters
+from .wording import listed, quoted, require_none, require_that
 
 pytestmark = pytest.mark.syscall_tracer
 
 DEADLINE_MS = 30000
 STANDING = ("=unlinkat block", "rename allow", "close block")
 SHOWN = ("=unlinkat: BLOCK", "rename: ALLOW", "close: BLOCK")
+NOTHING_CHANGES = "What is refused changes nothing."
+WHOLE = "one write is one transaction: look at all lines of it before the first one takes effect"
 MAX_FILTERS = 128
 
 
@@ -125,7 +130,7 @@ def write_some(machine: Machine, names: list[str]) -> dict[str, list[Answer]]:
         steps += [_write(BAD[name]), step("filters"), call("sched_yield,read,unlinkat,close", probe)]
     setup = write("clear", "untrace sched_yield", *STANDING)
     _, *answers, page, _ = machine.play(setup, *steps, read(TRACER), write("clear"))
-    rows = parse_page(page["text"])
+    rows = page_of(page)
     made = [{"made": [(row.call, row.status) for row in rows.of(probe)]} for probe in probes]
     trios = zip(*[iter(answers)] * 3, strict=True)
     return {name: [*trio, calls] for name, trio, calls in zip(names, trios, made, strict=True)}
@@ -140,20 +145,29 @@ def write_all(machine: Machine) -> dict[str, list[Answer]]:
     return answers
 
 
+def shown(what: str) -> str:
+    """Return a bad write as a sentence has it."""
+    bad = BAD[what]
+    text = quoted(bad.text.rstrip(b"\n"))
+    return f"{text}{f', {bad.repeat} times' if bad.repeat > 1 else ''} ({what})"
+
+
 @pytest.fixture(scope="module")
-def refused(tracer: Machine) -> dict[str, list[Answer]]:
+def tried(tracer: Machine) -> dict[str, list[Answer]]:
     """The answers to every bad write of the table."""
     return write_all(tracer)
 
 
 @pytest.mark.parametrize("what", list(BAD))
-def test_a_bad_write_is_refused_and_changes_nothing(what: str, refused: dict[str, list[Answer]]) -> None:
+def test_a_bad_write_is_refused_and_changes_nothing(what: str, tried: dict[str, list[Answer]]) -> None:
     """A write with {what} is refused with the right errno; filters and traced calls stay as they were."""
-    written, shown, _, made = refused[what]
-    name = errno.errorcode.get(written["errno"], "success")
-    assert (written["ret"], name) == (-1, errno.errorcode[BAD[what].expected])
-    assert parse_filters(shown["text"]) == SHOWN
-    assert made["made"] == [("read", "ALLOWED"), ("unlinkat", "BLOCKED"), ("close", "BLOCKED")]
+    written, filters, _, made = tried[what]
+    refused(written, shown(what), BAD[what].expected)
+    require_filters(filters, SHOWN, NOTHING_CHANGES, WHOLE)
+    wanted = [("read", "ALLOWED"), ("unlinkat", "BLOCKED"), ("close", "BLOCKED")]
+    told, expected = (listed(f"{name} {status}" for name, status in calls) for calls in (made["made"], wanted))
+    seen = f"After it the log has of sched_yield, read, unlinkat, close: {told}; expected {expected}."
+    require_that(made["made"] == wanted, NOTHING_CHANGES, seen, WHOLE)
 
 
 @pytest.mark.quick
@@ -163,12 +177,13 @@ def test_bad_writes_are_refused_and_change_nothing(tracer: Machine) -> None:
     answers = tracer.play(
         write("clear", *STANDING), *(_write(BAD[name]) for name in some), step("filters"), write("clear")
     )
-    assert [answer["errno"] for answer in answers[1:-2]] == [BAD[name].expected for name in some]
-    assert parse_filters(answers[-2]["text"]) == SHOWN
+    for answer, name in zip(answers[1:-2], some, strict=True):
+        refused(answer, shown(name), BAD[name].expected)
+    require_filters(answers[-2], SHOWN, NOTHING_CHANGES, WHOLE)
 
 
 @pytest.mark.parametrize(
-    ("what", "quoted"),
+    ("what", "beginning"),
     [
         ("no such command", "unlink frobnicate"),
         ("no such call", "nosuchcall block"),
@@ -178,14 +193,14 @@ def test_bad_writes_are_refused_and_change_nothing(tracer: Machine) -> None:
         ("a word of 64 characters", "uuuu"),
     ],
 )
-def test_the_kernel_log_says_why(what: str, quoted: str, tracer: Machine) -> None:
+def test_the_kernel_log_says_why(what: str, beginning: str, tracer: Machine) -> None:
     """A write with {what} is answered by one line of the kernel's log that quotes it and says why."""
-    until = step("until", DEADLINE_MS, f'refused "{quoted}', script(_write(BAD[what])))
+    until = step("until", DEADLINE_MS, f'refused "{beginning}', script(_write(BAD[what])))
     _, answer, _ = tracer.play(write("clear", "=unlinkat block"), until, write("clear"))
-    assert answer["found"], f"the kernel has not named {quoted!r} in {answer['tries']} tries"
-    start, reason = answer["line"].rsplit('": ', 1)
-    assert start.startswith(f'syscall_tracer: refused "{quoted}')
-    assert reason.strip()
+    wanted = f'syscall_tracer: refused "{beginning}'
+    asked = f'For {shown(what)} dmesg has a line `{wanted}...": REASON`.'
+    seen = f"After {answer['tries']} such writes it had: {answer['line'] or 'no such line'}."
+    require_that(re.match(rf'{re.escape(wanted)}.*": *\S', answer["line"]), asked, seen, "pr_info_ratelimited()")
 
 
 def test_refusals_are_rate_limited(tracer: Machine) -> None:
@@ -194,16 +209,17 @@ def test_refusals_are_rate_limited(tracer: Machine) -> None:
     (start,) = tracer.play(step("kmsg", 1 << 40))
     *_, kmsg = tracer.play(*[bad] * 2000, step("kmsg", start["last"]))
     lines = [line for line in kmsg["records"] if 'refused "bogus"' in line]
-    assert len(lines) <= 400
+    asked = "Lines about what is refused are rate-limited: dmesg has at most 400 for 2000 writes."
+    require_that(len(lines) <= 400, asked, f"It had {len(lines)}.", "pr_info_ratelimited()")
 
 
 def test_a_bad_address_is_refused(tracer: Machine) -> None:
     """A write from memory that is not there fails with EFAULT and changes nothing."""
-    _, written, shown, _ = tracer.play(
+    _, written, filters, _ = tracer.play(
         write("clear", *STANDING), step("write", TRACER, null=1), step("filters"), write("clear")
     )
-    assert (written["ret"], written["errno"]) == (-1, errno.EFAULT)
-    assert parse_filters(shown["text"]) == SHOWN
+    refused(written, "A write from an address where there is no memory", errno.EFAULT, "copy_from_user() tells")
+    require_filters(filters, SHOWN, NOTHING_CHANGES)
 
 
 def distinct_filters(machine: Machine) -> list[str]:
@@ -226,7 +242,12 @@ def test_more_than_128_filters_are_refused(tracer: Machine) -> None:
         write("clear", *full, more[0]), step("filters"),
         write("clear"), write("untrace " + " ".join(names)),
     )  # fmt: skip
-    assert [answers[i]["errno"] for i in (0, 1, 3, 4, 6, 8)] == [0, 0, NOSPC, 0, NOSPC, NOSPC]
-    shown = [parse_filters(answers[i]["text"]) for i in (2, 5, 7, 9)]
-    assert len(shown[0]) == MAX_FILTERS
-    assert shown == [shown[0]] * 4
+    fit = f"{MAX_FILTERS} filters fit, and one that is there already changes nothing."
+    failed = [error_name(answers[i]["errno"]) for i in (0, 1, 4) if answers[i]["errno"]]
+    require_none([f"A write of filters failed with {name}" for name in failed], fit)
+    for i, what in ((3, "One filter more"), (6, "`close delete` with 3 filters more"), (8, "A write of 129 filters")):
+        refused(answers[i], what, NOSPC)
+    listings = [filters_in(answers[i]) for i in (2, 5, 7, 9)]
+    seen = f"`Active Filters:` has {len(listings[0])} lines."
+    require_that(len(listings[0]) == MAX_FILTERS, fit, seen)
+    require_that(listings == listings[:1] * 4, NOTHING_CHANGES, "After it the filters are others.", WHOLE)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from .machine import Machine
 from .modules import find_module, put_back, require
 from .parameters import set_parameter
 from .script import TRACER, TRACER_STATS, call, read, step, write
-from .tracer_page import Stats, parse_page, parse_stats
+from .tracer_page import Stats, page_of, stats_of
+from .wording import listed, require_that
 
 pytestmark = pytest.mark.syscall_tracer
 
@@ -19,6 +22,11 @@ AS_BEFORE = write("untrace =timer_getoverrun", "trace open read write close unli
 def counted(before: Stats, after: Stats) -> int:
     """Return how many calls were counted between two statistics, those the kernel kept from the probe included."""
     return sum(after.counters[name] - before.counters[name] for name in ("Issued", "Missed"))
+
+
+def span(numbers: Sequence[int]) -> str:
+    """Return the first and the last of some numbers."""
+    return f"{numbers[0]} to {numbers[-1]}" if numbers else "of none"
 
 
 @pytest.mark.parametrize("returns", [0, 1])
@@ -35,11 +43,16 @@ def test_a_million_calls_are_counted_exactly(tracer: Machine, returns: int) -> N
         set_parameter("returns", 0),
         AS_BEFORE,
     )
-    first, last = (parse_stats(answers[i]["text"]) for i in (before, after))
-    assert last.traced == {"timer_getoverrun"}, "others would be counted too"
-    assert answers[3]["made"] == made
-    assert last.counters["Dropped"] == first.counters["Dropped"]
-    assert counted(first, last) == made
+    first, last = (stats_of(answers[i]) for i in (before, after))
+    assert answers[3]["made"] == made, "all calls were made"
+    asked = "After `untrace` of all others only timer_getoverrun is traced."
+    require_that(last.traced == {"timer_getoverrun"}, asked, f"`Traced:` has {listed(sorted(last.traced))}.")
+    dropped = last.counters["Dropped"] - first.counters["Dropped"]
+    require_that(
+        dropped == 0, "Calls on other CPUs drop no call.", f"`Dropped` grew by {dropped}.", "a log for each CPU"
+    )
+    asked, total = f"Of {made} calls on all CPUs each is counted once.", counted(first, last)
+    require_that(total == made, asked, f"`Issued` and `Missed` grew by {total}.", "a counter for each CPU")
 
 
 def test_records_are_numbered_on_their_cpu(tracer: Machine) -> None:
@@ -47,11 +60,17 @@ def test_records_are_numbered_on_their_cpu(tracer: Machine) -> None:
     *_, page, counts, _ = tracer.play(
         write("clear"), call("close:300,pread64:200", "count"), ALONE, read(TRACER), read(TRACER_STATS), AS_BEFORE
     )
-    seen, stats = parse_page(page["text"]), parse_stats(counts["text"])
+    seen, stats = page_of(page), stats_of(counts)
     for cpu, law in stats.cpus.items():
-        numbers = [row.seq for row in seen.rows if row.cpu == cpu]
-        assert sorted(numbers) == list(range(law.issued - law.logged, law.issued)), f"CPU {cpu}"
-    assert len(seen.rows) == stats.counters["Logged"]
+        numbers = sorted(row.seq for row in seen.rows if row.cpu == cpu)
+        wanted = range(law.issued - law.logged, law.issued)
+        asked = f"CPU {cpu} has issued {law.issued} and logged {law.logged}: its rows have SEQ {span(wanted)}."
+        there = f"It has {len(numbers)} rows, with SEQ {span(numbers)}."
+        # Of the range no more than there are rows: a module may print any number.
+        right = len(numbers) == law.logged and numbers == list(wanted[: len(numbers)])
+        require_that(right, asked, there, "SEQ counts from 0")
+    there = f"There are {len(seen.rows)} rows, and `Logged: {stats.counters['Logged']}`."
+    require_that(len(seen.rows) == stats.counters["Logged"], "`Logged` is the number of rows.", there)
 
 
 def test_a_small_log_closes_as_well(machine: Machine) -> None:
@@ -62,7 +81,7 @@ def test_a_small_log_closes_as_well(machine: Machine) -> None:
         _, before, flood, after, _ = machine.play(
             ALONE, read(TRACER_STATS), step("flood", 2500, 4), read(TRACER_STATS), AS_BEFORE
         )
-        first, last = parse_stats(before["text"]), parse_stats(after["text"])
+        first, last = stats_of(before), stats_of(after)
         assert counted(first, last) == flood["made"] == 10_000
         assert last.overwritten - first.overwritten >= 10_000 - 16 * len(last.cpus)
         assert {law.logged for law in last.cpus.values() if law.issued >= 16} == {16}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import re
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from .conftest import as_command, filters_of
 from .machine import Machine
 from .script import TRACER, Answer, call, nonce, read, script, step, write
 from .tracer_log import Entry, Log, parse_log
+from .tracer_words import accepted
 from .wording import require_none, text_of, wrong
 
 pytestmark = pytest.mark.syscall_tracer
@@ -46,14 +46,6 @@ def made(machine: Machine, *steps: str) -> tuple[list[Answer], Log]:
     """Return the answers to some steps, and the log after them."""
     *answers, page = machine.play(*steps, read(TRACER))
     return answers, parse_log(text_of(page, TRACER))
-
-
-def accepted(answer: Answer, line: str) -> None:
-    """Fail where a command was refused."""
-    if answer["errno"]:
-        wrong(
-            f"`echo '{line}' > {TRACER}` is accepted.", f"It failed with errno {errno.errorcode.get(answer['errno'])}."
-        )
 
 
 def rows(machine: Machine, name: str, family: str) -> list[Entry]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from .script import TRACER, TRACER_STATS, Answer
 from .tracer_columns import filter_lines, rows_of
+from .wording import Wrong, listed, quoted, text_of, wrong
 
 TITLE = ["System Call Tracer Log", "======================"]
 HEADER = (
@@ -15,7 +17,7 @@ HEADER = (
 RULE = "--------------------------------------------------------"
 ROW = "%-10s %-10d %-15d %-10s %-10d %-10d %-4d %-15s %-3s %-8s %-10s %-8d %s"
 COUNTERS = ("Issued", "Logged", "Overwritten", "Dropped", "Missed", "In flight", "Orphaned", "Returns missed")
-NUMBER = r"-|-?\d+"
+ESCAPED = r"what a process calls itself is escaped: a blank is `\040`"
 
 
 class Layout:
@@ -30,11 +32,12 @@ LAYOUT = Layout()
 """Of this run; `--any-layout` says so."""
 
 
-class Malformed(AssertionError):
+class Malformed(Wrong):
     """A file under /proc does not have the form that the contract gives it."""
 
-    def __init__(self, what: str, line: str | None) -> None:
-        super().__init__(f"{what}: {'the page ends here' if line is None else repr(line)}")
+    def __init__(self, what: str, line: str | None, hint: str = "") -> None:
+        shown = "the page ends here" if line is None else quoted(line)
+        super().__init__("The file has the form that is described.", f"{what}: {shown}", hint)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,11 @@ class Page:
     def only(self, comm: str) -> Row:
         """Return the one call of a process; none or several is a failure."""
         rows = self.of(comm)
-        assert len(rows) == 1, f"{comm} made one call, recorded are {rows}"
+        if len(rows) != 1:
+            wrong(
+                "Each call has one row.",
+                f"`{comm}` made one call; the log has of it: {listed(row.call for row in rows)}.",
+            )
         return rows[0]
 
 
@@ -133,7 +140,7 @@ def parse_row(line: str) -> Row:
     numbers = (row.pid, row.timestamp, row.status, row.tid, row.uid, row.cpu, row.comm, row.abi, returned, latency)
     expected = ROW % (row.call, *numbers, row.seq, row.args)
     if line != expected and not line.startswith(expected + " "):
-        raise Malformed(f"a row that is not of the format {ROW!r}", line)
+        raise Malformed(f"a row that is not of the format `{ROW}`", line)
     return row
 
 
@@ -143,11 +150,11 @@ def _row_of(words: list[str], line: str) -> Row:
         pid, timestamp, tid, uid, cpu, seq = (int(words[i]) for i in (1, 2, 4, 5, 6, 11))
         returned, latency = _number(words[9]), _number(words[10])
     except ValueError:
-        raise Malformed("a row with a column that is no number", line) from None
+        raise Malformed("a row with a column that is no number", line, ESCAPED) from None
     comm, abi, args = words[7], words[8], words[12]
     row = Row(words[0], pid, timestamp, words[3], tid, uid, cpu, comm, abi, returned, latency, seq, args)
     if row.status not in ("ALLOWED", "BLOCKED") or abi not in ("64", "32") or not is_escaped(comm + args):
-        raise Malformed("a row with a bad status, ABI, command or argument", line)
+        raise Malformed("a row with a bad status, ABI, command or argument", line, ESCAPED)
     return row
 
 
@@ -174,9 +181,9 @@ class Lines:
 
     def expect(self, wanted: str) -> None:
         """Take the next line, which has to be exactly this."""
-        line = self.next(repr(wanted))
+        line = self.next(f"`{wanted}`")
         if line != wanted:
-            raise Malformed(f"{wanted!r} was expected", line)
+            raise Malformed(f"`{wanted}` was expected", line)
 
     def end(self) -> None:
         """Nothing may be left."""
@@ -194,7 +201,7 @@ def _parse_counters(lines: Lines) -> dict[str, int]:
         counters[match[1]] = int(match[2])
     known = [name for name in counters if name in COUNTERS]
     if known != list(COUNTERS):
-        raise Malformed(f"the counters should be {COUNTERS}", str(known))
+        raise Malformed(f"the counters should be {listed(COUNTERS)}", listed(known))
     return counters
 
 
@@ -208,7 +215,7 @@ def _parse_cpus(lines: Lines) -> dict[int, Law]:
         cpu, *counts = map(int, match.groups())
         law = cpus[cpu] = Law(*counts)
         if law.issued != law.logged + law.overwritten + law.dropped:
-            raise Malformed("the counts of a CPU do not add up", line)
+            raise Malformed("issued is not logged + overwritten + dropped", line)
     return cpus
 
 
@@ -250,7 +257,7 @@ def _parse_filters(lines: Lines) -> tuple[str, ...]:
         if line != "No filters active" and not re.fullmatch(r"=?[a-z0-9_]+: (BLOCK|ALLOW)( .+)?", line):
             raise Malformed("a filter was expected", line)
     if not filters or ("No filters active" in filters and len(filters) > 1):
-        raise Malformed("filters, or else `No filters active`, were expected", str(filters))
+        raise Malformed("filters, or else `No filters active`, were expected", listed(filters))
     return () if filters == ["No filters active"] else tuple(filters)
 
 
@@ -283,3 +290,13 @@ def parse_page(text: str) -> Page:
     if total != f"Total entries: {len(rows)}":
         raise Malformed(f"there are {len(rows)} rows", total)
     return Page(tuple(rows), _parse_filters(lines))
+
+
+def page_of(answer: Answer) -> Page:
+    """Read the whole page, as an answer has it; what cannot be read is a failure."""
+    return parse_page(text_of(answer, TRACER))
+
+
+def stats_of(answer: Answer) -> Stats:
+    """Read the statistics, as an answer has them; what cannot be read is a failure."""
+    return parse_stats(text_of(answer, TRACER_STATS))

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from contract.conftest import MARKERS
 
 from kmodlab import environment
 from kmodlab.image import archive
@@ -36,6 +37,12 @@ on_amd64 = pytest.mark.skipif(host_architecture() != "amd64", reason="this machi
 
 #: makes `name` a program of its own that runs a shell script
 FakeProgram = Callable[[str, str], Path]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers of the contract tests, some of which are tried here without a machine."""
+    for name, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
 
 
 @pytest.fixture(autouse=True)

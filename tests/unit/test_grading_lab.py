@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kmodlab.errors import UsageError
 from kmodlab.grading.lab import Lab, Limits, check_name, find, labs_dir
@@ -103,6 +105,19 @@ def test_the_projects_own_labs_are_good(folder: Path) -> None:
     assert (lab.folder / "HANDOUT.md").is_file()
     assert (lab.folder / "starter").is_dir()
     assert lab.place(lab.solution.folder).is_dir()
+
+
+@pytest.mark.parametrize("folder", sorted(labs_dir().glob("*/lab.yml")), ids=lambda file: file.parent.name)
+def test_a_copy_of_a_lab_with_one_of_its_tests_is_a_lab(folder: Path, tmp_path: Path) -> None:
+    """As docs/grading.md has it for an appeal: without `bonus` and `visibility`."""
+    copy = shutil.copytree(folder.parent, tmp_path / "one")
+    known = yaml.safe_load((copy / "lab.yml").read_text())
+    test = {key: value for key, value in known["tests"][-1].items() if key not in ("bonus", "visibility")}
+    (copy / "lab.yml").write_text(yaml.safe_dump({**known, "tests": [test]}))
+    lab, whole = Lab.load(copy), Lab.load(folder.parent)
+    assert (lab.max_score, [one.nodes for one in lab.tests]) == (whole.tests[-1].points, [whole.tests[-1].nodes])
+    assert lab.place(lab.solution.folder).is_dir()
+    assert lab.digest != whole.digest
 
 
 @pytest.mark.parametrize("name", ["", "A", "../x", "a b", "x" * 64])

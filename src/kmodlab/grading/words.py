@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from kmodlab.grading.expect import Unmet
-
+#: what an assertion may carry, each a text: the contract tests' own do, which run where the grader is not, too
+_PARTS = ("expected", "seen", "hint")
 #: rows, keys or members that are told of each side
 _FIRST = 3
 #: of what has members, how many are listed in one sentence
@@ -65,8 +65,8 @@ def words_of(error: BaseException, compared: Compared | None = None) -> Words:
         error: what the test raised, because of the module.
         compared: what its `assert` compared, if it did.
     """
-    if isinstance(error, Unmet):
-        return Words(error.expected, error.seen, error.hint)
+    if isinstance(error, AssertionError) and all(isinstance(getattr(error, part, None), str) for part in _PARTS):
+        return Words(*(getattr(error, part) for part in _PARTS))
     if isinstance(error, MemoryError):
         return Words("output that comes to an end", "more than a test can read", "Does your read function return 0?")
     message = _message(str(error))

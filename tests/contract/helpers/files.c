@@ -153,11 +153,14 @@ static void write_once(int fd, const char *data, size_t len, long repeat)
 /* write PATH DATA [REPEAT]: open, one write(2), close; DATA null=1 passes a bad address */
 void step_write(const struct step *s)
 {
-	int fd = open(s->word[1], O_WRONLY | O_CLOEXEC);
+	int fd = open(s->word[1], O_WRONLY | O_CLOEXEC), error = fd < 0 ? errno : 0;
 
-	out_long("open_errno", fd < 0 ? errno : 0);
-	if (fd < 0)
+	out_long("open_errno", error);
+	if (error) {
+		out_long("ret", -1);
+		out_long("errno", error);
 		return;
+	}
 	if (option(s, "null")) {
 		void *volatile nowhere = (void *)8;
 		ssize_t n = write(fd, nowhere, 16);

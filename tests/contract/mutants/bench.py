@@ -17,7 +17,7 @@ from kmodlab.image.buildroot import BuildRoot
 from .mutant import ROOT
 
 RUN_SECONDS = 900
-BY_ASSERTION = re.compile(r"(AssertionError|assert |Failed:|tests\.contract\.\S+\.Malformed|contract\.\S+\.Malformed)")
+BY_ASSERTION = re.compile(r"AssertionError|assert |Failed:|(tests\.)?contract\.\S+\.(Malformed|Wrong)\b")
 BY_GUARD = "the kernel complained"
 INSTALL = """
 set -e

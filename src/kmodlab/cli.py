@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -315,15 +316,15 @@ def doctor_command(as_json: Json = False) -> None:
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
-        for finding in findings:
-            print(f"{finding.mark:<4}  {finding.subject}: {finding.detail}")
-            if (finding.note or not finding.good) and finding.fix:
-                print(f"      fix: {finding.fix}")
-    raise typer.Exit(0 if all(finding.good for finding in findings) else 3)
+        print("\n".join(line for finding in findings for line in finding.lines()))
+    raise typer.Exit(doctor.status(findings))
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Run the command line; end with one clear message whatever happens.
+
+    Args:
+        words: the command's, without its name; by default those that this process was started with.
 
     Exit status: 0, or 2 for a usage error, 3 when the lab broke, 4 when a guest crashed, 1 for a failed command (and
     where whoever reads what it prints has gone before it was done), 70 for a fault of kmodlab itself, of which a log
@@ -331,4 +332,4 @@ def main() -> None:
     """
     with guarded():
         interruptible()
-        app()
+        app(words, prog_name="kmodlab")

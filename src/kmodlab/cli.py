@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -32,6 +32,9 @@ from kmodlab.lab import run_lab
 from kmodlab.process import interruptible, run
 from kmodlab.vm import accelerator, snapshot
 from kmodlab.vm.hardware import Boot
+
+if TYPE_CHECKING:
+    from kmodlab.grading.examiner import Examiner
 
 
 class _Commands(TyperGroup):
@@ -320,11 +323,12 @@ def doctor_command(as_json: Json = False) -> None:
     raise typer.Exit(doctor.status(findings))
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(words: Sequence[str] | None = None, examiner: Examiner | None = None) -> None:
     """Run the command line; end with one clear message whatever happens.
 
     Args:
         words: the command's, without its name; by default those that this process was started with.
+        examiner: what has the machines that submissions are graded in; by default this one's.
 
     Exit status: 0, or 2 for a usage error, 3 when the lab broke, 4 when a guest crashed, 1 for a failed command (and
     where whoever reads what it prints has gone before it was done), 70 for a fault of kmodlab itself, of which a log
@@ -332,4 +336,4 @@ def main(words: Sequence[str] | None = None) -> None:
     """
     with guarded():
         interruptible()
-        app(words, prog_name="kmodlab")
+        app(words, prog_name="kmodlab", obj=examiner)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kmodlab.errors import LabError
 from kmodlab.grading.grade import Examine
 from kmodlab.grading.intake import Submission
@@ -10,6 +12,8 @@ from kmodlab.grading.result import Result
 from kmodlab.host import HOST, Host
 from kmodlab.process import say
 
+#: gives an examiner, and the images that it uses: `examiner`, or one that needs no machine
+Examiner = Callable[..., tuple[Examine, str]]
 #: MiB that QEMU takes beside a machine's memory
 _BESIDE = 256
 

@@ -55,9 +55,9 @@ class Workshop:
         self._folder = folder
         self.names: list[str] = []
 
-    def build(self, plan: Plan) -> Path:
+    def build(self, plan: Plan, recipe: box.Recipe = box.RECIPE) -> Path:
         """Return a box."""
-        return box.build_box(plan, prepared=self._prepared)
+        return box.build_box(plan, recipe, self._prepared)
 
     @contextlib.contextmanager
     def _prepared(self, _image: Image, name: str, _recipe: box.Recipe) -> Iterator[Path]:
@@ -107,10 +107,24 @@ def test_a_box_is_made_once(plan: Plan, workshop: Workshop, image: Image) -> Non
     assert len(workshop.names) == 1
 
 
+@pytest.fixture
+def recipe(tmp_path: Path) -> box.Recipe:
+    """A copy of the recipe, which may be changed."""
+    shutil.copytree(box.RECIPE.folder, tmp_path / "recipe")
+    return box.Recipe(tmp_path / "recipe")
+
+
+def test_a_box_is_made_by_its_recipe(plan: Plan, workshop: Workshop, recipe: box.Recipe, tmp_path: Path) -> None:
+    (recipe.folder / "box.Vagrantfile").write_text("# for DISTRIBUTION alone\n")
+    with tarfile.open(workshop.build(plan, recipe), "r:gz") as tar:
+        unpack_own(tar, tmp_path / "box")
+    assert (tmp_path / "box" / "Vagrantfile").read_text() == "# for debian alone\n"
+    workshop.build(plan)
+    assert len(set(workshop.names)) == 2, "the box of another recipe is another one"
+
+
 @pytest.mark.parametrize("changed", ["box.sh", "box.Vagrantfile", "boxfs/etc/sudoers.d/vagrant"])
-def test_another_way_to_make_it_is_another_box(image: Image, tmp_path: Path, changed: str) -> None:
-    recipe = box.Recipe(tmp_path / "recipe")
-    shutil.copytree(box.RECIPE.folder, recipe.folder)
+def test_another_way_to_make_it_is_another_box(image: Image, recipe: box.Recipe, changed: str) -> None:
     assert box.box_path(image, recipe) == box.box_path(image)
     (recipe.folder / changed).write_text("other")
     assert box.box_path(image, recipe) != box.box_path(image)

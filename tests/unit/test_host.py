@@ -123,6 +123,19 @@ def test_memory_for_fewer_machines_than_were_asked_for_is_said(
     assert f"2 machines may take 1536 MiB, and {available} are available" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("memory", "processors", "room", "machines"),
+    [(8192, 4, 8192, 4), (8192, 3, 8192, 3), (1600, 4, 8192, 2), (8192, 4, 2048, 2), (100, 1, 100, 1)],
+)
+def test_a_class_is_graded_by_as_many_machines_as_memory_processors_and_room_allow(
+    grading: Host, memory: int, processors: int, room: int, machines: int
+) -> None:
+    """Of 768 MiB each; what they write takes 1024 MiB at first, and 512 for each."""
+    (grading.proc / "meminfo").write_text(f"MemAvailable: {memory << 10} kB\n")
+    host = replace(grading, allowed=processors, space=lambda _: room << 20)
+    assert examiner.parallel(Lab.load(LAB), host) == machines
+
+
 def test_too_little_memory_is_said_before_the_first_student(grading: Host, capsys: pytest.CaptureFixture[str]) -> None:
     (grading.proc / "meminfo").write_text(f"MemAvailable: {700 << 10} kB\n")
     with pytest.raises(LabError, match="a machine of this lab takes 768 MiB, and 700 are available"):

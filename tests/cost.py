@@ -185,20 +185,27 @@ class Meter:
     def look(self) -> None:
         """Add what was used since the last look to the present stage."""
         with self._lock:
-            before, now = self._ours, self._find()
-            none = Process("", 0, 0, 0, 0)
-            grown = sum(it.own + it.waited - (was := before.get(pid, none)).own - was.waited for pid, it in now.items())
-            # What a child has used moves to its parent when it is waited for; what a daemon has used goes with it.
-            grown -= sum(it.own + it.waited for pid, it in before.items() if pid not in now and it.parent in before)
-            qemu = sum(it.own - before.get(pid, none).own for pid, it in now.items() if it.is_qemu)
-            cost = self.costs[self._stage]
-            # Less than nothing was used where a parent was killed before it could wait: its children's time is lost.
-            cost.host += max(0, grown - qemu) / _TICKS
-            cost.qemu += max(0, qemu) / _TICKS
-            self._ours = now
-            self._counted &= now.keys()
-            for pid in now.keys() - self._counted:
-                self._count(pid, cost)
+            self.add(self._find())
+
+    def add(self, now: dict[int, Process]) -> None:
+        """Add what processes have used since they were seen last to the present stage.
+
+        Args:
+            now: those that there are, by their ids.
+        """
+        before, none = self._ours, Process("", 0, 0, 0, 0)
+        grown = sum(it.own + it.waited - (was := before.get(pid, none)).own - was.waited for pid, it in now.items())
+        # What a child has used moves to its parent when it is waited for; what a daemon has used goes with it.
+        grown -= sum(it.own + it.waited for pid, it in before.items() if pid not in now and it.parent in before)
+        qemu = sum(it.own - before.get(pid, none).own for pid, it in now.items() if it.is_qemu)
+        cost = self.costs[self._stage]
+        # Less than nothing was used where a parent was killed before it could wait: its children's time is lost.
+        cost.host += max(0, grown - qemu) / _TICKS
+        cost.qemu += max(0, qemu) / _TICKS
+        self._ours = now
+        self._counted &= now.keys()
+        for pid in now.keys() - self._counted:
+            self._count(pid, cost)
 
     def _find(self) -> dict[int, Process]:
         """Return this process, its descendants, and daemons that were descendants or have the environment of one."""

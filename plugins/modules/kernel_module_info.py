@@ -92,14 +92,6 @@ files: {description: Every file and folder that belongs to the module., type: li
 leftovers: {description: Those of another version or another way to install it., type: list, returned: always}
 """
 
-#: Source: the UEFI specification, 3.3 "Globally Defined Variables"; four bytes of attributes stand before the value.
-_SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
-_LOCKDOWN = Path("/sys/kernel/security/lockdown")
-_SIG_ENFORCE = Path("/sys/module/module/parameters/sig_enforce")
-_SOURCES = Path("/usr/src")
-_MODULES = Path("/lib/modules")
-_DKMS = Path("/var/lib/dkms")
-
 
 def read(path: Path) -> str:
     """Return the text of a file, empty if there is none."""
@@ -107,31 +99,6 @@ def read(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return ""
-
-
-def toolchain(release: str) -> dict[str, object]:
-    """Return what the running kernel can be built for with: `buildable`, `compiler`, `cc` and `hash`."""
-    build = _MODULES / release / "build"
-    config = read(build / ".config")
-    found = re.search(r'^CONFIG_CC_VERSION_TEXT="(.*)"', config, re.MULTILINE)
-    digest = re.search(r'^CONFIG_MODULE_SIG_HASH="(.*)"', config, re.MULTILINE)
-    compiler = found.group(1) if found else read(Path("/proc/version")).strip()
-    program = compiler.split(" ")[0]
-    usable = re.search(r"(gcc|clang)(-\d+)?$", program) and shutil.which(program)
-    return {
-        "buildable": (build / "Makefile").exists(),
-        "compiler": compiler,
-        "cc": program if usable else "",
-        "hash": digest.group(1) if digest else "sha512",
-    }
-
-
-def trust() -> dict[str, object]:
-    """Return whom the machine trusts: `secure_boot` and `signed_only`."""
-    secure_boot = _SECURE_BOOT.exists() and _SECURE_BOOT.read_bytes()[-1:] == b"\1"
-    locked = re.search(r"\[(integrity|confidentiality)\]", read(_LOCKDOWN))
-    enforced = read(_SIG_ENFORCE).startswith("Y")
-    return {"secure_boot": secure_boot, "signed_only": secure_boot or enforced or locked is not None}
 
 
 def unpacked(file: Path) -> bytes:
@@ -144,76 +111,113 @@ def unpacked(file: Path) -> bytes:
     return file.read_bytes()
 
 
-def runs_installed(name: str, installed: list[Path]) -> bool:
-    """Return False if the loaded module's build id is in none of the installed files; True if it has none."""
-    note = Path("/sys/module", name, "notes/.note.gnu.build-id")
-    try:
-        return any(note.read_bytes() in unpacked(file) for file in installed)
-    except OSError:
-        return not note.exists()
-
-
-def objects(name: str, release: str, *, dkms: bool) -> list[Path]:
-    """Return the module's installed files of a kernel, or of those that a pattern matches."""
-    return sorted(_MODULES.glob(f"{release}/{'updates/dkms' if dkms else 'extra'}/{name}.ko*"))
-
-
 def with_empty_folders(files: list[Path]) -> list[str]:
     """Return `files`, each replaced by its folder where that holds nothing else."""
     return [str(file.parent if len(list(file.parent.iterdir())) == 1 else file) for file in files]
 
 
-def traces(name: str) -> dict[bool, list[str]]:
-    """Return what each way of installing leaves on the machine: that of dkms (True), and the plain one (False)."""
-    trees = [file.parent for file in _SOURCES.glob(f"{name}-*/.digest")]
-    registered = [str(path) for path in (*trees, _DKMS / name) if path.exists()]
-    plain = [str(path) for path in [_SOURCES / f"kmodlab-{name}"] if path.exists()]
-    return {
-        True: registered + with_empty_folders(objects(name, "*", dkms=True)),
-        False: plain + with_empty_folders(objects(name, "*", dkms=False)),
-    }
+class Machine:
+    """A machine, by its files.
 
+    Args:
+        root: of its file system.
+    """
 
-def leftovers(name: str, tree: Path, key_file: Path, *, dkms: bool) -> list[str]:
-    """Return the traces of the other way to install the module, and the trees of its other versions."""
-    found = traces(name)
-    if dkms:
-        return found[False] + [str(file.parent) for file in _SOURCES.glob(f"{name}-*/.digest") if file.parent != tree]
-    return found[True] + ([str(key_file)] if key_file.exists() else [])
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.proc = root / "proc"
+        self.sources = root / "usr/src"
+        self.modules = root / "lib/modules"
+        self.dkms = root / "var/lib/dkms"
+        self.loaded = root / "sys/module"
+        self.lockdown = root / "sys/kernel/security/lockdown"
+        # The UEFI specification, 3.3 "Globally Defined Variables"; four bytes of attributes stand before the value.
+        variables = root / "sys/firmware/efi/efivars"
+        self.secure_boot = variables / "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
+    def toolchain(self, release: str) -> dict[str, object]:
+        """Return what the running kernel can be built for with: `buildable`, `compiler`, `cc` and `hash`."""
+        build = self.modules / release / "build"
+        config = read(build / ".config")
+        found = re.search(r'^CONFIG_CC_VERSION_TEXT="(.*)"', config, re.MULTILINE)
+        digest = re.search(r'^CONFIG_MODULE_SIG_HASH="(.*)"', config, re.MULTILINE)
+        compiler = found.group(1) if found else read(self.proc / "version").strip()
+        program = compiler.split(" ")[0]
+        usable = re.search(r"(gcc|clang)(-\d+)?$", program) and shutil.which(program)
+        return {
+            "buildable": (build / "Makefile").exists(),
+            "compiler": compiler,
+            "cc": program if usable else "",
+            "hash": digest.group(1) if digest else "sha512",
+        }
 
-def last_user(name: str, folder: Path) -> list[Path]:
-    """Return the folder of the signing key if no other module is installed that may need it."""
-    mine = {_SOURCES / f"kmodlab-{name}", *_SOURCES.glob(f"{name}-*")}
-    others = [file for file in _SOURCES.glob("*/.digest") if file.parent not in mine]
-    if others or not folder.exists():
-        return []
-    return [folder.parent if len(list(folder.parent.iterdir())) == 1 else folder]
+    def trust(self) -> dict[str, object]:
+        """Return whom the machine trusts: `secure_boot` and `signed_only`."""
+        secure_boot = self.secure_boot.exists() and self.secure_boot.read_bytes()[-1:] == b"\1"
+        locked = re.search(r"\[(integrity|confidentiality)\]", read(self.lockdown))
+        enforced = read(self.loaded / "module/parameters/sig_enforce").startswith("Y")
+        return {"secure_boot": secure_boot, "signed_only": secure_boot or enforced or locked is not None}
 
+    def runs_installed(self, name: str, installed: list[Path]) -> bool:
+        """Return False if the loaded module's build id is in none of the installed files; True if it has none."""
+        note = self.loaded / name / "notes/.note.gnu.build-id"
+        try:
+            return any(note.read_bytes() in unpacked(file) for file in installed)
+        except OSError:
+            return not note.exists()
 
-def look(name: str, tree: Path, settings: dict[str, Path], folder: Path, *, dkms: bool) -> dict[str, object]:
-    """Return everything the role decides on but what is below /proc."""
-    release = os.uname().release
-    installed = objects(name, release, dkms=dkms)
-    loaded = Path("/sys/module", name, "initstate").exists()
-    found = traces(name)
-    own = [path for path in (*settings.values(), *last_user(name, folder)) if path.exists()]
-    return {
-        "release": release,
-        "kernels": sorted(path.parents[1].name for path in _MODULES.glob("*/build/Makefile")),
-        "processors": len(os.sched_getaffinity(0)),
-        "loaded": loaded,
-        "installed": bool(installed),
-        "current": not loaded or runs_installed(name, installed),
-        "stamp": read(tree / ".installed").strip(),
-        "dkms_installed": shutil.which("dkms", path=os.environ.get("PATH", "") + ":/usr/sbin") is not None,
-        "dkms_versions": sorted(path.parent.name for path in (_DKMS / name).glob("*/source")),
-        **{key: read(path) for key, path in settings.items()},
-        "leftovers": leftovers(name, tree, settings["key"], dkms=dkms),
-        "files": [str(path) for path in own] + found[True] + found[False],
-        **toolchain(release),
-        **trust(),
-    }
+    def objects(self, name: str, release: str, *, dkms: bool) -> list[Path]:
+        """Return the module's installed files of a kernel, or of those that a pattern matches."""
+        return sorted(self.modules.glob(f"{release}/{'updates/dkms' if dkms else 'extra'}/{name}.ko*"))
+
+    def traces(self, name: str) -> dict[bool, list[str]]:
+        """Return what each way of installing leaves on the machine: that of dkms (True), and the plain one (False)."""
+        trees = [file.parent for file in self.sources.glob(f"{name}-*/.digest")]
+        registered = [str(path) for path in (*trees, self.dkms / name) if path.exists()]
+        plain = [str(path) for path in [self.sources / f"kmodlab-{name}"] if path.exists()]
+        return {
+            True: registered + with_empty_folders(self.objects(name, "*", dkms=True)),
+            False: plain + with_empty_folders(self.objects(name, "*", dkms=False)),
+        }
+
+    def leftovers(self, name: str, tree: Path, key_file: Path, *, dkms: bool) -> list[str]:
+        """Return the traces of the other way to install the module, and the trees of its other versions."""
+        found = self.traces(name)
+        if dkms:
+            others = (file.parent for file in self.sources.glob(f"{name}-*/.digest"))
+            return found[False] + [str(folder) for folder in others if folder != tree]
+        return found[True] + ([str(key_file)] if key_file.exists() else [])
+
+    def last_user(self, name: str, folder: Path) -> list[Path]:
+        """Return the folder of the signing key if no other module is installed that may need it."""
+        mine = {self.sources / f"kmodlab-{name}", *self.sources.glob(f"{name}-*")}
+        others = [file for file in self.sources.glob("*/.digest") if file.parent not in mine]
+        if others or not folder.exists():
+            return []
+        return [folder.parent if len(list(folder.parent.iterdir())) == 1 else folder]
+
+    def look(self, name: str, tree: Path, settings: dict[str, Path], folder: Path, *, dkms: bool) -> dict[str, object]:
+        """Return everything the role decides on but what is below /proc."""
+        release = os.uname().release
+        installed = self.objects(name, release, dkms=dkms)
+        loaded = (self.loaded / name / "initstate").exists()
+        found = self.traces(name)
+        own = [path for path in (*settings.values(), *self.last_user(name, folder)) if path.exists()]
+        return {
+            "release": release,
+            "kernels": sorted(path.parents[1].name for path in self.modules.glob("*/build/Makefile")),
+            "processors": len(os.sched_getaffinity(0)),
+            "loaded": loaded,
+            "installed": bool(installed),
+            "current": not loaded or self.runs_installed(name, installed),
+            "stamp": read(tree / ".installed").strip(),
+            "dkms_installed": shutil.which("dkms", path=os.environ.get("PATH", "") + ":/usr/sbin") is not None,
+            "dkms_versions": sorted(path.parent.name for path in (self.dkms / name).glob("*/source")),
+            **{key: read(path) for key, path in settings.items()},
+            "leftovers": self.leftovers(name, tree, settings["key"], dkms=dkms),
+            "files": [str(path) for path in own] + found[True] + found[False],
+            **self.toolchain(release),
+            **self.trust(),
+        }
 
 
 def main() -> None:
@@ -234,8 +238,9 @@ def main() -> None:
     )
     given = module.params
     settings = {key: Path(given[f"{key}_file"]) for key in ("options", "boot", "key")}
-    found = look(given["name"], Path(given["tree"]), settings, Path(given["key_folder"]), dkms=given["dkms"])
-    missing = [entry for entry in given["proc_entries"] if not Path("/proc", entry).exists()]
+    machine, folder = Machine(), Path(given["key_folder"])
+    found = machine.look(given["name"], Path(given["tree"]), settings, folder, dkms=given["dkms"])
+    missing = [entry for entry in given["proc_entries"] if not (machine.proc / entry).exists()]
     module.exit_json(changed=False, proc_missing=missing, **found)
 
 

@@ -47,26 +47,29 @@ enrolled: {description: Whether the firmware's lists have the certificate., type
 pending: {description: Whether its enrolment waits to be confirmed at the next start., type: bool, returned: always}
 """
 
+#: below it are the machine's own keys, and what its firmware knows
+ROOT = Path("/")
 _MACHINES_OWN = (
-    (Path("/var/lib/shim-signed/mok/MOK.priv"), Path("/var/lib/shim-signed/mok/MOK.der")),
-    (Path("/var/lib/dkms/mok.key"), Path("/var/lib/dkms/mok.pub")),
+    ("var/lib/shim-signed/mok/MOK.priv", "var/lib/shim-signed/mok/MOK.der"),
+    ("var/lib/dkms/mok.key", "var/lib/dkms/mok.pub"),
 )
-_VARIABLES = (Path("/sys/firmware/efi/efivars"), Path("/sys/firmware/efi/mok-variables"))
+_VARIABLES = ("sys/firmware/efi/efivars", "sys/firmware/efi/mok-variables")
 #: for modules only: shim starts nothing that is signed by a key with this usage. Source: shim, `OID_EKU_MODSIGN`.
 _USAGE = "extendedKeyUsage=codeSigning,1.3.6.1.4.1.2312.16.1.2"
 #: characters that a common name may have. Source: X.520, `ub-common-name`.
 _LONGEST = 64
 
 
-def listed(certificate: bytes, pattern: str) -> bool:
+def listed(certificate: bytes, pattern: str, root: Path) -> bool:
     """Return whether a certificate is in one of the firmware's variables whose names match `pattern`."""
-    files = [file for folder in _VARIABLES for file in folder.glob(pattern)]
+    files = [file for folder in _VARIABLES for file in (root / folder).glob(pattern)]
     return any(certificate in file.read_bytes() for file in files)
 
 
-def find(folder: Path) -> tuple[Path, Path] | None:
-    """Return the first pair of key and certificate that is there."""
-    for pair in ((folder / "MOK.priv", folder / "MOK.der"), *_MACHINES_OWN):
+def find(folder: Path, root: Path = ROOT) -> tuple[Path, Path] | None:
+    """Return the first pair of key and certificate that is there: that in the folder, else the machine's own."""
+    own = [(root / key, root / certificate) for key, certificate in _MACHINES_OWN]
+    for pair in ((folder / "MOK.priv", folder / "MOK.der"), *own):
         if all(file.exists() for file in pair):
             return pair
     return None
@@ -115,7 +118,7 @@ def make(folder: Path, subject: str) -> None:
         file.rename(file.with_suffix(""))
 
 
-def state(private: Path, certificate: Path) -> dict[str, object]:
+def state(private: Path, certificate: Path, root: Path = ROOT) -> dict[str, object]:
     """Return what the role needs to know of a key.
 
     Raises:
@@ -128,8 +131,8 @@ def state(private: Path, certificate: Path) -> dict[str, object]:
         "private": str(private),
         "certificate": str(certificate),
         "fingerprint": hashlib.sha256(content).hexdigest(),
-        "enrolled": listed(content, "MokListRT*") or listed(content, "db-d719b2cb-*"),
-        "pending": listed(content, "MokNew-*"),
+        "enrolled": listed(content, "MokListRT*", root) or listed(content, "db-d719b2cb-*", root),
+        "pending": listed(content, "MokNew-*", root),
     }
 
 

@@ -7,9 +7,10 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -31,6 +32,9 @@ from kmodlab.lab import run_lab
 from kmodlab.process import interruptible, run
 from kmodlab.vm import accelerator, snapshot
 from kmodlab.vm.hardware import Boot
+
+if TYPE_CHECKING:
+    from kmodlab.grading.examiner import Examiner
 
 
 class _Commands(TyperGroup):
@@ -315,15 +319,16 @@ def doctor_command(as_json: Json = False) -> None:
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
-        for finding in findings:
-            print(f"{finding.mark:<4}  {finding.subject}: {finding.detail}")
-            if (finding.note or not finding.good) and finding.fix:
-                print(f"      fix: {finding.fix}")
-    raise typer.Exit(0 if all(finding.good for finding in findings) else 3)
+        print("\n".join(line for finding in findings for line in finding.lines()))
+    raise typer.Exit(doctor.status(findings))
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None, examiner: Examiner | None = None) -> None:
     """Run the command line; end with one clear message whatever happens.
+
+    Args:
+        words: the command's, without its name; by default those that this process was started with.
+        examiner: what has the machines that submissions are graded in; by default this one's.
 
     Exit status: 0, or 2 for a usage error, 3 when the lab broke, 4 when a guest crashed, 1 for a failed command (and
     where whoever reads what it prints has gone before it was done), 70 for a fault of kmodlab itself, of which a log
@@ -331,4 +336,4 @@ def main() -> None:
     """
     with guarded():
         interruptible()
-        app()
+        app(words, prog_name="kmodlab", obj=examiner)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import locale
 import os
 import platform
+import re
 import shutil
-import sys
-import tempfile
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,6 +46,25 @@ MEMORY = 2048
 
 
 @dataclass(frozen=True)
+class Patient:
+    """What is examined.
+
+    Attributes:
+        host: the machine.
+        places: where it has what images are made with.
+        project: the checkout.
+        python: the version of the Python that the lab runs on.
+        has: finds a module of that Python, as `importlib.util.find_spec` does; None where there is none.
+    """
+
+    host: Host = HOST
+    places: Places = HERE
+    project: Path = field(default_factory=paths.project_dir)
+    python: str = field(default_factory=platform.python_version)
+    has: Callable[[str], object] = find_spec
+
+
+@dataclass(frozen=True)
 class Finding:
     """The answer to one question about the host.
 
@@ -69,23 +87,35 @@ class Finding:
         """How a line about it begins."""
         return ("note" if self.note else "ok") if self.good else "LACK"
 
+    def lines(self) -> Iterator[str]:
+        """Yield the lines that tell it: what was seen, and what to do where there is anything to do."""
+        yield f"{self.mark:<4}  {self.subject}: {self.detail}"
+        if (self.note or not self.good) and self.fix:
+            yield f"      fix: {self.fix}"
 
-def _programs() -> Iterator[Finding]:
+
+def status(findings: Iterable[Finding]) -> int:
+    """Return the exit status of a command that found these: 3, as where the lab broke, if anything is lacking."""
+    return 0 if all(finding.good for finding in findings) else 3
+
+
+def _programs(patient: Patient) -> Iterator[Finding]:
     wanted = {qemu_binary(): "qemu-system-x86" if "x86" in qemu_binary() else "qemu-system-arm", **PROGRAMS}
-    if os.getuid():
+    if patient.host.user:
         wanted["newuidmap"] = "uidmap"
-    search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", str(paths.project_dir() / ".venv/bin")])
+    search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", str(patient.project / ".venv/bin")])
     for program, package in wanted.items():
         found = shutil.which(program, path=search)
         fix = f"apt-get install {package}" if package else "run `.config/setup`: it makes .venv"
         yield Finding(program, found is not None, found or "not installed", fix)
 
 
-def _space(host: Host) -> Iterator[Finding]:
+def _space(patient: Patient) -> Iterator[Finding]:
+    host = patient.host
     for subject, directory in (("cache", paths.cache_dir()), ("state", paths.state_dir())):
         there = paths.nearest(directory)
         variable = f"KMODLAB_{subject.upper()}_DIR"
-        if not there.is_dir() or not os.access(there, os.W_OK):
+        if not host.writable(there):
             why = "cannot be written to" if there.is_dir() else "is no directory"
             fix = f"choose one of your own: export {variable}=/PATH/OF/A/DIRECTORY; or see `ls -ld {there}`"
             yield Finding(f"{subject} directory", False, f"{there} {why}", fix)
@@ -96,15 +126,16 @@ def _space(host: Host) -> Iterator[Finding]:
         yield Finding(f"{subject} directory", free >= BUILD_SPACE, detail, fix)
 
 
-def _temporary(places: Places = HERE) -> Iterator[Finding]:
+def _temporary(patient: Patient) -> Iterator[Finding]:
+    host = patient.host
     try:
-        directory = Path(tempfile.gettempdir())
+        directory = host.temporary()
     except FileNotFoundError as error:
         yield Finding("temporary files", False, str(error.strerror or error), TMPDIR_HINT)
         return
-    for place in dict.fromkeys((directory, places.staging)):
+    for place in dict.fromkeys((directory, patient.places.staging)):
         subject = "temporary files" if place == directory else f"{place}"
-        if not place.is_dir() or not os.access(place, os.W_OK):
+        if not host.writable(place):
             yield Finding(subject, False, f"{place} is not there, or cannot be written to", f"chmod 1777 {place}")
         elif without_programs(place):
             fix = TMPDIR_HINT if place == directory else f"mount -o remount,exec {place}: images are built there"
@@ -113,11 +144,12 @@ def _temporary(places: Places = HERE) -> Iterator[Finding]:
             yield Finding(subject, True, str(place))
 
 
-def _shared_memory(host: Host) -> Iterator[Finding]:
+def _shared_memory(patient: Patient) -> Iterator[Finding]:
     from kmodlab.grading.lab import Limits  # noqa: PLC0415
     from kmodlab.vm import room  # noqa: PLC0415  # other commands start without it
 
-    memory, disk = room.runtime_dirs()
+    host = patient.host
+    memory, disk = room.runtime_dirs(host)
     limits = Limits()
     needed = room.room(1, limits.memory, limits.disk)
     free = host.space(memory) if memory.parent.is_dir() else 0
@@ -130,16 +162,17 @@ def _shared_memory(host: Host) -> Iterator[Finding]:
     yield Finding("memory for files", True, detail, fix, note=True)
 
 
-def _namespaces(host: Host) -> Iterator[Finding]:
+def _namespaces(patient: Patient) -> Iterator[Finding]:
     from kmodlab.grading import sandbox  # noqa: PLC0415
 
-    if why := namespaces.refused(host.proc):
-        yield Finding("user namespaces", False, why, namespaces.cause(host.proc)[1])
+    host = patient.host
+    if why := namespaces.refused(host):
+        yield Finding("user namespaces", False, why, namespaces.cause(host)[1])
     else:
-        there = "not needed by root" if namespaces.is_root(host.proc) else "there are some"
+        there = "not needed by root" if namespaces.is_root(host) else "there are some"
         yield Finding("user namespaces", True, there)
     try:
-        sandbox.require(host.proc)
+        sandbox.require(host)
     except KmodlabError as error:
         said = f": {error.output.strip()}" if error.output else ""
         yield Finding("sandbox", False, f"{error.message}{said}", error.hint or "")
@@ -147,8 +180,8 @@ def _namespaces(host: Host) -> Iterator[Finding]:
         yield Finding("sandbox", True, "it starts")
 
 
-def _sockets() -> Iterator[Finding]:
-    directory = ssh.control_dir()
+def _sockets(patient: Patient) -> Iterator[Finding]:
+    directory = ssh.control_dir(patient.host)
     detail = f"{directory}" if directory else f"no private directory of at most {ssh.CONTROL_DIR} bytes"
     fix = "connections are not kept open, which is slow: name a short private directory of your own as XDG_RUNTIME_DIR"
     yield Finding("control sockets", True, detail, "" if directory else fix, note=directory is None)
@@ -157,17 +190,21 @@ def _sockets() -> Iterator[Finding]:
 # -- what is around Python and Ansible -------------------------------------------------------------------------
 
 
-def _python() -> Iterator[Finding]:
-    stated = tomllib.loads((paths.project_dir() / "pyproject.toml").read_text(encoding="utf-8"))
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+
+
+def _python(patient: Patient) -> Iterator[Finding]:
+    stated = tomllib.loads((patient.project / "pyproject.toml").read_text(encoding="utf-8"))
     floor = str(stated["project"]["requires-python"]).removeprefix(">=")
-    good = sys.version_info >= tuple(map(int, floor.split(".")))
-    yield Finding("Python", good, platform.python_version(), f"{floor} or newer is needed: apt-get install python3")
-    if any(find_spec(name) is None for name in ("venv", "ensurepip")):
+    good = _numbers(patient.python) >= _numbers(floor)
+    yield Finding("Python", good, patient.python, f"{floor} or newer is needed: apt-get install python3")
+    if any(patient.has(name) is None for name in ("venv", "ensurepip")):
         detail = "there is no venv or no ensurepip: `.config/setup` could not make .venv anew"
         yield Finding("venv", True, detail, "apt-get install python3-venv", note=True)
 
 
-def _compiler() -> Iterator[Finding]:
+def _compiler(_: Patient) -> Iterator[Finding]:
     missing = [name for name in ("gcc", "clang") if shutil.which(name) is None]
     if missing:
         detail = f"no {' and no '.join(missing)} here. Only `make check` and `make test` need them: modules are built "
@@ -177,7 +214,7 @@ def _compiler() -> Iterator[Finding]:
         yield Finding("compiler", True, "gcc and clang, for `make test`; modules are built with a guest image's own")
 
 
-def _locale() -> Iterator[Finding]:
+def _locale(_: Patient) -> Iterator[Finding]:
     before = locale.setlocale(locale.LC_ALL)
     means = "what is not ASCII is shown escaped, and ansible-playbook that is run by hand does not start"
     fix = "export LC_ALL=C.UTF-8"
@@ -193,8 +230,8 @@ def _locale() -> Iterator[Finding]:
     yield Finding("locale", True, detail if good else f"{detail}: {means}", "" if good else fix, note=not good)
 
 
-def _ansible() -> Iterator[Finding]:
-    own = paths.project_dir() / "ansible.cfg"
+def _ansible(patient: Patient) -> Iterator[Finding]:
+    own = patient.project / "ansible.cfg"
     named = os.environ.get("ANSIBLE_CONFIG", "")
     by_hand = "playbooks that are run by hand"
     if named and not (Path(named).exists() and Path(named).samefile(own)):
@@ -207,15 +244,15 @@ def _ansible() -> Iterator[Finding]:
         yield Finding("ansible.cfg", True, str(own))
 
 
-def _memory(host: Host) -> Iterator[Finding]:
-    available = host.available_memory()
+def _memory(patient: Patient) -> Iterator[Finding]:
+    available = patient.host.available_memory()
     fix = f"{MEMORY} MiB are needed for one guest: end other programs, or use `--memory 512`"
     yield Finding("memory", available >= MEMORY, f"{available} MiB available", fix)
 
 
-def _archive(places: Places) -> Iterator[Finding]:
-    release = host_release(places)
-    sources = archive.sources_for(release.distribution, (release.codename,), places)
+def _archive(patient: Patient) -> Iterator[Finding]:
+    release = host_release(patient.places)
+    sources = archive.sources_for(release.distribution, (release.codename,), patient.places)
     if not sources:
         fix = f"run `apt-get update` once; else mmdebstrap's default mirror of {release.distribution} is used"
         yield Finding("apt sources", False, f"apt knows no archive of {release.distribution}", fix)
@@ -223,9 +260,9 @@ def _archive(places: Places) -> Iterator[Finding]:
         yield _reach(f"{source.uri.rstrip('/')}/dists/{source.suite}/InRelease")
 
 
-def _keys(places: Places) -> Iterator[Finding]:
+def _keys(patient: Patient) -> Iterator[Finding]:
     for distribution in archive.COMPONENTS:
-        keys = trust.keyring(distribution, places)
+        keys = trust.keyring(distribution, patient.places)
         subject = f"keys of {distribution}"
         if keys.missing and keys.named:
             yield Finding(subject, False, f"there is no file {keys.file}", keys.how_to_get())
@@ -244,8 +281,8 @@ def _reach(url: str) -> Finding:
         return Finding("archive", False, f"{url}: {error}", "check network, proxy and /etc/apt/sources.list*")
 
 
-def _acceleration(places: Places) -> Iterator[Finding]:
-    image = find_image(planned("auto", places))
+def _acceleration(patient: Patient) -> Iterator[Finding]:
+    image = find_image(planned("auto", patient.places))
     if image is None:
         yield Finding("accelerator", True, "not probed: that needs an image (`kmodlab image build`)")
         return
@@ -254,16 +291,23 @@ def _acceleration(places: Places) -> Iterator[Finding]:
     yield Finding("accelerator", True, "kvm boots a kernel" if chosen == "kvm" else slow)
 
 
-def examine(host: Host = HOST, places: Places = HERE) -> Iterator[Finding]:
-    """Yield a finding for each thing the lab needs, in the order in which they matter."""
-    parts: tuple[tuple[Callable[..., Iterator[Finding]], *tuple[Host | Places, ...]], ...] = (
-        *((_python,), (_programs,), (_space, host), (_temporary, places), (_memory, host), (_namespaces, host)),
-        *((_shared_memory, host), (_sockets,), (_locale,), (_ansible,), (_compiler,)),
-        *((_archive, places), (_keys, places), (_acceleration, places)),
-    )
-    for part, *needs in parts:
+#: in the order in which they matter
+_PARTS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
+    *(_python, _programs, _space, _temporary, _memory, _namespaces, _shared_memory, _sockets, _locale, _ansible),
+    *(_compiler, _archive, _keys, _acceleration),
+)
+
+
+def examine(patient: Patient | None = None) -> Iterator[Finding]:
+    """Yield a finding for each thing the lab needs, in the order in which they matter.
+
+    Args:
+        patient: what is examined; by default this machine, with this checkout.
+    """
+    patient = patient or Patient()
+    for part in _PARTS:
         try:
-            yield from part(*needs)
+            yield from part(patient)
         except RuntimeError as error:  # pathlib's, where a user has no home directory
             yield Finding("home directory", False, str(error), "export HOME=/PATH/OF/A/DIRECTORY")
         except OSError as error:

@@ -1,10 +1,11 @@
-"""What this host can give: memory and processors, of which a container may have less, and room on disks."""
+"""What this host can give: memory and processors, of which a container may have less, and places to write to."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,20 @@ def free_space(directory: Path) -> int:
     return shutil.disk_usage(paths.nearest(directory)).free
 
 
+def may_write(directory: Path) -> bool:
+    """Return whether this process can make files in a directory, which may be none."""
+    return directory.is_dir() and os.access(directory, os.W_OK)
+
+
+def temporary_files() -> Path:
+    """Return where programs put their temporary files: what `TMPDIR` names, where it is of use.
+
+    Raises:
+        FileNotFoundError: there is no such place.
+    """
+    return Path(tempfile.gettempdir())
+
+
 @dataclass(frozen=True)
 class Host:
     """A machine, as the files of its kernel show it to this process.
@@ -29,14 +44,24 @@ class Host:
     Attributes:
         proc: where procfs is mounted.
         cgroups: where control groups are.
+        shared: the file system in memory, see shm_overview(7).
+        user: the id of the user whose process this is.
         allowed: how many processors the scheduler gives this process.
         space: returns the bytes that are free where a directory is.
+        writable: returns whether this process can make files in a directory.
+        temporary: returns where programs put their temporary files.
+        near: a directory for anyone's, whose path is short: sockets fit in.
     """
 
     proc: Path = Path("/proc")
     cgroups: Path = Path("/sys/fs/cgroup")
+    shared: Path = Path("/dev/shm")  # noqa: S108  # a private directory in it, and its owner is checked
+    user: int = field(default_factory=os.getuid)
     allowed: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     space: Callable[[Path], int] = free_space
+    writable: Callable[[Path], bool] = may_write
+    temporary: Callable[[], Path] = temporary_files
+    near: Path = Path("/tmp")  # noqa: S108  # as above
 
     def at_a_time(self, memory: int) -> int:
         """Return how many machines can run side by side, by memory and processors; at least one.
@@ -104,6 +129,6 @@ HOST = Host()
 TMPDIR_HINT = "name another directory: export TMPDIR=$HOME/tmp; mkdir -p $TMPDIR"
 
 
-def without_programs(directory: Path) -> Path | None:
-    """Return the directory where its file system is mounted so that no program in it can be run, else None."""
-    return directory if os.statvfs(directory).f_flag & os.ST_NOEXEC else None
+def without_programs(directory: Path) -> bool:
+    """Return whether a directory's file system is mounted so that no program in it can be run."""
+    return bool(os.statvfs(directory).f_flag & os.ST_NOEXEC)

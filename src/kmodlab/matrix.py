@@ -190,20 +190,26 @@ def parallel() -> int:
 
 
 def run_matrix(
-    names: Sequence[str] = (), *, suite: str = "kernels", jobs: int = 0, command: Command | None = None
+    names: Sequence[str] = (),
+    *,
+    suite: str = "kernels",
+    jobs: int = 0,
+    known: Sequence[str] = (),
+    command: Command | None = None,
 ) -> list[Row]:
     """Prove several kernels, some at a time, and return a row for each, in the order they were named.
 
     Args:
-        names: of the inventory's kernel guests; by default those that the suite names, or all of them.
+        names: of kernel guests; by default those that the suite names, or all of them.
         suite: one of `SUITES`.
         jobs: how many at a time; by default `parallel()`.
+        known: the kernel guests that there are; by default those of the inventory.
         command: gives the program that proves a kernel, and says how that was, as JSON; by default this module.
 
     Raises:
         UsageError: one of the names is no kernel guest.
     """
-    known = known_kernels()
+    known = known or known_kernels()
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"no kernel guest: {', '.join(unknown)}", hint=f"known: {' '.join(known)}")
     names = names or SUITES[suite].kernels or known

@@ -5,12 +5,10 @@ Root needs none, but root of a container may be such a user.
 
 from __future__ import annotations
 
-import os
 import subprocess
-from pathlib import Path
 
-#: where procfs is mounted
-PROC = Path("/proc")
+from kmodlab.host import HOST, Host
+
 #: setting -> the value that refuses, what that means, the value to set. The first that refuses is the cause.
 #: Source: Ubuntu's release notes of 23.10 and 24.04; Debian's kernel patch; namespaces(7)
 _SETTINGS = {
@@ -24,41 +22,41 @@ _IN_A_CONTAINER = (
 )
 
 
-def is_root(proc: Path = PROC) -> bool:
+def is_root(host: Host = HOST) -> bool:
     """Whether this user is root over all user ids, and not only in a namespace that has a few of them."""
-    if os.getuid():
+    if host.user:
         return False
     try:
-        rows = [line.split() for line in (proc / "self" / "uid_map").read_text().splitlines()]
+        rows = [line.split() for line in (host.proc / "self" / "uid_map").read_text().splitlines()]
     except OSError:
         return True
     return any(int(first) == 0 and int(length) >= (1 << 32) - 1 for first, _, length in rows)
 
 
-def in_a_chroot(proc: Path = PROC) -> bool:
+def in_a_chroot(host: Host = HOST) -> bool:
     """Whether "/" is no mount point, as in a chroot: what is mounted there cannot be kept from the system around it."""
     try:
-        places = [line.split()[4] for line in (proc / "self" / "mountinfo").read_text().splitlines()]
+        places = [line.split()[4] for line in (host.proc / "self" / "mountinfo").read_text().splitlines()]
     except OSError:
         return False
     return "/" not in places
 
 
-def with_root_mounted(argv: list[str]) -> list[str]:
+def with_root_mounted(argv: list[str], host: Host = HOST) -> list[str]:
     """Return the command that runs another one where "/" is a mount point, as far as this user can have it so.
 
     In a chroot bubblewrap cannot leave its root behind. /proc is a mount point there, and its own: what is mounted
     upon one of its directories once it is private is seen by nobody else.
     """
-    if not is_root() or not in_a_chroot():
+    if not is_root(host) or not in_a_chroot(host):
         return argv
     enter = 'mount --make-rprivate /proc && mount --rbind / /proc/fs && exec chroot /proc/fs "$@"'
     return ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", enter, "sh", *argv]
 
 
-def refused(proc: Path = PROC) -> str:
+def refused(host: Host = HOST) -> str:
     """Return why this user gets no user namespace, one sentence; empty where he gets one, or needs none."""
-    if is_root(proc):
+    if is_root(host):
         return ""
     try:
         argv = ["unshare", "--user", "--map-root-user", "true"]
@@ -67,21 +65,21 @@ def refused(proc: Path = PROC) -> str:
         return ""  # the doctor names the program
     if not done.returncode:
         return ""
-    return cause(proc)[0] or f"user namespaces are refused: {done.stderr.strip()}"
+    return cause(host)[0] or f"user namespaces are refused: {done.stderr.strip()}"
 
 
-def cause(proc: Path = PROC) -> tuple[str, str]:
+def cause(host: Host = HOST) -> tuple[str, str]:
     """Return which setting of the system refuses user namespaces, and the way out; where none does, only the latter."""
     for name, (bad, meaning, good) in _SETTINGS.items():
         try:
-            value = (proc / "sys" / name.replace(".", "/", 1)).read_text().strip()
+            value = (host.proc / "sys" / name.replace(".", "/", 1)).read_text().strip()
         except OSError:
             continue
         if value == bad:
             keep = f"to keep it over a restart: echo {name}={good} | sudo tee /etc/sysctl.d/60-kmodlab.conf"
             return f"{meaning}: {name} is {bad}", f"sudo sysctl -w {name}={good} ({keep})"
-    if in_a_chroot(proc) and not is_root(proc):
+    if in_a_chroot(host) and not is_root(host):
         return "in a chroot the kernel gives none", "run the command as root, or outside"
-    if not (proc / "self" / "ns" / "user").exists():
+    if not (host.proc / "self" / "ns" / "user").exists():
         return "this kernel has no user namespaces", "run the command as root"
     return "", _IN_A_CONTAINER

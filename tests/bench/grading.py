@@ -234,14 +234,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         runtime = runtime_dir(room(options.jobs, limits.memory, limits.disk)) / f"bench-{os.getpid()}"
-        pool = machines(
-            planned("auto"),
-            options.jobs,
-            memory=limits.memory,
-            cpus=limits.processors,
-            disk=limits.disk,
-            directory=runtime,
-        )
+        pool = machines(planned("auto"), options.jobs, limits, directory=runtime)
         say(f"the template is in {pool.template.directory}")
         try:
             with Memory(runtime) as memory:

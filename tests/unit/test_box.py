@@ -24,7 +24,7 @@ from kmodlab.vm import ssh
 
 from .conftest import FakeProgram, make_image, on_amd64
 
-BOXFS = Path(box.__file__).with_name("boxfs")
+BOXFS = box.RECIPE.folder / "boxfs"
 #: where Debian, and HashiCorp's own package, put the key that every box knows
 INSECURE_KEYS = [
     *Path("/usr/share/rubygems-integration/all/gems").glob("vagrant-*/keys/vagrant.pub"),
@@ -44,29 +44,40 @@ def image(plan: Plan) -> Image:
     return make_image(images_dir() / f"{plan.id}-01234567")
 
 
-@pytest.fixture
-def prepared(tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the machines that were made for boxes: none is booted, an empty disk stands for each."""
-    del image
-    names: list[str] = []
+class Workshop:
+    """Makes boxes, and no machine for any: an empty disk stands for each.
+
+    Attributes:
+        names: of the machines that were asked for.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.names: list[str] = []
+
+    def build(self, plan: Plan, recipe: box.Recipe = box.RECIPE) -> Path:
+        """Return a box."""
+        return box.build_box(plan, recipe, self._prepared)
 
     @contextlib.contextmanager
-    def disk(image: Image, name: str) -> Iterator[Path]:
-        del image
-        names.append(name)
-        directory = tmp_path / name
-        directory.mkdir()
+    def _prepared(self, _image: Image, name: str, _recipe: box.Recipe) -> Iterator[Path]:
+        self.names.append(name)
+        (directory := self._folder / name).mkdir()
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", directory / "disk.qcow2", "8M"], check=True)
         yield directory / "disk.qcow2"
         shutil.rmtree(directory)
 
-    monkeypatch.setattr(box, "_prepared_disk", disk)
-    return names
+
+@pytest.fixture
+def workshop(tmp_path: Path, image: Image) -> Workshop:
+    """Where boxes of that image are made."""
+    del image
+    return Workshop(tmp_path)
 
 
-def test_a_box_is_three_files_that_vagrant_libvirt_takes(plan: Plan, prepared: list[str], tmp_path: Path) -> None:
-    file = box.build_box(plan)
-    assert len(prepared) == 1
+def test_a_box_is_three_files_that_vagrant_libvirt_takes(plan: Plan, workshop: Workshop, tmp_path: Path) -> None:
+    file = workshop.build(plan)
+    assert len(workshop.names) == 1
     with tarfile.open(file, "r:gz") as tar:
         members = {member.name: member for member in tar}
         unpack_own(tar, tmp_path / "box")
@@ -80,11 +91,10 @@ def test_a_box_is_three_files_that_vagrant_libvirt_takes(plan: Plan, prepared: l
     assert (info["format"], info["virtual-size"], "backing-filename" in info) == ("qcow2", 8 << 20, False)
 
 
-def test_the_boxs_vagrantfile_is_ruby(plan: Plan, prepared: list[str], tmp_path: Path) -> None:
-    del prepared
+def test_the_boxs_vagrantfile_is_ruby(plan: Plan, workshop: Workshop, tmp_path: Path) -> None:
     if shutil.which("ruby") is None:
         pytest.skip("ruby is not installed")
-    with tarfile.open(box.build_box(plan), "r:gz") as tar:
+    with tarfile.open(workshop.build(plan), "r:gz") as tar:
         unpack_own(tar, tmp_path / "box")
     done = subprocess.run(
         ["ruby", "-wc", tmp_path / "box" / "Vagrantfile"], capture_output=True, text=True, check=False
@@ -92,49 +102,66 @@ def test_the_boxs_vagrantfile_is_ruby(plan: Plan, prepared: list[str], tmp_path:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_box_is_made_once(plan: Plan, prepared: list[str], image: Image) -> None:
-    assert box.build_box(plan) == box.build_box(plan) == box.box_path(image)
-    assert len(prepared) == 1
+def test_a_box_is_made_once(plan: Plan, workshop: Workshop, image: Image) -> None:
+    assert workshop.build(plan) == workshop.build(plan) == box.box_path(image)
+    assert len(workshop.names) == 1
 
 
-def test_another_image_or_another_way_to_make_it_is_another_box(
-    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def recipe(tmp_path: Path) -> box.Recipe:
+    """A copy of the recipe, which may be changed."""
+    shutil.copytree(box.RECIPE.folder, tmp_path / "recipe")
+    return box.Recipe(tmp_path / "recipe")
+
+
+def test_a_box_is_made_by_its_recipe(plan: Plan, workshop: Workshop, recipe: box.Recipe, tmp_path: Path) -> None:
+    (recipe.folder / "box.Vagrantfile").write_text("# for DISTRIBUTION alone\n")
+    with tarfile.open(workshop.build(plan, recipe), "r:gz") as tar:
+        unpack_own(tar, tmp_path / "box")
+    assert (tmp_path / "box" / "Vagrantfile").read_text() == "# for debian alone\n"
+    workshop.build(plan)
+    assert len(set(workshop.names)) == 2, "the box of another recipe is another one"
+
+
+@pytest.mark.parametrize("changed", ["box.sh", "box.Vagrantfile", "boxfs/etc/sudoers.d/vagrant"])
+def test_another_way_to_make_it_is_another_box(image: Image, recipe: box.Recipe, changed: str) -> None:
+    assert box.box_path(image, recipe) == box.box_path(image)
+    (recipe.folder / changed).write_text("other")
+    assert box.box_path(image, recipe) != box.box_path(image)
+
+
+def test_another_image_is_another_box_and_another_key_is_none(image: Image, tmp_path: Path) -> None:
     before = box.box_path(image)
     ssh.lab_key().unlink()
     ssh.lab_key().with_suffix(".pub").unlink()
     assert box.box_path(image) == before, "a box is anyone's: it does not depend on a user's key"
-    monkeypatch.setattr(box, "_VAGRANTFILE", "other")
-    assert box.box_path(image) != before
-    monkeypatch.undo()
     other = make_image(tmp_path / "debian-12-other")
     assert box.box_path(other).name.startswith("debian-12-other-")
     assert before.name.startswith(f"{image.id}-")
 
 
 def test_a_box_is_there_whole_or_not_at_all(
-    plan: Plan, prepared: list[str], image: Image, fake_program: FakeProgram
+    plan: Plan, workshop: Workshop, image: Image, fake_program: FakeProgram
 ) -> None:
     real = shutil.which("qemu-img")
     fake_program("qemu-img", f'[ "$1" = convert ] && echo "No space left on device" >&2 && exit 1; exec {real} "$@"')
     with pytest.raises(LabError, match="qemu-img failed") as caught:
-        box.build_box(plan)
+        workshop.build(plan)
     assert "No space left on device" in str(caught.value)
     assert not box.box_path(image).exists()
     assert not list(box.boxes_dir().glob("*.incoming"))
-    assert len(prepared) == 1
+    assert len(workshop.names) == 1
 
 
 @on_amd64
-def test_a_release_that_cannot_boot_from_its_disk_has_no_box(prepared: list[str]) -> None:
+def test_a_release_that_cannot_boot_from_its_disk_has_no_box(workshop: Workshop) -> None:
     with pytest.raises(UsageError, match=r"^debian-12-arm64 cannot boot from its disk"):
-        box.build_box(planned("debian-12-arm64"))
-    assert prepared == []
+        workshop.build(planned("debian-12-arm64"))
+    assert workshop.names == []
 
 
-def test_prune_keeps_the_boxes_of_images_that_stay(plan: Plan, prepared: list[str], image: Image) -> None:
-    del prepared
-    file = box.build_box(plan)
+def test_prune_keeps_the_boxes_of_images_that_stay(plan: Plan, workshop: Workshop, image: Image) -> None:
+    file = workshop.build(plan)
     assert box.prune({image.id}) == []
     assert box.prune(set()) == [file]
     assert not file.exists()
@@ -148,10 +175,9 @@ def test_the_key_in_a_box_is_the_one_that_vagrant_tries() -> None:
 
 
 def test_the_units_of_a_box_are_enabled() -> None:
-    script = Path(box.__file__).with_name("box.sh").read_text()
     with_install = [file.name for file in (BOXFS / "etc/systemd/system").iterdir() if "[Install]" in file.read_text()]
     assert sorted(with_install) == ["kmodlab-dns.path", "kmodlab-emulated.service", "kmodlab-host-key.service"]
-    assert all(name in script for name in with_install)
+    assert all(name in box.RECIPE.script for name in with_install)
     modes = {member.name: member.mode for member in _members(overlay.packed(BOXFS))}
     assert modes["usr/local/lib/kmodlab/name-servers"] == 0o755
 

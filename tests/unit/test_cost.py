@@ -140,27 +140,24 @@ def test_processor_is_counted_once_whoever_waits(monkeypatch: pytest.MonkeyPatch
     """What a child used moves to its parent; a daemon's goes with it, and takes nothing of the others' along."""
     monkeypatch.setenv(MARK, "")  # a meter sets it: this run's comes back
     me, tick = os.getpid(), 1 / os.sysconf("SC_CLK_TCK")
-    looks = iter(
-        [
-            {me: Process("pytest", 7, me, 10, 0)},
-            # A child came and went since: 50. A daemon is there.
-            {me: Process("pytest", 7, me, 10, 50), 8: Process("daemon", 1, 8, 30, 0)},
-            # It has ended while the tests' process worked.
-            {me: Process("pytest", 7, me, 110, 50)},
-            {me: Process("pytest", 7, me, 110, 50), 9: Process("child", me, 9, 40, 0)},
-            # The child has used another 5, and was waited for.
-            {me: Process("pytest", 7, me, 110, 95)},
-            # Another's parent was killed before it could wait.
-            {me: Process("pytest", 7, me, 110, 95), 10: Process("sh", me, 10, 0, 0), 11: Process("cc1", 10, 10, 60, 0)},
-            {me: Process("pytest", 7, me, 110, 95)},
-            {me: Process("pytest", 7, me, 111, 95)},
-        ]
+    looks: tuple[dict[int, Process], ...] = (
+        {me: Process("pytest", 7, me, 10, 0)},
+        # A child came and went since: 50. A daemon is there.
+        {me: Process("pytest", 7, me, 10, 50), 8: Process("daemon", 1, 8, 30, 0)},
+        # It has ended while the tests' process worked.
+        {me: Process("pytest", 7, me, 110, 50)},
+        {me: Process("pytest", 7, me, 110, 50), 9: Process("child", me, 9, 40, 0)},
+        # The child has used another 5, and was waited for.
+        {me: Process("pytest", 7, me, 110, 95)},
+        # Another's parent was killed before it could wait.
+        {me: Process("pytest", 7, me, 110, 95), 10: Process("sh", me, 10, 0, 0), 11: Process("cc1", 10, 10, 60, 0)},
+        {me: Process("pytest", 7, me, 110, 95)},
+        {me: Process("pytest", 7, me, 111, 95)},
     )
     meter = Meter()
-    monkeypatch.setattr(meter, "_find", lambda: next(looks))
     used = []
-    for _ in range(8):
-        meter.look()
+    for look in looks:
+        meter.add(look)
         used.append(round(meter.costs[COLLECTING].host / tick))
     assert used == [10, 90, 190, 230, 235, 295, 295, 296]
 

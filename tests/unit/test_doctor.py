@@ -7,21 +7,21 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kmodlab import doctor, paths
-from kmodlab.doctor import Finding
+from kmodlab.doctor import Finding, Patient
 from kmodlab.host import Host
 from kmodlab.image import trust
 from kmodlab.image.image import images_dir
 from kmodlab.image.places import Places
 from kmodlab.image.plan import planned
-from kmodlab.vm import room, ssh
 from kmodlab.vm.accelerator import qemu_binary
 
 from .conftest import FakeProgram, make_image, make_places, plant
@@ -79,11 +79,11 @@ def _machine(proc: Path, memory: int = 4096, space: int = 8 << 30, row: str = "0
 
 @pytest.fixture
 def examine(debian_host: Places, tmp_path: Path) -> Examine:
-    """A function that examines a Debian host with enough memory and room, or another one."""
+    """A function that examines a Debian host with enough memory and room, or another one; see `Patient`."""
 
-    def found(machine: Host | None = None, places: Places = debian_host) -> dict[str, Finding]:
-        machine = machine or _machine(tmp_path / "proc")
-        return {finding.subject: finding for finding in doctor.examine(machine, places)}
+    def found(machine: Host | None = None, **others: Any) -> dict[str, Finding]:
+        patient = Patient(machine or _machine(tmp_path / "proc"), debian_host)
+        return {finding.subject: finding for finding in doctor.examine(replace(patient, **others))}
 
     return found
 
@@ -185,7 +185,7 @@ def test_the_mirror_that_the_user_names_is_the_one_that_is_asked(
 
 def test_a_host_of_another_kind_is_named(tmp_path: Path) -> None:
     fedora = make_places(tmp_path / "fedora", ID="fedora", PRETTY_NAME="Fedora 43")
-    lacks = [finding for finding in doctor.examine(places=fedora) if "Fedora 43" in finding.detail]
+    lacks = [finding for finding in doctor.examine(Patient(places=fedora)) if "Fedora 43" in finding.detail]
     assert lacks
     assert all(not finding.good and "vagrant up" in finding.fix for finding in lacks)
 
@@ -204,18 +204,16 @@ def test_emulation_is_no_lack_but_said(examine: Examine, monkeypatch: pytest.Mon
 # -- what is around the programs ---------------------------------------------------------------------------------
 
 
-def test_a_python_that_is_too_old_is_named(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_that_is_too_old_is_named(examine: Examine) -> None:
     assert examine()["Python"].good
-    monkeypatch.setattr(sys, "version_info", (3, 11, 1))
-    finding = examine()["Python"]
-    assert not finding.good
-    assert finding.fix == "3.11.2 or newer is needed: apt-get install python3"
+    fix = "3.11.2 or newer is needed: apt-get install python3"
+    for version, good in (("3.9.18", False), ("3.11.1", False), ("3.11.2", True), ("3.12.0rc1+", True)):
+        assert examine(python=version)["Python"] == Finding("Python", good, version, fix)
 
 
-def test_a_python_that_could_make_no_environment_is_noted(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_that_could_make_no_environment_is_noted(examine: Examine) -> None:
     assert "venv" not in examine()
-    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "ensurepip" else 1)
-    finding = examine()["venv"]
+    finding = examine(has=lambda name: None if name == "ensurepip" else 1)["venv"]
     assert (finding.mark, finding.fix) == ("note", "apt-get install python3-venv")
 
 
@@ -228,29 +226,16 @@ def test_a_directory_that_cannot_be_used_is_named(
     (tmp_path / "file").touch()
     variable = f"KMODLAB_{subject.upper()}_DIR"
     monkeypatch.setenv(variable, str(tmp_path / what / "below"))
-    if what == "locked":
-        monkeypatch.setattr("os.access", lambda path, _: Path(path) != tmp_path / "locked")
-    finding = examine()[f"{subject} directory"]
+    machine = replace(_machine(tmp_path / "proc"), writable=lambda path: path.is_dir() and path.name != "locked")
+    finding = examine(machine)[f"{subject} directory"]
     assert (finding.mark, finding.detail) == ("LACK", f"{tmp_path / what} {words}")
     assert f"export {variable}=" in finding.fix
 
 
-def test_a_user_without_a_home_directory_is_told(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def none() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("KMODLAB_CACHE_DIR")
-    monkeypatch.setattr(Path, "home", none)
-    finding = examine()["home directory"]
-    assert (finding.mark, finding.fix) == ("LACK", "export HOME=/PATH/OF/A/DIRECTORY")
-
-
-def test_temporary_files_that_have_no_place_are_named(
-    examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_temporary_files_that_have_no_place_are_named(examine: Examine, tmp_path: Path) -> None:
     assert examine()["temporary files"].good
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
-    assert examine()["temporary files"].fix == f"chmod 1777 {tmp_path / 'none'}"
+    machine = replace(_machine(tmp_path / "proc"), temporary=lambda: tmp_path / "none")
+    assert examine(machine)["temporary files"].fix == f"chmod 1777 {tmp_path / 'none'}"
 
 
 def test_no_place_to_build_images_in_is_named(examine: Examine, debian_host: Places) -> None:
@@ -259,21 +244,18 @@ def test_no_place_to_build_images_in_is_named(examine: Examine, debian_host: Pla
     assert (finding.mark, finding.fix) == ("LACK", f"chmod 1777 {debian_host.staging}")
 
 
-def test_no_place_for_temporary_files_is_named(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def none() -> str:
+def test_no_place_for_temporary_files_is_named(examine: Examine, tmp_path: Path) -> None:
+    def none() -> Path:
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
-    monkeypatch.setattr(tempfile, "gettempdir", none)
-    finding = examine()["temporary files"]
+    finding = examine(replace(_machine(tmp_path / "proc"), temporary=none))["temporary files"]
     assert (finding.mark, finding.detail) == ("LACK", "No usable temporary directory found in ['/tmp']")
 
 
 @pytest.mark.parametrize(("free", "mark"), [(64, "note"), (1535, "note"), (1536, "ok")])
-def test_little_memory_for_files_is_noted(
-    examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, mark: str
-) -> None:
-    monkeypatch.setattr(room, "_SHARED", tmp_path)
-    finding = examine(_machine(tmp_path / "proc", space=free << 20))["memory for files"]
+def test_little_memory_for_files_is_noted(examine: Examine, tmp_path: Path, free: int, mark: str) -> None:
+    machine = replace(_machine(tmp_path / "proc", space=free << 20), shared=tmp_path)
+    finding = examine(machine)["memory for files"]
     assert (finding.good, finding.mark) == (True, mark)
     assert (str(paths.state_dir()) in finding.detail) == (mark == "note")
     assert ("--shm-size=1536m" in finding.fix) == (mark == "note")
@@ -299,17 +281,15 @@ def test_refused_namespaces_are_named_with_the_fix(examine: Examine, host: FakeP
 def test_no_place_for_control_sockets_is_named(
     examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    deep = tmp_path / ("x" * 60)
-    deep.mkdir(mode=0o700)
-    monkeypatch.setattr(ssh, "_control_dirs", lambda: iter([deep]))
-    finding = examine()["control sockets"]
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("KMODLAB_STATE_DIR", str(tmp_path / ("x" * 60)))
+    finding = examine(replace(_machine(tmp_path / "proc"), near=tmp_path / "none"))["control sockets"]
     assert finding.note
     assert "XDG_RUNTIME_DIR" in finding.fix
-    monkeypatch.undo()
     assert not examine()["control sockets"].note
 
 
-_DOCTOR = "from kmodlab import doctor; [print(f.mark, f.detail, '|', f.fix) for f in doctor._locale()]"
+_DOCTOR = "from kmodlab import doctor; [print(f.mark, f.detail, '|', f.fix) for f in doctor._locale(doctor.Patient())]"
 
 
 @pytest.mark.parametrize(
@@ -332,22 +312,22 @@ def test_settings_of_ansible_that_do_not_count_are_noted(
 ) -> None:
     monkeypatch.delenv("ANSIBLE_CONFIG", raising=False)
     own = paths.project_dir() / "ansible.cfg"
-    (tmp_path / "ansible.cfg").touch()
-    tmp_path.chmod(0o777)
-    monkeypatch.setattr(paths, "project_dir", lambda: tmp_path)
-    finding = examine()["ansible.cfg"]
+    (project := tmp_path / "project").mkdir()
+    (project / "ansible.cfg").touch()
+    project.chmod(0o777)
+    finding = examine(project=project)["ansible.cfg"]
     assert finding.mark == "note"
-    assert finding.fix == f"chmod o-w {tmp_path}, or export ANSIBLE_CONFIG={tmp_path / 'ansible.cfg'}"
-    monkeypatch.setenv("ANSIBLE_CONFIG", str(tmp_path / "ansible.cfg"))
-    assert examine()["ansible.cfg"].mark == "ok", "named by its path it counts"
-    tmp_path.chmod(0o755)
+    assert finding.fix == f"chmod o-w {project}, or export ANSIBLE_CONFIG={project / 'ansible.cfg'}"
+    monkeypatch.setenv("ANSIBLE_CONFIG", str(project / "ansible.cfg"))
+    assert examine(project=project)["ansible.cfg"].mark == "ok", "named by its path it counts"
+    project.chmod(0o755)
     for other in (str(own), "/no/such/ansible.cfg"):
         monkeypatch.setenv("ANSIBLE_CONFIG", other)
-        finding = examine()["ansible.cfg"]
+        finding = examine(project=project)["ansible.cfg"]
         assert (finding.mark, finding.fix) == ("note", "unset ANSIBLE_CONFIG")
         assert other in finding.detail
     monkeypatch.delenv("ANSIBLE_CONFIG")
-    assert examine()["ansible.cfg"].mark == "ok"
+    assert examine(project=project)["ansible.cfg"].mark == "ok"
 
 
 def test_compilers_are_for_the_tests_alone(
@@ -361,3 +341,19 @@ def test_compilers_are_for_the_tests_alone(
     for name in ("gcc", "clang"):
         host(name, "exit 0")
     assert examine()["compiler"].mark == "ok"
+
+
+# -- how it is told ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_good_is_told_in_a_line() -> None:
+    good = Finding("ssh", True, "/usr/bin/ssh", "install it")
+    assert list(good.lines()) == ["ok    ssh: /usr/bin/ssh"]
+    assert doctor.status([good]) == 0
+
+
+@pytest.mark.parametrize(("good", "mark", "status"), [(True, "note", 0), (False, "LACK", 3)])
+def test_a_note_is_told_with_what_to_do_and_is_no_lack(good: bool, mark: str, status: int) -> None:
+    finding = Finding("x", good, "odd", "do this", note=good)
+    assert list(finding.lines()) == [f"{mark}  x: odd", "      fix: do this"]
+    assert doctor.status([Finding("ssh", True, "/usr/bin/ssh"), finding]) == status

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from kmodlab.errors import LabError, UsageError
-from kmodlab.grading import instructor, prove, student
+from kmodlab.grading import prove, student
 from kmodlab.grading.grade import Examine, Order
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
@@ -49,18 +49,26 @@ def by_code(lab: Lab) -> Examine:
     return examine
 
 
-@pytest.fixture
-def examined(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
-    """What the examiner was asked for: machines, and whether to keep one."""
-    asked: list[tuple[int, bool]] = []
+class Examiner:
+    """Goes by the submission's code.
 
-    def examiner(lab: Lab, jobs: int, *, keep: bool = False, seed: int | None = None) -> tuple[Examine, str]:
-        del seed
-        asked.append((jobs, keep))
+    Attributes:
+        asked: each time for how many machines, whether to keep one, and of what seed.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, bool, int | None]] = []
+
+    def __call__(self, lab: Lab, jobs: int, *, keep: bool = False, seed: int | None = None) -> tuple[Examine, str]:
+        """Return it, and of what image its results are."""
+        self.asked.append((jobs, keep, seed))
         return by_code(lab), "debian-12-abc"
 
-    monkeypatch.setattr(instructor, "examiner", examiner)
-    return asked
+
+@pytest.fixture
+def examiner() -> Examiner:
+    """An examiner that needs no machine."""
+    return Examiner()
 
 
 @pytest.fixture
@@ -81,9 +89,9 @@ def grades(out: Path) -> list[tuple[str, str]]:
     return [(row["Identifier"], row["Grade"]) for row in rows]
 
 
-def test_a_class_is_graded(kmodlab: Kmodlab, examined: list[tuple[int, bool]], download: Path, tmp_path: Path) -> None:
+def test_a_class_is_graded(kmodlab: Kmodlab, examiner: Examiner, download: Path, tmp_path: Path) -> None:
     lab, out = make_lab(tmp_path / "jiffies"), tmp_path / "out"
-    done = kmodlab("grade", str(lab), str(download), "--out", str(out), "--jobs", "2")
+    done = kmodlab("grade", str(lab), str(download), "--out", str(out), "--jobs", "3", examiner=examiner)
     assert done.returncode == 0, done.stderr
     assert grades(out) == [("Participant 0", "10"), ("Participant 1", "8"), ("Participant 2", "0")]
     assert done.stdout.splitlines()[-5:] == [
@@ -92,30 +100,30 @@ def test_a_class_is_graded(kmodlab: Kmodlab, examined: list[tuple[int, bool]], d
     assert "3/3" in done.stdout
     assert "leads out of its folder" in (out / "students" / "eve-2" / "feedback.md").read_text()
     assert not (out / ".kmodlab" / "work").exists()
-    assert examined == [(2, False)]
-    again = kmodlab("grade", str(lab), str(download), "--out", str(out), "--similarity")
+    assert examiner.asked == [(3, False, None)]
+    again = kmodlab("grade", str(lab), str(download), "--out", str(out), "--similarity", examiner=examiner)
     assert again.stdout.count("(known)") == 3
     assert str(out / "similarity.html") in again.stdout
 
 
 def test_what_is_left_ungraded_is_no_zero_and_exit_3(
-    kmodlab: Kmodlab, examined: list[tuple[int, bool]], download: Path, tmp_path: Path
+    kmodlab: Kmodlab, examiner: Examiner, download: Path, tmp_path: Path
 ) -> None:
-    del examined
     (download / "Ada_0_assignsubmission_file_" / "jiffies.c").write_text("broken")
-    done = kmodlab("grade", str(make_lab(tmp_path / "jiffies")), str(download), "--out", str(tmp_path / "out"))
+    words = ["grade", str(make_lab(tmp_path / "jiffies")), str(download), "--out", str(tmp_path / "out")]
+    done = kmodlab(*words, examiner=examiner)
     assert done.returncode == 3
     assert "1 of 3 are not graded: Ada" in done.stderr
     assert grades(tmp_path / "out")[0] == ("Participant 0", "")
 
 
-def test_one_is_kept(kmodlab: Kmodlab, examined: list[tuple[int, bool]], download: Path, tmp_path: Path) -> None:
+def test_one_is_kept(kmodlab: Kmodlab, examiner: Examiner, download: Path, tmp_path: Path) -> None:
     words = ["grade", str(make_lab(tmp_path / "jiffies")), str(download), "--out", str(tmp_path / "out"), "--keep"]
-    done = kmodlab(*words)
+    done = kmodlab(*words, examiner=examiner)
     assert done.returncode == 2
     assert "--keep is for one submission, and here are 3" in done.stderr
-    assert kmodlab(*words, "--only", "ad*").returncode == 0
-    assert examined == [(1, True)]
+    assert kmodlab(*words, "--only", "ad*", "--seed", "7", examiner=examiner).returncode == 0
+    assert examiner.asked == [(1, True, 7)]
 
 
 def test_nobody_of_that_name(kmodlab: Kmodlab, download: Path, tmp_path: Path) -> None:
@@ -165,48 +173,46 @@ def test_when_a_test_is_mended_all_are_graded_again(
 # What a student asks for
 
 
-def of_code(seeds: list[int | None]) -> student.Examiner:
-    """An examiner by `by_code`, which notes the seeds that it is asked for."""
-
-    def examiner(lab: Lab, jobs: int, *, seed: int | None = None) -> tuple[Examine, str]:
-        assert jobs == 1
-        seeds.append(seed)
-        return by_code(lab), "debian-12-abc"
-
-    return examiner
-
-
 def own_module(tmp_path: Path, code: str) -> Path:
     (folder := tmp_path / "mine").mkdir(exist_ok=True)
     (folder / "jiffies.c").write_text(code)
     return folder
 
 
-def test_a_student_checks_a_module_of_their_own(tmp_path: Path) -> None:
+def test_a_student_checks_a_module_of_their_own(tmp_path: Path, examiner: Examiner) -> None:
     """With the tests that everybody may see, and no others."""
-    seeds: list[int | None] = []
     lab = str(make_lab(tmp_path / "jiffies"))
-    result = student.check_own(lab, own_module(tmp_path, "bad"), seed=9, examiner=of_code(seeds))
+    result = student.check_own(lab, own_module(tmp_path, "bad"), seed=9, examiner=examiner)
     assert [(test.id, test.outcome) for test in result.tests] == [("there", "failed"), ("moves", "passed")]
     assert result.files == (("jiffies.c", 3),)
-    assert seeds == [9]
+    assert examiner.asked == [(1, False, 9)]
     said = pages.student_text(result)
     assert said.startswith("fail: As it is.")
     assert said.index("failed        The file is there (0 of 2 points)") < said.index("passed        The number moves")
     assert "jiffies.c (3 bytes)" in said
-    assert student.check_own(lab, own_module(tmp_path, "good"), examiner=of_code(seeds)).verdict is Verdict.PASS
+    assert student.check_own(lab, own_module(tmp_path, "good"), examiner=examiner).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(("code", "status"), [("good", 0), ("bad", 1)])
+def test_a_check_of_ones_own_exits_with_1_where_a_test_failed(
+    kmodlab: Kmodlab, examiner: Examiner, tmp_path: Path, code: str, status: int
+) -> None:
+    words = ["check", str(make_lab(tmp_path / "jiffies")), str(own_module(tmp_path, code)), "--seed", "7"]
+    done = kmodlab(*words, examiner=examiner)
+    assert (done.returncode, done.stdout.partition(":")[0]) == (status, "fail" if status else "pass")
+    assert examiner.asked == [(1, False, 7)]
 
 
 def test_what_a_student_checks_is_one_submission(tmp_path: Path, download: Path) -> None:
     lab = str(make_lab(tmp_path / "jiffies"))
     with pytest.raises(UsageError, match=r"has 3 submissions, and one is checked"):
-        student.check_own(lab, download, examiner=of_code([]))
+        student.check_own(lab, download, examiner=Examiner())
 
 
 def test_a_student_is_not_blamed_for_what_broke_here(tmp_path: Path) -> None:
     lab = str(make_lab(tmp_path / "jiffies"))
     with pytest.raises(LabError, match="no machine") as raised:
-        student.check_own(lab, own_module(tmp_path, "broken"), examiner=of_code([]))
+        student.check_own(lab, own_module(tmp_path, "broken"), examiner=Examiner())
     assert raised.value.hint == "that is no fault of your module: tell your instructor"
 
 
@@ -214,7 +220,7 @@ def test_a_lab_that_shows_no_test_cannot_be_checked(tmp_path: Path) -> None:
     hidden = [{"id": "a", "title": "A", "node": "test_lab.py::test_there", "points": 1, "visibility": "hidden"}]
     lab = str(make_lab(tmp_path / "jiffies", tests=hidden))
     with pytest.raises(UsageError, match="the lab jiffies has no tests that may be seen"):
-        student.check_own(lab, own_module(tmp_path, "good"), examiner=of_code([]))
+        student.check_own(lab, own_module(tmp_path, "good"), examiner=Examiner())
 
 
 # Labs: new and check
@@ -314,10 +320,9 @@ def test_a_lab_without_a_solution(tmp_path: Path) -> None:
         prove.prove(lab, Order(lab, "i"), by_code(lab), tmp_path / "work")
 
 
-def test_check_exits_with_1(kmodlab: Kmodlab, examined: list[tuple[int, bool]], tmp_path: Path) -> None:
-    del examined
+def test_check_exits_with_1(kmodlab: Kmodlab, examiner: Examiner, tmp_path: Path) -> None:
     new_lab(tmp_path / "one")
-    done = kmodlab("lab", "check", str(tmp_path / "one"), "--only", "sol*", "--jobs", "1")
+    done = kmodlab("lab", "check", str(tmp_path / "one"), "--only", "sol*", "--jobs", "1", examiner=examiner)
     assert done.returncode == 1
     assert "BAD   solution: 8 of 10 points, fail" in done.stdout
 

@@ -67,7 +67,7 @@ def has_a_broken_test(left: list[Test], record: Any) -> bool:
 
 
 @pytest.fixture
-def examine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
+def examine(tmp_path: Path) -> Callable[..., Result]:
     """Examine a submission in these machines, one after the other."""
 
     def run(
@@ -79,16 +79,13 @@ def examine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Re
     ) -> Result:
         waiting = list(machines)
 
-        def machine(
-            _lab: Lab, _pool: Any, _work: Path, _modules: Any, left: list[Test], record: Any, _kept: bool
-        ) -> bool:
-            return waiting.pop(0)(left, record)
-
         built = build or Build(True, "CC", (tmp_path / "task_lister.ko",))
-        monkeypatch.setattr("kmodlab.grading.sandbox.build", lambda *_, **__: built)
-        monkeypatch.setattr(examination, "_machine", machine)
+        steps = examination.Steps(
+            build=lambda _job, _image, _output: built,
+            run=lambda job, _modules, left: waiting.pop(0)(left, job.record),
+        )
         submission = Submission("ada", "ada.zip", tmp_path, problems=problems)
-        result = examination.examine(submission, lab, _Pool(), seed=seed)  # type: ignore[arg-type]
+        result = examination.examine(submission, lab, _Pool(), seed=seed, steps=steps)  # type: ignore[arg-type]
         assert not waiting, "fewer machines were used"
         return result
 

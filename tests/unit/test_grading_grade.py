@@ -297,15 +297,13 @@ def test_ctrl_c_ends_the_process_though_an_examination_goes_on(lab: Lab, tmp_pat
     assert python(code, lab.folder, tmp_path).returncode == 130
 
 
-def test_a_store_that_cannot_be_written_ends_the_grading(
-    lab: Lab, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(self: Store, result: Result) -> None:
-        raise OSError(f"no room in {self.folder} for {result.key}")
+def test_a_store_that_cannot_be_written_ends_the_grading(lab: Lab, tmp_path: Path) -> None:
+    class Full(Store):
+        def put(self, result: Result) -> None:
+            raise OSError(f"no room in {self.folder} for {result.key}")
 
-    monkeypatch.setattr(Store, "put", full)
     with pytest.raises(OSError, match="no room"):
-        grade(CLASS, Order(lab, "i"), Examiner(lab), store)
+        grade(CLASS, Order(lab, "i"), Examiner(lab), Full(tmp_path))
 
 
 # The store
@@ -329,15 +327,16 @@ def test_a_file_under_another_name_is_not_taken(lab: Lab, store: Store) -> None:
     assert store.get(order.key(CLASS[1])) is None
 
 
-def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    """Of the new content no more than two bytes can be written."""
     write_whole(tmp_path / "x", b"old")
-
-    def fails(_: int) -> None:
-        raise OSError("power")
-
-    monkeypatch.setattr(os, "fsync", fails)
-    with pytest.raises(OSError, match="power"):
-        write_whole(tmp_path / "x", b"new")
+    code = """
+        import pathlib, resource, sys
+        from kmodlab.grading.store import write_whole
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2, 2))
+        write_whole(pathlib.Path(sys.argv[1]), b"new")
+        """
+    assert "File too large" in python(code, tmp_path / "x").stderr
     assert (tmp_path / "x").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 
 from kmodlab.errors import UsageError
-from kmodlab.grading import unpack
 from kmodlab.grading.intake import Submission, collect
 from kmodlab.grading.names import clean, is_late, origin_of, slug
 from kmodlab.grading.unpack import Refused, Tray, open_plain, parts_of, take_archive
@@ -620,14 +619,17 @@ def test_one_bad_one_does_not_stop_the_others(arrived: Class) -> None:
     assert [bool(s.problems) for s in arrived.collect()] == [True, True, False]
 
 
-def test_a_full_disk_is_not_the_students_fault(arrived: Class, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_full_disk_is_not_the_students_fault(tmp_path: Path, ours: bool) -> None:
+    """Another error is the archive's."""
 
-    make_zip(arrived.place / "alice.zip", {"jiffies.c": C})
-    monkeypatch.setattr(unpack.Tray, "put", full)
-    with pytest.raises(OSError, match="No space left"):
-        arrived.collect()
+    class Full(Tray):
+        def put(self, *_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC if ours else errno.EINVAL, "No space left on device")
+
+    archive, tray = make_zip(tmp_path / "alice.zip", {"jiffies.c": C}), Full(tmp_path / "tray", megabytes=1, files=1)
+    with pytest.raises(OSError if ours else Refused, match="No space left"):
+        take_archive(archive, tray)
 
 
 # Names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from kmodlab.grading import examiner, sandbox
 from kmodlab.grading.lab import Lab
 from kmodlab.host import Host
 from kmodlab.image.buildroot import own_mounts
+from kmodlab.image.image import images_dir
+from kmodlab.image.plan import planned
 from kmodlab.paths import project_dir
 
-from .conftest import FakeProgram, plant
+from .conftest import FakeProgram, make_image, plant
 
 LAB = project_dir() / "tests" / "grading" / "lab"
 MiB = 1 << 20
@@ -102,17 +105,42 @@ def test_this_machine() -> None:
     assert 1 <= host.HOST.processors() <= len(os.sched_getaffinity(0))
 
 
-@pytest.mark.parametrize(("available", "words"), [(700, "700 are available"), (768, ""), (1000, "")])
-def test_too_little_memory_is_said_before_the_first_student(
-    machine: Host, available: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def grading(machine: Host, fake_program: FakeProgram, tmp_path: Path) -> Host:
+    """That machine, with all that grading needs, an image included; it has the memory that a test gives it."""
+    fake_program("bwrap", "exit 0")
+    make_image(images_dir() / planned("auto").id)
+    return replace(machine, shared=tmp_path, space=lambda _: 1 << 40)
+
+
+@pytest.mark.parametrize("available", [768, 1000])
+def test_memory_for_fewer_machines_than_were_asked_for_is_said(
+    grading: Host, available: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sandbox, "require", lambda: None)
-    monkeypatch.setattr("kmodlab.vm.pool.build_image", lambda _: 1 / 0)
-    (machine.proc / "meminfo").write_text(f"MemAvailable: {available << 10} kB\n")
-    with pytest.raises(LabError if words else ZeroDivisionError) as caught:
-        examiner.examiner(Lab.load(LAB), 2, host=machine)
-    assert words in str(caught.value)
-    assert ("2 machines may take 1536 MiB" in capsys.readouterr().err) == (not words)
+    (grading.proc / "meminfo").write_text(f"MemAvailable: {available << 10} kB\n")
+    _, images = examiner.examiner(Lab.load(LAB), 2, host=grading)
+    assert images == planned("auto").id
+    assert f"2 machines may take 1536 MiB, and {available} are available" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("memory", "processors", "room", "machines"),
+    [(8192, 4, 8192, 4), (8192, 3, 8192, 3), (1600, 4, 8192, 2), (8192, 4, 2048, 2), (100, 1, 100, 1)],
+)
+def test_a_class_is_graded_by_as_many_machines_as_memory_processors_and_room_allow(
+    grading: Host, memory: int, processors: int, room: int, machines: int
+) -> None:
+    """Of 768 MiB each; what they write takes 1024 MiB at first, and 512 for each."""
+    (grading.proc / "meminfo").write_text(f"MemAvailable: {memory << 10} kB\n")
+    host = replace(grading, allowed=processors, space=lambda _: room << 20)
+    assert examiner.parallel(Lab.load(LAB), host) == machines
+
+
+def test_too_little_memory_is_said_before_the_first_student(grading: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    (grading.proc / "meminfo").write_text(f"MemAvailable: {700 << 10} kB\n")
+    with pytest.raises(LabError, match="a machine of this lab takes 768 MiB, and 700 are available"):
+        examiner.examiner(Lab.load(LAB), 2, host=grading)
+    assert capsys.readouterr().err == ""
 
 
 # -- user namespaces ---------------------------------------------------------------------------------------------
@@ -132,31 +160,29 @@ def test_each_setting_that_refuses_is_named_with_its_fix(proc: Path, name: str) 
         file.write_text(f"{good}\n")
     bad, good = SETTINGS[name]
     (proc / "sys" / name.replace(".", "/", 1)).write_text(f"{bad}\n")
-    why, fix = namespaces.cause(proc)
+    why, fix = namespaces.cause(Host(proc=proc))
     assert why.endswith(f": {name} is {bad}")
     assert fix.startswith(
         f"sudo sysctl -w {name}={good} (to keep it over a restart: echo {name}={good} | sudo tee /etc"
     )
     (proc / "sys" / name.replace(".", "/", 1)).write_text(f"{good}\n")
-    assert namespaces.cause(proc)[0] == ""
-    assert "--security-opt" in namespaces.cause(proc)[1]
+    assert namespaces.cause(Host(proc=proc))[0] == ""
+    assert "--security-opt" in namespaces.cause(Host(proc=proc))[1]
 
 
 def test_a_kernel_without_them_is_named(proc: Path) -> None:
     (proc / "self" / "ns" / "user").unlink()
-    assert namespaces.cause(proc) == ("this kernel has no user namespaces", "run the command as root")
+    assert namespaces.cause(Host(proc=proc)) == ("this kernel has no user namespaces", "run the command as root")
 
 
 @pytest.mark.parametrize(
     ("rows", "root"), [("0 0 4294967295", True), ("0 1000 1", False), ("0 0 1\n1 100000 65536", False)]
 )
-def test_who_is_root(proc: Path, monkeypatch: pytest.MonkeyPatch, rows: str, root: bool) -> None:
+def test_who_is_root(proc: Path, rows: str, root: bool) -> None:
     """Root of a container that was given some user ids has not the one that a build is to run as."""
     (proc / "self" / "uid_map").write_text(f"{rows}\n")
-    monkeypatch.setattr("os.getuid", lambda: 0)
-    assert namespaces.is_root(proc) is root
-    monkeypatch.setattr("os.getuid", lambda: 1000)
-    assert not namespaces.is_root(proc)
+    assert namespaces.is_root(Host(proc=proc, user=0)) is root
+    assert not namespaces.is_root(Host(proc=proc, user=1000))
 
 
 def test_the_sandbox_starts_here() -> None:
@@ -172,7 +198,7 @@ def test_a_sandbox_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
 def test_a_sandbox_that_is_refused_for_no_known_reason(fake_program: FakeProgram, proc: Path) -> None:
     fake_program("bwrap", "echo 'bwrap: no such luck' >&2; exit 1")
     with pytest.raises(LabError, match=r"^the sandbox in which submissions are built does not start\n") as caught:
-        sandbox.require(proc)
+        sandbox.require(Host(proc=proc))
     assert caught.value.output == "bwrap: no such luck\n"
     assert "container" in (caught.value.hint or "")
 
@@ -253,14 +279,17 @@ def test_root_of_a_chroot_has_a_sandbox(tmp_path: Path) -> None:
 def test_a_user_in_a_chroot_is_told_so(proc: Path) -> None:
     (proc / "self" / "mountinfo").write_text("30 29 0:5 / /proc rw - proc proc rw\n")
     (proc / "self" / "uid_map").write_text("0 1000 1\n")
-    assert namespaces.cause(proc) == ("in a chroot the kernel gives none", "run the command as root, or outside")
+    assert namespaces.cause(Host(proc=proc)) == (
+        "in a chroot the kernel gives none",
+        "run the command as root, or outside",
+    )
 
 
 _NOEXEC = """
 from kmodlab import doctor
 from kmodlab.errors import LabError
 from kmodlab.grading import sandbox
-for finding in doctor._temporary():
+for finding in doctor._temporary(doctor.Patient()):
     print(finding.mark, finding.detail, finding.fix, sep=" | ")
 try:
     sandbox.require()
@@ -281,3 +310,22 @@ def test_temporary_files_that_cannot_be_run_are_named(tmp_path: Path) -> None:
     said = f"no program can be run in {place}: it is mounted noexec"
     hint = "name another directory: export TMPDIR=$HOME/tmp; mkdir -p $TMPDIR"
     assert done.stdout.splitlines() == [f"LACK | {said} | {hint}", "ok | /var/tmp | ", said], done.stderr
+
+
+_HOMELESS = """
+from kmodlab import doctor
+finding = next(finding for finding in doctor.examine() if finding.subject == "home directory")
+print(*finding.lines(), sep="\\n")
+"""
+
+
+def test_a_user_without_a_home_directory_is_told() -> None:
+    """One whom no file of users knows."""
+    words = ["unshare", "--user", "--map-user=4242", sys.executable, "-c", _HOMELESS]
+    env = {name: value for name, value in os.environ.items() if name not in ("HOME", "KMODLAB_CACHE_DIR")}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    if done.returncode and done.stderr.startswith("unshare: "):
+        pytest.skip("this machine has no user namespaces")
+    assert done.stdout.startswith("LACK  home directory: "), done.stderr
+    _, fix = done.stdout.splitlines()
+    assert fix == "      fix: export HOME=/PATH/OF/A/DIRECTORY"

@@ -391,26 +391,20 @@ def test_a_user_without_namespaces_is_told_why_no_image_can_be_built(host: Lab, 
         host.build(host=Host(proc=proc, space=lambda _: 8 << 30))
     why = "none are allowed on this system: user.max_user_namespaces is 0"
     assert caught.value.message == f"building the image debian-12 failed: {why}"
-    assert caught.value.hint == namespaces.cause(proc)[1]
+    assert caught.value.hint == namespaces.cause(Host(proc=proc))[1]
 
 
-class _Failing(BuildRoot):
-    """A build root in which make fails."""
-
-    def _run(self, argv: list[str], log: Path) -> int:
-        del argv, log
-        return 1
-
-
-def test_a_module_cannot_be_built_natively_without_namespaces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "demo").mkdir()
-    (tmp_path / "compat").mkdir()
-    (tmp_path / "root" / "build").mkdir(parents=True)
-    root = _Failing(tmp_path / "root", "6.1")
-    for refused, words, hint in (("", "", None), ("no luck", ": no luck", namespaces.cause()[1])):
-        monkeypatch.setattr(namespaces, "refused", lambda refused=refused: refused)
+def test_a_module_cannot_be_built_natively_without_namespaces(fake_program: FakeProgram, tmp_path: Path) -> None:
+    """Root needs none, so that what fails there fails for another reason."""
+    fake_program("unshare", "echo 'no luck' >&2; exit 1")
+    for folder in ("demo", "compat", "root/build"):
+        (tmp_path / folder).mkdir(parents=True)
+    plant(tmp_path / "proc", {"self/uid_map": "0 0 4294967295", "self/ns/user": ""})
+    root, user = (Host(proc=tmp_path / "proc", user=number) for number in (0, 1000))
+    why = ": user namespaces are refused: no luck"
+    for host, words, hint in ((root, "", None), (user, why, namespaces.cause(user)[1])):
         with pytest.raises(LabError) as caught:
-            root.make(tmp_path / "demo")
+            BuildRoot(tmp_path / "root", "6.1", host).make(tmp_path / "demo")
         assert caught.value.message == f"building demo for 6.1 failed{words}"
         assert caught.value.hint == hint
 

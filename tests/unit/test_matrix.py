@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from kmodlab.errors import UsageError
 from kmodlab.matrix_page import Row, Run
 from kmodlab.paths import project_dir
 from kmodlab.playbook import Check
+from kmodlab.process import Deadline
 
 from .conftest import on_amd64
 
@@ -106,6 +106,10 @@ name, log, what = sys.argv[1:]
 def note(word):
     with open(log, "a") as file:
         file.write(f"{word} {name} {os.environ['KMODLAB_STATE_DIR']}\\n")
+def ended(*_):
+    note("ended")
+    sys.exit(143)
+signal.signal(signal.SIGTERM, ended)
 note("begin")
 while what == "waits":
     time.sleep(0.05)
@@ -123,45 +127,47 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def _stand_in(monkeypatch: pytest.MonkeyPatch, log: Path, **what: str) -> Callable[[str], list[str]]:
-    monkeypatch.setattr(matrix, "known_kernels", lambda: ["debian-11", "debian-12", "debian-13"])
+KNOWN = ("debian-11", "debian-12", "debian-13")
+
+
+def _stand_in(log: Path, **what: str) -> matrix.Command:
     command = [sys.executable, "-c", STAND_IN]
     return lambda name: [*command, name, str(log), what.get(name.replace("-", "_"), "passes")]
 
 
-def test_rows_come_in_order_and_one_that_dies_is_an_error_of_the_lab(
-    monkeypatch: pytest.MonkeyPatch, log: Path, tmp_path: Path
-) -> None:
-    rows = matrix.run_matrix(jobs=1, command=_stand_in(monkeypatch, log, debian_12="dies"))
+def test_rows_come_in_order_and_one_that_dies_is_an_error_of_the_lab(log: Path, tmp_path: Path) -> None:
+    rows = matrix.run_matrix(jobs=1, known=KNOWN, command=_stand_in(log, debian_12="dies"))
     assert rows == [
         Row("debian-11", "pass", features=("A",)),
         Row("debian-12", "error", "its process ended with 3"),
         Row("debian-13", "pass", features=("A",)),
     ]
     state = tmp_path / "state" / "matrix"
-    names = ("debian-11", "debian-12", "debian-13")
-    assert log.read_text().splitlines() == [f"{word} {name} {state}" for name in names for word in ("begin", "end")]
+    assert log.read_text().splitlines() == [f"{word} {name} {state}" for name in KNOWN for word in ("begin", "end")]
 
 
-def test_several_run_at_a_time(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
-    command = _stand_in(monkeypatch, log, debian_11="pair", debian_12="pair")
-    rows = matrix.run_matrix(["debian-11", "debian-12"], jobs=2, command=command)
+def test_several_run_at_a_time(log: Path) -> None:
+    command = _stand_in(log, debian_11="pair", debian_12="pair")
+    rows = matrix.run_matrix(["debian-11", "debian-12"], jobs=2, known=KNOWN, command=command)
     assert [row.verdict for row in rows] == ["pass", "pass"]
     assert [line.split()[0] for line in log.read_text().splitlines()] == ["begin", "begin", "end", "end"]
 
 
-def test_an_interruption_ends_those_that_run(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
-    command = _stand_in(monkeypatch, log, debian_11="waits")
+def test_an_interruption_ends_those_that_run(log: Path) -> None:
+    """It comes when the second one is about to start, and the first is at work."""
+    stand_in, deadline = _stand_in(log, debian_11="waits"), Deadline(30)
 
-    def interrupt(_seconds: float) -> None:
-        if log.exists() and log.read_text().endswith("\n"):  # there is not enough: it is made before it is written
-            raise KeyboardInterrupt
+    def command(name: str) -> list[str]:
+        if name == "debian-11":
+            return stand_in(name)
+        while not (log.exists() and log.read_text().endswith("\n")) and not deadline.expired:
+            time.sleep(0.02)
+        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(time, "sleep", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            matrix.run_matrix(["debian-11", "debian-12"], jobs=1, command=command)
-    assert [line.split()[:2] for line in log.read_text().splitlines()] == [["begin", "debian-11"]]
+    with pytest.raises(KeyboardInterrupt):
+        matrix.run_matrix(["debian-11", "debian-12"], jobs=2, known=KNOWN, command=command)
+    words = [line.split()[:2] for line in log.read_text().splitlines()]
+    assert words == [["begin", "debian-11"], ["ended", "debian-11"]]
 
 
 def test_the_page_shows_each_verdict_and_why_tests_were_skipped() -> None:
@@ -212,11 +218,11 @@ def test_what_a_page_says_was_skipped_was_skipped_for_the_one_kind_of_reason(sui
     assert [reason for row in shown(suite).rows for reason in row.skipped if not pattern.search(reason)] == []
 
 
-def test_a_suite_has_its_own_kernels_and_its_own_reasons_to_skip(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
-    command = _stand_in(monkeypatch, log)
-    suite = replace(matrix.SUITES["neighbours"], kernels=("debian-12",))
-    monkeypatch.setitem(matrix.SUITES, "neighbours", suite)
-    assert [row.guest for row in matrix.run_matrix(suite="neighbours", command=command)] == ["debian-12"]
+def test_a_suite_has_its_own_kernels_and_its_own_reasons_to_skip(log: Path) -> None:
+    suite = matrix.SUITES["neighbours"]
+    rows = matrix.run_matrix(suite="neighbours", jobs=2, known=tuple(KERNELS), command=_stand_in(log))
+    assert tuple(row.guest for row in rows) == suite.kernels
+    assert set(suite.kernels) < KERNELS
     checks = [Check("A.", "PASS"), Check("B.", "SKIP", "6.1.0 has no CONFIG_FPROBE, so no BPF kprobe.multi")]
     assert matrix._row(StubGuest(), 0, checks, suite).verdict == "pass"  # type: ignore[arg-type]  # as above
     assert _row(0, *checks).verdict == "fail"

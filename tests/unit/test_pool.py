@@ -12,6 +12,7 @@ import pytest
 from kmodlab.errors import LabError
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.session import Session
+from kmodlab.host import Host
 from kmodlab.image.image import Image
 from kmodlab.paths import project_dir
 from kmodlab.vm import template
@@ -78,10 +79,9 @@ def test_the_machine_that_a_dead_owner_left_is_ended(tmp_path: Path) -> None:
         assert process.wait(30) == -9
 
 
-def test_what_is_in_a_directory_of_someone_else_is_not_swept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_is_in_a_directory_of_someone_else_is_not_swept(tmp_path: Path) -> None:
     (tmp_path / "slot-theirs").mkdir()
-    monkeypatch.setattr(os, "getuid", lambda: 4242)
-    assert sweep(tmp_path) == []
+    assert sweep(tmp_path, Host(user=4242)) == []
     assert (tmp_path / "slot-theirs").exists()
 
 

@@ -14,10 +14,12 @@ import subprocess
 import sys
 import tarfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -225,14 +227,15 @@ def test_the_client_is_one_program_that_is_replaced_when_it_differs(run: Run, tm
 
 @pytest.mark.parametrize(("prefix", "printed"), [(b"", "byte code\n"), (b"other", f"kmodlab {VERSION}\n")])
 def test_the_client_runs_from_its_byte_code_and_on_another_python_from_its_source(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: bytes, printed: str
+    tmp_path: Path, prefix: bytes, printed: str
 ) -> None:
     """Where the byte code is not for this Python, as its first bytes say, it is passed over."""
     module = load(CLIENT)
-    compiled = module.compiled
-    monkeypatch.setattr(module, "compiled", lambda name, _: prefix + compiled(name, b"print('byte code')"))
-    dest = tmp_path / "kmodlab"
-    dest.write_bytes(module.build(_client_files(), b""))
+    built, dest = io.BytesIO(module.build(_client_files(), b"")), tmp_path / "kmodlab"
+    with zipfile.ZipFile(built) as before, zipfile.ZipFile(dest, "w") as after:
+        for entry in before.infolist():
+            other = prefix + module.compiled(entry.filename, b"print('byte code')")
+            after.writestr(entry, other if entry.filename.endswith(".pyc") else before.read(entry))
     done = subprocess.run([sys.executable, dest, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == printed
 
@@ -258,13 +261,13 @@ def test_a_client_whose_sources_are_missing(ansible_python: list[str], tmp_path:
     assert "`syscall_tracer_client: false` does without" in done.stdout + done.stderr
 
 
+INFO = ROOT / "plugins/modules/kernel_module_info.py"
+
+
 @pytest.fixture
-def info(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """kernel_module_info on a machine of which everything lies in the test's own folder."""
-    module = load(ROOT / "plugins/modules/kernel_module_info.py")
-    for name in ("_SOURCES", "_MODULES", "_DKMS"):
-        monkeypatch.setattr(module, name, tmp_path / name)
-    return module
+def machine(tmp_path: Path) -> Any:
+    """A machine as kernel_module_info sees it, of which everything lies in the test's own folder."""
+    return load(INFO).Machine(tmp_path)
 
 
 def _touch(*files: Path) -> None:
@@ -273,41 +276,41 @@ def _touch(*files: Path) -> None:
         file.touch()
 
 
-def test_what_one_way_to_install_leaves_is_in_the_way_of_the_other(info: ModuleType, tmp_path: Path) -> None:
+def test_what_one_way_to_install_leaves_is_in_the_way_of_the_other(machine: Any, tmp_path: Path) -> None:
     """With dkms the plain tree and file are leftovers, and trees of other versions; without, all that dkms has."""
-    sources, modules = tmp_path / "_SOURCES", tmp_path / "_MODULES"
+    sources, modules = tmp_path / "usr/src", tmp_path / "lib/modules"
     plain = [sources / "kmodlab-demo", modules / "6.1/extra"]
     with_dkms = [
         sources / "demo-1",
         sources / "demo-2",
-        tmp_path / "_DKMS/demo",
+        tmp_path / "var/lib/dkms/demo",
         modules / "6.1/updates/dkms/demo.ko.xz",
     ]
     _touch(sources / "kmodlab-demo/.digest", sources / "demo-1/.digest", sources / "demo-2/.digest")
-    _touch(sources / "demo-foreign/main.c", tmp_path / "_DKMS/demo/1/source")
+    _touch(sources / "demo-foreign/main.c", tmp_path / "var/lib/dkms/demo/1/source")
     _touch(
         modules / "6.1/extra/demo.ko", modules / "6.1/updates/dkms/demo.ko.xz", modules / "6.1/updates/dkms/other.ko"
     )
     key = tmp_path / "key.conf"
-    assert info.leftovers("demo", sources / "demo-2", key, dkms=True) == list(map(str, [*plain, sources / "demo-1"]))
+    assert machine.leftovers("demo", sources / "demo-2", key, dkms=True) == list(map(str, [*plain, sources / "demo-1"]))
     key.touch()
-    found = info.leftovers("demo", sources / "kmodlab-demo", key, dkms=False)
+    found = machine.leftovers("demo", sources / "kmodlab-demo", key, dkms=False)
     assert sorted(found) == sorted(map(str, [*with_dkms, key]))
 
 
-def test_the_signing_key_goes_with_the_last_module(info: ModuleType, tmp_path: Path) -> None:
+def test_the_signing_key_goes_with_the_last_module(machine: Any, tmp_path: Path) -> None:
     """While another module is installed that may be signed by it, the key stays."""
     key = tmp_path / "kmodlab/mok/MOK.priv"
-    _touch(key, tmp_path / "_SOURCES/kmodlab-demo/.digest", tmp_path / "_SOURCES/other-1/.digest")
-    assert info.last_user("demo", key.parent) == []
-    (tmp_path / "_SOURCES/other-1/.digest").unlink()
-    assert info.last_user("demo", key.parent) == [tmp_path / "kmodlab"]
+    _touch(key, tmp_path / "usr/src/kmodlab-demo/.digest", tmp_path / "usr/src/other-1/.digest")
+    assert machine.last_user("demo", key.parent) == []
+    (tmp_path / "usr/src/other-1/.digest").unlink()
+    assert machine.last_user("demo", key.parent) == [tmp_path / "kmodlab"]
 
 
-def test_a_compressed_module_is_recognised(info: ModuleType, tmp_path: Path) -> None:
+def test_a_compressed_module_is_recognised(tmp_path: Path) -> None:
     """dkms compresses a module where the kernel's own modules are compressed."""
     (tmp_path / "demo.ko.xz").write_bytes(lzma.compress(b"build id"))
-    assert info.unpacked(tmp_path / "demo.ko.xz") == b"build id"
+    assert load(INFO).unpacked(tmp_path / "demo.ko.xz") == b"build id"
 
 
 @pytest.mark.parametrize(
@@ -418,40 +421,42 @@ def test_a_certificate_in_the_wrong_format_is_named(run: Run, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("folder", "name", "enrolled", "pending"),
     [
-        ("efi", "MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23", True, False),
-        ("efi", "db-d719b2cb-3d3a-4596-a3bc-dad00e67656f", True, False),
-        ("mok", "MokListRT1", True, False),
-        ("efi", "MokNew-605dab50-e046-4300-abb6-3dd810dd8b23", False, True),
-        ("efi", "dbx-d719b2cb-3d3a-4596-a3bc-dad00e67656f", False, False),
+        ("efivars", "MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23", True, False),
+        ("efivars", "db-d719b2cb-3d3a-4596-a3bc-dad00e67656f", True, False),
+        ("mok-variables", "MokListRT1", True, False),
+        ("efivars", "MokNew-605dab50-e046-4300-abb6-3dd810dd8b23", False, True),
+        ("efivars", "dbx-d719b2cb-3d3a-4596-a3bc-dad00e67656f", False, False),
     ],
 )
 def test_what_the_firmware_knows_of_a_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, name: str, *, enrolled: bool, pending: bool
+    tmp_path: Path, folder: str, name: str, *, enrolled: bool, pending: bool
 ) -> None:
     """A certificate counts by the list that it is in: trusted, asked for, or neither."""
     key = load(ROOT / "plugins/modules/kernel_module_key.py")
-    monkeypatch.setattr(key, "_VARIABLES", (tmp_path / "efi", tmp_path / "mok"))
     certificate = tmp_path / "MOK.der"
     certificate.write_bytes(b"\x30 this one")
-    _touch(tmp_path / folder / name)
-    (tmp_path / folder / name).write_bytes(b"\7\0\0\0 a list with \x30 this one and others")
-    known = key.state(tmp_path / "MOK.priv", certificate)
+    _touch(variable := tmp_path / "sys/firmware/efi" / folder / name)
+    variable.write_bytes(b"\7\0\0\0 a list with \x30 this one and others")
+    known = key.state(tmp_path / "MOK.priv", certificate, tmp_path)
     assert (known["enrolled"], known["pending"]) == (enrolled, pending)
     certificate.write_bytes(b"\x30 another")
-    known = key.state(tmp_path / "MOK.priv", certificate)
+    known = key.state(tmp_path / "MOK.priv", certificate, tmp_path)
     assert (known["enrolled"], known["pending"]) == (False, False)
 
 
-def test_the_key_that_was_given_comes_before_the_machines_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "names", [("shim-signed/mok/MOK.priv", "shim-signed/mok/MOK.der"), ("dkms/mok.key", "dkms/mok.pub")]
+)
+def test_the_key_that_was_given_comes_before_the_machines_own(tmp_path: Path, names: tuple[str, str]) -> None:
     """The machine's own is taken where none was given or made; half a pair is none."""
     key = load(ROOT / "plugins/modules/kernel_module_key.py")
-    own, given = (tmp_path / "own.key", tmp_path / "own.pub"), (tmp_path / "MOK.priv", tmp_path / "MOK.der")
-    monkeypatch.setattr(key, "_MACHINES_OWN", (own,))
-    assert key.find(tmp_path) is None
+    own = tuple(tmp_path / "var/lib" / name for name in names)
+    given = (tmp_path / "MOK.priv", tmp_path / "MOK.der")
+    assert key.find(tmp_path, tmp_path) is None
     _touch(*own, given[0])
-    assert key.find(tmp_path) == own
+    assert key.find(tmp_path, tmp_path) == own
     _touch(given[1])
-    assert key.find(tmp_path) == given
+    assert key.find(tmp_path, tmp_path) == given
 
 
 @pytest.mark.parametrize(
@@ -467,9 +472,8 @@ def test_the_key_that_was_given_comes_before_the_machines_own(tmp_path: Path, mo
     ],
 )
 def test_whom_a_machine_trusts(
-    info: ModuleType,
+    machine: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     variable: bytes | None,
     lockdown: str | None,
     enforce: str | None,
@@ -478,13 +482,17 @@ def test_whom_a_machine_trusts(
     signed_only: bool,
 ) -> None:
     """Secure Boot is the last byte of its variable; unsigned modules are refused under it, lockdown and sig_enforce."""
-    places = ("_SECURE_BOOT", "_LOCKDOWN", "_SIG_ENFORCE")
+    places = (
+        "firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c",
+        "kernel/security/lockdown",
+        "module/module/parameters/sig_enforce",
+    )
     values = (variable, *((text + "\n").encode() if text else None for text in (lockdown, enforce)))
     for place, content in zip(places, values, strict=True):
-        monkeypatch.setattr(info, place, tmp_path / place)
         if content is not None:
-            (tmp_path / place).write_bytes(content)
-    assert info.trust() == {"secure_boot": secure_boot, "signed_only": signed_only}
+            _touch(tmp_path / "sys" / place)
+            (tmp_path / "sys" / place).write_bytes(content)
+    assert machine.trust() == {"secure_boot": secure_boot, "signed_only": signed_only}
 
 
 PAGE = "System Call Tracer Log\n\nTotal entries: 0\n\nActive Filters:\n===============\n{}\n"
@@ -682,23 +690,22 @@ def test_every_package_is_installed_in_turn() -> None:
         assert [words for _, words in asked if "lock_timeout: " not in words] == [], file
 
 
-def test_apt_is_run_in_english(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apt_is_run_in_english() -> None:
     """Whatever the machine speaks; a proxy that the play sets stays, and a check does not wait."""
-    action = load(ROOT / "plugins/action/kmodlab_apt.py")
+    action: Any = load(ROOT / "plugins/action/kmodlab_apt.py")
     seen: list[dict[str, object]] = []
 
-    def execute(_: object, **given: object) -> dict[str, object]:
-        seen.append(given)
-        return {}
+    class Action(action.ActionModule):  # type: ignore[misc] # a file of Ansible's, loaded as it does
+        def _execute_module(self, **given: object) -> dict[str, object]:
+            seen.append(given)
+            return {}
 
-    one = action.ActionModule.__new__(action.ActionModule)
-    one._task = SimpleNamespace(
-        args={"name": "make", "lock_timeout": "7"}, environment=[{"http_proxy": "here"}], check_mode=True
+    task = SimpleNamespace(
+        args={"name": "make", "lock_timeout": "7"}, environment=[{"http_proxy": "here"}], check_mode=True, async_val=0
     )
-    monkeypatch.setattr(action.ActionBase, "run", lambda *_: {})
-    monkeypatch.setattr(action.ActionModule, "_execute_module", execute)
-    one.run()
-    assert one._task.environment == [{"http_proxy": "here"}, {"LC_ALL": "C.UTF-8", "LANGUAGE": "en"}]
+    connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="there"))
+    Action(task, connection, None, None, None).run()
+    assert task.environment == [{"http_proxy": "here"}, {"LC_ALL": "C.UTF-8", "LANGUAGE": "en"}]
     (asked,) = seen
     assert (asked["module_name"], asked["module_args"]) == (
         "ansible.builtin.apt",

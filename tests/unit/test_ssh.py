@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kmodlab import paths
+from kmodlab.host import Host
 from kmodlab.vm import ssh
 
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS"
@@ -74,17 +75,18 @@ def test_control_sockets_live_in_the_runtime_directory(
 
 @pytest.mark.parametrize("beside", [True, False])
 def test_a_machines_own_control_socket_is_never_too_deep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
+    near: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
 ) -> None:
     """ssh takes 17 bytes more than the path has, of 107."""
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    (directory := tmp_path / "d").mkdir()
-    monkeypatch.setattr(ssh, "CONTROL_PATH", len(str(directory / "ssh")) if beside else len(str(directory / "ssh")) - 1)
+    longest = ssh.CONTROL_PATH - len(f"{near}/") - len("/ssh")
+    (directory := near / ("x" * (longest + (not beside)))).mkdir()
     config = ssh.write_config(directory, "web", 40123, HOST_KEY, quick=True)
     path = Path(_parsed(config, "web")["controlpath"])
     assert (path.parent == directory) is beside
     assert (path.parent == ssh.control_dir()) is not beside
-    assert 107 - 17 - len("/kmodlab-") - 40 == ssh.CONTROL_DIR
+    assert ssh.CONTROL_PATH == 107 - 17
+    assert ssh.CONTROL_PATH - len("/kmodlab-") - 40 == ssh.CONTROL_DIR
 
 
 def test_control_sockets_stay_out_of_a_directory_that_others_can_enter(
@@ -113,10 +115,10 @@ def test_control_sockets_have_paths_that_the_kernel_takes(
 
 def test_without_a_place_for_it_no_connection_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KMODLAB_STATE_DIR", str(tmp_path / ("x" * 60)))
-    monkeypatch.setattr(ssh, "_control_dirs", lambda: iter([paths.state_dir()]))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     paths.state_dir().mkdir()
     (tmp_path / "guest").mkdir()
-    config = ssh.write_config(tmp_path / "guest", "web", 40123, HOST_KEY)
+    config = ssh.write_config(tmp_path / "guest", "web", 40123, HOST_KEY, host=Host(near=tmp_path / "none"))
     assert "controlpath" not in _parsed(config, "web")
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kmodlab.modules.changes import Changes
-from kmodlab.modules.claims import Claims
-from kmodlab.modules.tracer import Tracer, connected
+from kmodlab.modules.machine import Machine
+from kmodlab.modules.tracer import Tracer
 
 from .fake_netlink import FakeKernel
 
@@ -26,8 +26,9 @@ def kernel() -> FakeKernel:
 @pytest.fixture
 def returns(tmp_path: Path) -> Path:
     """Its parameter: it does not record returns."""
-    (tmp_path / "returns").write_text("N\n")
-    return tmp_path / "returns"
+    (tmp_path / "parameters").mkdir()
+    (tmp_path / "parameters" / "returns").write_text("N\n")
+    return tmp_path / "parameters" / "returns"
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def client(kernel: FakeKernel, returns: Path, claims: Path) -> Client:
     """A function that gives a client that has some calls traced, and what they return."""
 
     def begin(*names: str, place: Path = claims) -> Changes:
-        one = Changes(Tracer(lambda: connected(kernel.link())), returns, Claims(place))
+        one = Changes(Tracer(Machine(returns.parents[1], place, kernel.link)))
         one.trace(names)
         one.record_returns()
         return one

@@ -13,8 +13,8 @@ import pytest
 from kmodlab.errors import ModuleUnavailable, Refused
 from kmodlab.modules import Filter, Tracer
 from kmodlab.modules.family import tracer_spec
+from kmodlab.modules.machine import Machine
 from kmodlab.modules.netlink import Connection
-from kmodlab.modules.tracer import connected
 
 from .fake_netlink import Denied, FakeKernel
 
@@ -40,7 +40,7 @@ def kernel() -> FakeKernel:
 @pytest.fixture
 def client(kernel: FakeKernel, tmp_path: Path) -> Client:
     """A function that gives a client; `sysfs` is there while the module is loaded."""
-    return lambda sysfs=tmp_path: Tracer(lambda: connected(kernel.link(), sysfs))
+    return lambda sysfs=tmp_path: Tracer(Machine(sysfs, socket=kernel.link))
 
 
 def test_the_status(kernel: FakeKernel, client: Client) -> None:

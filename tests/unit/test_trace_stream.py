@@ -8,11 +8,10 @@ import pytest
 
 from kmodlab.errors import KmodlabError
 from kmodlab.modules import Tracer, netlink
-from kmodlab.modules import stream as stream_module
+from kmodlab.modules.machine import Machine
 from kmodlab.modules.record import PID, SEQ, Row, rows
 from kmodlab.modules.show import Ordered
 from kmodlab.modules.stream import Stream
-from kmodlab.modules.tracer import connected
 from kmodlab.modules.tree import Start, Tree, running
 
 from . import fake_netlink
@@ -27,7 +26,7 @@ def kernel() -> FakeKernel:
 
 def client(kernel: FakeKernel) -> Tracer:
     """A client of the kernel."""
-    return Tracer(lambda: connected(kernel.link()))
+    return Tracer(Machine(socket=kernel.link))
 
 
 @pytest.fixture
@@ -100,10 +99,8 @@ def test_a_full_socket_is_no_error(kernel: FakeKernel, stream: Stream) -> None:
     assert (taken(stream), stream.lost) == ([15], 5)
 
 
-def test_what_comes_too_fast_stays_in_the_socket(
-    kernel: FakeKernel, stream: Stream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stream_module, "BACKLOG_BYTES", 1)
+def test_what_comes_too_fast_stays_in_the_socket(kernel: FakeKernel) -> None:
+    stream = Stream(Machine(socket=kernel.link).connect(), most=1)
     kernel.send(*batch(10))
     kernel.send(*batch(11))
     assert stream.receive(0)

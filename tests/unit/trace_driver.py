@@ -17,12 +17,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kmodlab.errors import KmodlabError
-from kmodlab.modules import changes, claims, cli, live, netlink, program, run
-from kmodlab.modules import tracer as tracer_module
+from kmodlab.modules import cli, program
+from kmodlab.modules.machine import Machine
+from kmodlab.modules.program import Program
 
 from .fake_netlink import FakeKernel, item, record
 
 Scene = Callable[[FakeKernel, int], None]
+#: there while the module is loaded
+SYSFS = Path("syscall_tracer")
 
 
 def _made(kernel: FakeKernel, pid: int, seq: int, call: str, **fields: int) -> bytes:
@@ -73,7 +76,7 @@ def nothing(_kernel: FakeKernel, _pid: int) -> None:
 
 def gone(_kernel: FakeKernel, _pid: int) -> None:
     """The module is unloaded."""
-    (changes.RETURNS.parent.parent).rename("unloaded")
+    SYSFS.rename("unloaded")
 
 
 class Lab:
@@ -83,38 +86,26 @@ class Lab:
         self.kernel = FakeKernel()
         self.scene: Scene = globals()[scene]
         self._report = Path(report)
-        self._sysfs = Path("syscall_tracer").absolute()
-        (self._sysfs / "parameters").mkdir(parents=True, exist_ok=True)
-        self._returns = self._sysfs / "parameters" / "returns"
+        self._returns = SYSFS.absolute() / "parameters" / "returns"
+        self._returns.parent.mkdir(parents=True, exist_ok=True)
         self._returns.write_text(f"{returns}\n")
         self.meanwhile: str | None = None
 
-    def install(self) -> None:
-        """Put it in the place of the real one."""
-        places = (
-            (live, "SYSFS", self._sysfs),
-            (tracer_module, "SYSFS", self._sysfs),
-            (changes, "RETURNS", self._returns),
-            (claims, "PLACE", Path("claims").absolute()),
-        )
-        for module, name, stand_in in ((netlink, "open_socket", self.kernel.link), *places):
-            setattr(module, name, stand_in)
-        die, lab = program.die_of, self
+    def machine(self) -> Machine:
+        """Return the machine that has it."""
+        return Machine(SYSFS.absolute(), Path("claims").absolute(), self.kernel.link, self.start, self.die_of)
 
-        def die_of(number: int) -> None:
-            self.save()
-            die(number)
+    def start(self, file: str, words: Sequence[str], mask: set[signal.Signals | int]) -> Program:
+        """Start a program, of which the kernel hears."""
+        started = Program(file, words, mask)
+        self.meanwhile = self.returns()
+        self.scene(self.kernel, started.pid)
+        return started
 
-        class Told(program.Program):
-            """A program whose start the kernel hears of."""
-
-            def __init__(self, file: str, words: Sequence[str], mask: set[signal.Signals | int]) -> None:
-                super().__init__(file, words, mask)
-                lab.meanwhile = lab.returns()
-                lab.scene(lab.kernel, self.pid)
-
-        for module, name, one in ((run, "Program", Told), (run, "die_of", die_of), (program, "die_of", die_of)):
-            setattr(module, name, one)
+    def die_of(self, number: int) -> None:
+        """Save the report, and die."""
+        self.save()
+        program.die_of(number)
 
     def watched(self) -> None:
         """Play the scene as soon as somebody listens, with a process that there is not."""
@@ -141,11 +132,10 @@ def main(report: str, returns: str, scene: str, words: Sequence[str]) -> int:
     for number in program.ENDING:
         signal.signal(number, signal.SIG_DFL)  # a shell starts what is in the background with some of them ignored
     lab = Lab(report, returns, scene)
-    lab.install()
     if words[0] == "watch":
         threading.Thread(target=lab.watched, daemon=True).start()
     try:
-        return cli.main(words)
+        return cli.main(words, lab.machine())
     finally:
         lab.save()
 

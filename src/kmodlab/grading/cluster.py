@@ -185,10 +185,7 @@ def _pool(lab: Lab) -> Any:  # noqa: ANN401  # a Pool, which is imported where t
     with _machines:
         if key not in _pools:
             slots = get_worker().state.nthreads
-            image = planned(lab.images[0])
-            _pools[key] = machines(
-                image, slots, memory=limits.memory, cpus=limits.processors, disk=limits.disk, log=limits.log
-            )
+            _pools[key] = machines(planned(lab.images[0]), slots, limits)
         return _pools[key]
 
 

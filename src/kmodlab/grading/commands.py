@@ -6,11 +6,14 @@ What they do is imported when they do it: it takes longer than most other comman
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kmodlab.grading.names import Form
+
+if TYPE_CHECKING:
+    from kmodlab.grading.examiner import Examiner
 
 LabName = Annotated[str, typer.Argument(metavar="LAB", help="A lab's folder, or the name of one in labs/.")]
 Seed = Annotated[
@@ -19,7 +22,15 @@ Seed = Annotated[
 Jobs = Annotated[int, typer.Option(help="Machines at a time; 0: as memory and processors allow.", min=0)]
 
 
+def _examiner(context: typer.Context) -> Examiner:
+    """Return the examiner that the command line was given, else the one that has machines here."""
+    from kmodlab.grading.examiner import examiner  # noqa: PLC0415  # see above
+
+    return context.obj or examiner
+
+
 def grade_command(
+    context: typer.Context,
     lab: LabName,
     submissions: Annotated[Path, typer.Argument(help="A folder of submissions, a download's zip, or one submission.")],
     out: Annotated[Path, typer.Option(help="Where results and reports go; results that are there are kept.")] = Path(
@@ -67,10 +78,12 @@ def grade_command(
         after_due=after_due,
         seed=seed,
         form=form or "",
+        examiner=_examiner(context),
     )
 
 
 def own_command(
+    context: typer.Context,
     lab: LabName,
     folder: Annotated[Path, typer.Argument(help="Where your .c file and your Makefile are.")] = Path(),
     seed: Seed = None,
@@ -80,7 +93,7 @@ def own_command(
     from kmodlab.grading.result import Verdict  # noqa: PLC0415
     from kmodlab.grading.student import check_own  # noqa: PLC0415
 
-    result = check_own(lab, folder, seed=seed)
+    result = check_own(lab, folder, seed=seed, examiner=_examiner(context))
     print(student_text(result), end="")
     if result.verdict is not Verdict.PASS:
         raise typer.Exit(1)
@@ -109,6 +122,7 @@ def new_command(
 
 
 def check_command(
+    context: typer.Context,
     lab: LabName,
     only: Annotated[
         list[str] | None, typer.Option(help="Check these: solution, starter, a mutant or deviation-*; a pattern.")
@@ -118,7 +132,7 @@ def check_command(
     """Prove a lab: full marks for the solution, few for the starter, less for mutants and deviations; else exit 1."""
     from kmodlab.grading.instructor import check_lab  # noqa: PLC0415  # see above
 
-    findings = check_lab(lab, only=only or (), jobs=jobs)
+    findings = check_lab(lab, only=only or (), jobs=jobs, examiner=_examiner(context))
     for finding in findings:
         print(f"{'ok  ' if finding.good else 'BAD '}  {finding.name}: {finding.sentence}")
     if not findings or not all(finding.good for finding in findings):

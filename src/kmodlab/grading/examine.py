@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kmodlab.errors import KmodlabError, LabError
@@ -19,6 +19,7 @@ from kmodlab.grading.result import Result, TestResult, Verdict, key_of
 from kmodlab.grading.sandbox import Build, BuildLimits
 from kmodlab.grading.session import Progress, Session
 from kmodlab.grading.verdict import Finding, worst
+from kmodlab.image.image import Image
 from kmodlab.image.plan import planned
 from kmodlab.process import say
 from kmodlab.vm.pool import Pool, Slot
@@ -32,7 +33,7 @@ _SEEDS = 10**9
 
 
 @dataclass
-class _Record:
+class Record:
     """What is gathered while a submission is examined."""
 
     seed: int
@@ -57,7 +58,91 @@ class _Record:
         self.console = slot.tape.text[-(log << 10) :]
 
 
-def examine(submission: Submission, lab: Lab, pool: Pool, *, kept: bool = False, seed: int | None = None) -> Result:
+@dataclass(frozen=True)
+class Job:
+    """A submission that is examined, and with what.
+
+    Attributes:
+        submission: without problems.
+        lab: whose tests it has to pass.
+        pool: of the image that it is built for.
+        kept: leave the last machine running.
+        work: a folder for what is made meanwhile.
+        record: takes what is seen.
+        steps: by which it is examined.
+    """
+
+    submission: Submission
+    lab: Lab
+    pool: Pool
+    kept: bool
+    work: Path
+    record: Record
+    steps: Steps
+
+
+def built(job: Job, image: Image, output: Path) -> Build:
+    """Build a submission for an image, in the sandbox.
+
+    Args:
+        job: whose submission it is.
+        image: for whose kernel.
+        output: a directory for the modules, which is made.
+    """
+    output.mkdir()
+    lab, submission = job.lab, job.submission
+    limits = BuildLimits(seconds=lab.limits.build, disk=lab.limits.disk, log=lab.limits.log)
+    return sandbox.build(submission.files, image, output, place=submission.place, how=lab.build, limits=limits)
+
+
+def tried(job: Job, modules: list[Path], left: list[Test]) -> bool:
+    """Load modules, test and unload them in one machine; return whether it crashed with tests of another one's to do.
+
+    Args:
+        job: what it is done for, and what has the machine.
+        modules: to load, in this order.
+        left: the tests to run.
+
+    Raises:
+        LabError: the lab itself broke.
+    """
+    begun, lab, record = time.monotonic(), job.lab, job.record
+    with job.pool.slot(kept=job.kept) as slot:
+        record.phases["slot"] = round(record.phases.get("slot", 0) + time.monotonic() - begun, 3)
+        record.progress.begin(lab.limits.total)
+        session = Session(slot, lab, modules, job.work / "pytest.log")
+        try:
+            again = _phases(session, left, record)
+        finally:
+            record.heard(slot, lab.limits.log)
+        if job.kept and (number := slot.qemu.pid):
+            reach = f"ssh -F {slot.directory / 'ssh_config'} {slot.directory.name}"
+            say(f"the machine is left up: {reach}; to end it: kill {number}")
+        if session.finding:
+            record.progress.findings.append(session.finding)
+        return again
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of an examination that run what a student has written: see `built` and `tried`."""
+
+    build: Callable[[Job, Image, Path], Build] = built
+    run: Callable[[Job, list[Path], list[Test]], bool] = tried
+
+
+STEPS = Steps()
+
+
+def examine(
+    submission: Submission,
+    lab: Lab,
+    pool: Pool,
+    *,
+    kept: bool = False,
+    seed: int | None = None,
+    steps: Steps = STEPS,
+) -> Result:
     """Return what a submission came to; no submission makes this raise.
 
     Args:
@@ -66,51 +151,51 @@ def examine(submission: Submission, lab: Lab, pool: Pool, *, kept: bool = False,
         pool: of the lab's newest image; `pool.on` gives those of the others.
         kept: leave the last machine running, for someone to look at.
         seed: of what the tests choose by chance, to have them choose the same again; None: one that nobody knows.
+        steps: build a submission, and try what came of it.
     """
-    record = _Record(secrets.randbelow(_SEEDS) if seed is None else seed)
+    record = Record(secrets.randbelow(_SEEDS) if seed is None else seed)
     try:
         if submission.problems:
             return _result(submission, lab, record, Finding(Verdict.BUILD_ERROR, submission.problems[0]))
         with tempfile.TemporaryDirectory(prefix="kmodlab-grade-") as temporary:
-            work = Path(temporary)
+            job = Job(submission, lab, pool, kept, Path(temporary), record, steps)
             with record.phase("build"):
-                build, pool = _build(submission, lab, pool, work, record)
+                build, pool = _build(job)
             if not build.ok:
                 return _result(submission, lab, record, Finding(Verdict.BUILD_ERROR, build.reason))
             modules = chosen(build.modules, submission.files / submission.place, lab)
             record.build_notes = (*build.notes, *left_out(build.modules, modules))
-            return _try(submission, lab, pool, work, modules, record, kept)
+            return _try(replace(job, pool=pool), modules)
     except KmodlabError as error:
         return _result(submission, lab, record, Finding(Verdict.INFRA_ERROR, str(error)))
 
 
-def _build(submission: Submission, lab: Lab, pool: Pool, work: Path, record: _Record) -> tuple[Build, Pool]:
-    """Build on the newest image, or on the first older one on which it builds, where the lab allows that."""
-    limits = BuildLimits(seconds=lab.limits.build, disk=lab.limits.disk, log=lab.limits.log)
-    newest = Build(False, "")
+def _build(job: Job) -> tuple[Build, Pool]:
+    """Build on the newest image, or on the first older one on which it builds, where the lab allows that.
+
+    Return what came of it, and the machines of that image.
+    """
+    lab, record, newest = job.lab, job.record, Build(False, "")
     for number, name in enumerate(lab.images if lab.older_images else lab.images[:1]):
-        here = pool.on(planned(name)) if number else pool
-        if number and here.image == pool.image:
+        here = job.pool.on(planned(name)) if number else job.pool
+        if number and here.image == job.pool.image:
             continue
-        (output := work / f"modules-{number}").mkdir()
-        place = submission.place
-        build = sandbox.build(submission.files, here.image, output, place=place, how=lab.build, limits=limits)
+        build = job.steps.build(job, here.image, job.work / f"modules-{number}")
         if build.ok or not number:
             record.build_log, record.image = build.log, here.image.id
             newest = build
         if build.ok:
             return build, here
-    return newest, pool
+    return newest, job.pool
 
 
-def _try(
-    submission: Submission, lab: Lab, pool: Pool, work: Path, modules: list[Path], record: _Record, kept: bool
-) -> Result:
+def _try(job: Job, modules: list[Path]) -> Result:
     """Load and test, on fresh machines again where the lab itself broke."""
+    submission, lab, record = job.submission, job.lab, job.record
     for attempt in range(1, ATTEMPTS + 1):
         record.progress = Progress(seed=record.seed)
         try:
-            _machines(lab, pool, work, modules, record, kept)
+            _machines(job, modules)
         except LabError as error:
             if attempt == ATTEMPTS:
                 finding = Finding(Verdict.INFRA_ERROR, f"not graded, the lab itself broke: {error.message}")
@@ -131,17 +216,17 @@ def _unsure(progress: Progress) -> bool:
     return bool(progress.broken) and not progress.findings
 
 
-def _machines(lab: Lab, pool: Pool, work: Path, modules: list[Path], record: _Record, kept: bool) -> None:
+def _machines(job: Job, modules: list[Path]) -> None:
     """Run the tests in one machine, and those after a crash in the next, where the lab says so and time is left."""
-    progress = record.progress
+    progress = job.record.progress
     for machine in range(1, _CRASHES + 1):
-        left = _left(lab, progress)
+        left = _left(job.lab, progress)
         if progress.findings and not left:
             return
-        crashed = _machine(lab, pool, work, modules, left, record, kept)
+        crashed = job.steps.run(job, modules, left)
         if not crashed:
             return
-        progress.not_run = _why_no_other(lab, progress, machine)
+        progress.not_run = _why_no_other(job.lab, progress, machine)
         if progress.not_run:
             return
 
@@ -167,28 +252,7 @@ def _why_no_other(lab: Lab, progress: Progress, machines: int) -> str:
     return ""
 
 
-def _machine(
-    lab: Lab, pool: Pool, work: Path, modules: list[Path], left: list[Test], record: _Record, kept: bool
-) -> bool:
-    """Examine in one machine; whether it crashed with tests of another one's to do."""
-    begun = time.monotonic()
-    with pool.slot(kept=kept) as slot:
-        record.phases["slot"] = round(record.phases.get("slot", 0) + time.monotonic() - begun, 3)
-        record.progress.begin(lab.limits.total)
-        session = Session(slot, lab, modules, work / "pytest.log")
-        try:
-            again = _phases(session, left, record)
-        finally:
-            record.heard(slot, lab.limits.log)
-        if kept and (number := slot.qemu.pid):
-            reach = f"ssh -F {slot.directory / 'ssh_config'} {slot.directory.name}"
-            say(f"the machine is left up: {reach}; to end it: kill {number}")
-        if session.finding:
-            record.progress.findings.append(session.finding)
-        return again
-
-
-def _phases(session: Session, left: list[Test], record: _Record) -> bool:
+def _phases(session: Session, left: list[Test], record: Record) -> bool:
     with record.phase("load"):
         if not session.load():
             return False
@@ -201,7 +265,7 @@ def _phases(session: Session, left: list[Test], record: _Record) -> bool:
     return False
 
 
-def _result(submission: Submission, lab: Lab, record: _Record, finding: Finding | None, *, attempts: int = 1) -> Result:
+def _result(submission: Submission, lab: Lab, record: Record, finding: Finding | None, *, attempts: int = 1) -> Result:
     progress = record.progress
     tests = tuple(progress.results.get(t.id) or t.result("not-run", seen=progress.not_run) for t in lab.tests)
     verdict, reason = _verdict(tests, finding)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kmodlab.errors import LabError
 from kmodlab.grading.grade import Examine
 from kmodlab.grading.intake import Submission
@@ -10,6 +12,8 @@ from kmodlab.grading.result import Result
 from kmodlab.host import HOST, Host
 from kmodlab.process import say
 
+#: gives an examiner, and the images that it uses: `examiner`, or one that needs no machine
+Examiner = Callable[..., tuple[Examine, str]]
 #: MiB that QEMU takes beside a machine's memory
 _BESIDE = 256
 
@@ -35,11 +39,9 @@ def examiner(
     from kmodlab.grading.machines import machines  # noqa: PLC0415
     from kmodlab.image.plan import planned  # noqa: PLC0415
 
-    sandbox.require()
-    limits = lab.limits
-    _require_memory(limits.memory, jobs, host)
-    image = planned(lab.images[0])
-    pool = machines(image, jobs, memory=limits.memory, cpus=limits.processors, disk=limits.disk, log=limits.log)
+    sandbox.require(host)
+    _require_memory(lab.limits.memory, jobs, host)
+    pool = machines(planned(lab.images[0]), jobs, lab.limits, host=host)
 
     def examine(submission: Submission) -> Result:
         return examination.examine(submission, lab, pool, kept=keep, seed=seed)
@@ -56,8 +58,9 @@ def _require_memory(memory: int, jobs: int, host: Host) -> None:
         say(f"{jobs} machines may take {jobs * needed} MiB, and {available} are available: fewer --jobs are safer")
 
 
-def parallel(lab: Lab) -> int:
-    """Return how many machines this host can have at a time, by its processors, memory, and room to write."""
+def parallel(lab: Lab, host: Host = HOST) -> int:
+    """Return how many machines of a lab a host can have at a time, by its processors, memory, and room to write."""
     from kmodlab.vm.room import slots_in_room  # noqa: PLC0415
 
-    return slots_in_room(HOST.at_a_time(lab.limits.memory + _BESIDE), lab.limits.memory, lab.limits.disk)
+    limits = lab.limits
+    return slots_in_room(host.at_a_time(limits.memory + _BESIDE), limits.memory, limits.disk, host)

@@ -10,7 +10,7 @@ from pathlib import Path
 from kmodlab.errors import LabError, UsageError
 from kmodlab.grading import report, similarity
 from kmodlab.grading.cluster import Cluster
-from kmodlab.grading.examiner import examiner, parallel
+from kmodlab.grading.examiner import Examiner, examiner, parallel
 from kmodlab.grading.grade import Examine, Order, grade, store_of
 from kmodlab.grading.intake import Submission, collect
 from kmodlab.grading.lab import Lab
@@ -35,6 +35,7 @@ def grade_class(
     after_due: bool = False,
     seed: int | None = None,
     form: str = "",
+    examiner: Examiner = examiner,
 ) -> None:
     """Grade a class, write its reports, and print which files these are.
 
@@ -51,6 +52,7 @@ def grade_class(
         after_due: show students the tests that are for after the lab.
         seed: of what tests choose by chance; None: a new one for each submission.
         form: of what download they are, one of `names.FORMS`; empty: whatever they look like.
+        examiner: what has the machines, where no scheduler is named.
 
     Raises:
         UsageError: nothing to grade, or options that exclude each other.
@@ -125,13 +127,14 @@ def _require_all_graded(results: list[Result]) -> None:
         )
 
 
-def check_lab(lab: str, *, only: Sequence[str] = (), jobs: int = 0) -> list[Finding]:
+def check_lab(lab: str, *, only: Sequence[str] = (), jobs: int = 0, examiner: Examiner = examiner) -> list[Finding]:
     """Prove a lab by its solution, its starter and its mutants.
 
     Args:
         lab: a lab's folder, or the name of one in labs/.
         only: of these, patterns; empty for all.
         jobs: machines at a time; 0: as memory and processors allow.
+        examiner: what has the machines.
     """
     what = Lab.load(lab)
     count = jobs or parallel(what)

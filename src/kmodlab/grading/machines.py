@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 from kmodlab import paths
+from kmodlab.grading.lab import Limits
 from kmodlab.grading.verdict import SIGN
+from kmodlab.host import HOST, Host
 from kmodlab.image.image import Image
 from kmodlab.image.plan import Plan
 from kmodlab.process import run
@@ -50,20 +52,31 @@ sync
 def machines(
     image: Image | Plan,
     slots: int = 1,
+    limits: Limits | None = None,
     *,
-    memory: int = 512,
-    cpus: int = 1,
-    disk: int = 256,
-    log: int = 128,
     directory: Path | None = None,
+    host: Host = HOST,
 ) -> Pool:
-    """Return a pool of machines for grading; see `Pool`, also for the arguments.
+    """Return a pool of machines for grading; see `Pool`, also for the other arguments.
+
+    Args:
+        limits: what a submission may use of a machine; by default those of a lab that names none.
 
     Raises:
         LabError: as `Pool`.
     """
-    prepared = preparation(disk)
-    return Pool(image, slots, preparation=prepared, memory=memory, cpus=cpus, disk=disk, log=log, directory=directory)
+    limits = limits or Limits()
+    return Pool(
+        image,
+        slots,
+        preparation=preparation(limits.disk),
+        memory=limits.memory,
+        cpus=limits.processors,
+        disk=limits.disk,
+        log=limits.log,
+        directory=directory,
+        host=host,
+    )
 
 
 def preparation(disk: int) -> Preparation:

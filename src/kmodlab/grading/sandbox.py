@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kmodlab import host, namespaces
+from kmodlab import namespaces
 from kmodlab.errors import LabError
 from kmodlab.grading.compiler import explain, first_error
+from kmodlab.host import HOST, TMPDIR_HINT, Host, without_programs
 from kmodlab.image.buildroot import BuildRoot
 from kmodlab.image.image import Image
 from kmodlab.process import Deadline
@@ -139,38 +140,38 @@ def _how_built(said: str, log: str) -> Iterator[str]:
         yield "Your Makefile names no module (obj-m). The module was built without it."
 
 
-def require(proc: Path = namespaces.PROC) -> None:
+def require(host: Host = HOST) -> None:
     """Try the sandbox once, with nothing in it: what refuses it refuses it for each submission.
 
     Args:
-        proc: where the host's settings are read, if it does not start.
+        host: whose it is.
 
     Raises:
         LabError: it does not start, or would not find its programs; the hint says what to change.
     """
     try:
-        place = host.without_programs(Path(tempfile.gettempdir()))
+        useless = without_programs(place := host.temporary())
     except FileNotFoundError as error:
-        raise LabError(str(error.strerror or error), hint=host.TMPDIR_HINT) from error
-    if place:
-        raise LabError(f"no program can be run in {place}: it is mounted noexec", hint=host.TMPDIR_HINT)
-    argv = [*_BWRAP, *_isolated(), "--ro-bind", "/", "/", "--proc", "/proc"]
-    argv += ["--dev", "/dev", "--size", str(1 << 20), "--tmpfs", "/tmp", *_as_nobody(), "/bin/true"]  # noqa: S108
+        raise LabError(str(error.strerror or error), hint=TMPDIR_HINT) from error
+    if useless:
+        raise LabError(f"no program can be run in {place}: it is mounted noexec", hint=TMPDIR_HINT)
+    argv = [*_BWRAP, *_isolated(host), "--ro-bind", "/", "/", "--proc", "/proc"]
+    argv += ["--dev", "/dev", "--size", str(1 << 20), "--tmpfs", "/tmp", *_as_nobody(host), "/bin/true"]  # noqa: S108
     try:
-        argv = namespaces.with_root_mounted(argv)
+        argv = namespaces.with_root_mounted(argv, host)
         done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     except FileNotFoundError as error:
         raise _not_installed() from error
     if done.returncode:
-        raise _does_not_start(done.returncode, done.stderr, proc)
+        raise _does_not_start(done.returncode, done.stderr, host)
 
 
 def _not_installed() -> LabError:
     return LabError("bwrap is not installed", hint="apt-get install bubblewrap, or run `.config/setup`")
 
 
-def _does_not_start(status: int, log: str, proc: Path = namespaces.PROC) -> LabError:
-    why, hint = namespaces.cause(proc)
+def _does_not_start(status: int, log: str, host: Host = HOST) -> LabError:
+    why, hint = namespaces.cause(host)
     words = "the sandbox in which submissions are built does not start"
     return LabError(f"{words}: {why}" if why else words, exit_code=status, output=log, hint=hint)
 
@@ -243,8 +244,8 @@ def _command(root: BuildRoot, sources: Path, limits: BuildLimits, words: list[st
     return namespaces.with_root_mounted(argv)
 
 
-def _isolated() -> list[str]:
-    if not namespaces.is_root():
+def _isolated(host: Host = HOST) -> list[str]:
+    if not namespaces.is_root(host):
         return ["--unshare-user", "--unshare-all", "--uid", "65534", "--gid", "65534"]
     # Root's processes are not counted, in whatever namespace: bubblewrap as root hands over to a user that is nobody's.
     kept = [word for name in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{name}")]
@@ -252,8 +253,8 @@ def _isolated() -> list[str]:
     return [*spaces, "--cap-drop", "ALL", *kept]
 
 
-def _as_nobody() -> list[str]:
-    if not namespaces.is_root():
+def _as_nobody(host: Host = HOST) -> list[str]:
+    if not namespaces.is_root(host):
         return []
     user = random.choice(_USERS)  # noqa: S311  # not a secret
     ids = [f"--reuid={user}", f"--regid={user}", "--clear-groups"]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from kmodlab.errors import LabError, UsageError
-from kmodlab.grading.examiner import examiner
-from kmodlab.grading.grade import Examine, Order, grade
+from kmodlab.grading.examiner import Examiner, examiner
+from kmodlab.grading.grade import Order, grade
 from kmodlab.grading.intake import Submission, collect
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.result import Result
 from kmodlab.grading.store import Store
-
-#: gives an examiner, and the images that it uses
-Examiner = Callable[..., tuple[Examine, str]]
 
 
 def check_own(lab: str, folder: Path, *, seed: int | None = None, examiner: Examiner = examiner) -> Result:

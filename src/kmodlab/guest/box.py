@@ -11,7 +11,9 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 from kmodlab import paths
@@ -23,15 +25,35 @@ from kmodlab.image.plan import DISK_SIZE, Plan
 from kmodlab.process import run, say
 from kmodlab.vm import hardware, snapshot
 
-_HERE = Path(__file__).parent
-_VAGRANTFILE = """\
-# The guest is named, because Vagrant's own way to find out takes seconds.
-Vagrant.configure('2') do |config|
-  config.vm.guest = :{distribution}
-  config.vm.synced_folder '.', '/vagrant', disabled: true
-  config.vm.provider(:libvirt) {{ |libvirt| libvirt.disk_bus = 'virtio' }}
-end
-"""
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes a box of an image.
+
+    Attributes:
+        folder: holds `boxfs`, which goes into the machine, `box.sh`, which turns it into one for Vagrant, and
+            `box.Vagrantfile`, which goes into the box.
+    """
+
+    folder: Path = Path(__file__).parent
+
+    @property
+    def files(self) -> bytes:
+        """What goes into the machine, a tar archive."""
+        return overlay.packed(self.folder / "boxfs")
+
+    @property
+    def script(self) -> str:
+        """What is run in the machine."""
+        return (self.folder / "box.sh").read_text()
+
+    @property
+    def vagrantfile(self) -> str:
+        """Vagrant's settings for the box, with DISTRIBUTION in place of the machine's."""
+        return (self.folder / "box.Vagrantfile").read_text()
+
+
+RECIPE = Recipe()
 
 
 def boxes_dir() -> Path:
@@ -39,18 +61,50 @@ def boxes_dir() -> Path:
     return paths.cache_dir() / "boxes"
 
 
-def box_path(image: Image) -> Path:
-    """Return the file of an image's box, whether it is there or not."""
-    parts = [hardware.keyless_arguments(image), _VAGRANTFILE, (_HERE / "box.sh").read_text()]
-    key = hashlib.sha256("\0".join(parts).encode() + overlay.packed(_HERE / "boxfs")).hexdigest()[:12]
+def box_path(image: Image, recipe: Recipe = RECIPE) -> Path:
+    """Return the file of an image's box, whether it is there or not.
+
+    Args:
+        image: that it is made of.
+        recipe: by which it is made.
+    """
+    parts = [hardware.keyless_arguments(image), recipe.vagrantfile, recipe.script]
+    key = hashlib.sha256("\0".join(parts).encode() + recipe.files).hexdigest()[:12]
     return boxes_dir() / f"{image.id}-{key}.box"
 
 
-def build_box(plan: Plan) -> Path:
+@contextlib.contextmanager
+def prepared_disk(image: Image, name: str, recipe: Recipe) -> Iterator[Path]:
+    """The disk of a guest that has been turned into a machine for Vagrant and has shut down; gone afterwards.
+
+    Args:
+        image: that the guest runs.
+        name: the guest's.
+        recipe: what is done to it.
+    """
+    guest = Guest(name)
+    try:
+        guest.up(image=image)
+        say("making a machine for Vagrant of it")
+        guest.succeed("tar -C / -x", stdin=recipe.files)
+        guest.succeed(f"sh -s {hardware.keyless_arguments(image)}", stdin=recipe.script.encode())
+        guest.power_off()
+        yield guest.directory / "disk.qcow2"
+    finally:
+        guest.down()
+
+
+#: gives the disk of a machine that is ready for Vagrant; see `prepared_disk`
+Prepared = Callable[[Image, str, Recipe], AbstractContextManager[Path]]
+
+
+def build_box(plan: Plan, recipe: Recipe = RECIPE, prepared: Prepared = prepared_disk) -> Path:
     """Return the file of an image's Vagrant box; image and box are made where they are not there.
 
     Args:
         plan: what the image is built of.
+        recipe: by which the box is made.
+        prepared: makes the machine whose disk is packed.
 
     Raises:
         UsageError: a machine of that release cannot boot from its own disk.
@@ -60,31 +114,16 @@ def build_box(plan: Plan) -> Path:
     if not release.boot_loader:
         raise UsageError(f"{release.name} cannot boot from its disk, which a box has to", hint="choose another release")
     image = build_image(plan)
-    target = box_path(image)
+    target = box_path(image, recipe)
     with snapshot.made_once(target, f"making the Vagrant box of {release.name}") as missing:
         if missing:
-            with _prepared_disk(image, f"box-{target.stem[-12:]}") as disk:
+            with prepared(image, f"box-{target.stem[-12:]}", recipe) as disk:
                 say("packing the disk")
-                _pack(disk, release.distribution, target)
+                _pack(disk, recipe.vagrantfile.replace("DISTRIBUTION", release.distribution), target)
     return target
 
 
-@contextlib.contextmanager
-def _prepared_disk(image: Image, name: str) -> Iterator[Path]:
-    """The disk of a guest that has been turned into a machine for Vagrant and has shut down; gone afterwards."""
-    guest = Guest(name)
-    try:
-        guest.up(image=image)
-        say("making a machine for Vagrant of it")
-        guest.succeed("tar -C / -x", stdin=overlay.packed(_HERE / "boxfs"))
-        guest.succeed(f"sh -s {hardware.keyless_arguments(image)}", stdin=(_HERE / "box.sh").read_bytes())
-        guest.power_off()
-        yield guest.directory / "disk.qcow2"
-    finally:
-        guest.down()
-
-
-def _pack(disk: Path, distribution: str, target: Path) -> None:
+def _pack(disk: Path, vagrantfile: str, target: Path) -> None:
     flat = disk.with_name("box.img")
     # Compressed there, where it stays so at Vagrant's and at libvirt's; gzip around it gains nothing.
     run(
@@ -93,7 +132,7 @@ def _pack(disk: Path, distribution: str, target: Path) -> None:
     )
     texts = {
         "metadata.json": json.dumps({"provider": "libvirt", "format": "qcow2", "virtual_size": int(DISK_SIZE[:-1])}),
-        "Vagrantfile": _VAGRANTFILE.format(distribution=distribution),
+        "Vagrantfile": vagrantfile,
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     incoming = target.with_suffix(".incoming")

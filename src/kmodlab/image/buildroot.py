@@ -21,6 +21,7 @@ from pathlib import Path
 
 from kmodlab import namespaces, paths
 from kmodlab.errors import LabError
+from kmodlab.host import HOST, Host
 from kmodlab.image.image import Image
 from kmodlab.process import locked, run, tail
 
@@ -59,10 +60,12 @@ class BuildRoot:
     Attributes:
         directory: a root directory: usr, etc, and the links into usr.
         kernel: the version whose headers are in it.
+        host: where modules are built in it.
     """
 
     directory: Path
     kernel: str
+    host: Host = HOST
 
     @classmethod
     def of_image(cls, image: Image) -> BuildRoot:
@@ -108,13 +111,13 @@ class BuildRoot:
         inside = f"/build/{work.name}/{module.name}"
         status = self._run(["make", "-C", inside, f"KDIR={kdir}", *arguments], output / "build.log")
         if status:
-            refused = namespaces.refused()
+            refused = namespaces.refused(self.host)
             raise LabError(
                 f"building {module.name} for {self.kernel} failed{f': {refused}' if refused else ''}",
                 exit_code=status,
                 log=output / "build.log",
                 output=tail(output / "build.log", 30),
-                hint=namespaces.cause()[1] if refused else None,
+                hint=namespaces.cause(self.host)[1] if refused else None,
             )
         return Path(shutil.copy(work / module.name / f"{module.name}.ko", output))
 
@@ -143,7 +146,7 @@ class BuildRoot:
 
     def _run(self, argv: list[str], log: Path) -> int:
         command = ["unshare", "--net", *own_mounts()]
-        if os.getuid():
+        if self.host.user:
             command.insert(1, "--map-root-user")
         enter = 'mount --rbind /dev "$1/dev" && mount --rbind /proc "$1/proc" && exec chroot "$@"'
         command += ["sh", "-c", enter, "sh", str(self.directory)]

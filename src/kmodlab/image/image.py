@@ -182,8 +182,8 @@ def _bootstrap(plan: Plan, staging: Path, log: Path, host: Host) -> None:
     except LabError as error:
         if error.exit_code is None:
             raise
-        if reason := namespaces.refused(host.proc):
-            hint: str | None = namespaces.cause(host.proc)[1]
+        if reason := namespaces.refused(host):
+            hint: str | None = namespaces.cause(host)[1]
         else:
             reason, hint = refusal.explain(plan, log.read_text(errors="replace"))
         message = f"{error.message}: {reason}" if reason else error.message

@@ -5,16 +5,14 @@ from __future__ import annotations
 import difflib
 import errno
 from collections.abc import Iterable
-from pathlib import Path
 from types import TracebackType
 
 from ..errors import KmodlabError, ModuleUnavailable, Refused, UsageError
 from .claims import Claims
 from .families import FAMILIES, members
 from .show import note
-from .tracer import SYSFS, Tracer
+from .tracer import Tracer
 
-RETURNS = SYSFS / "parameters" / "returns"
 _RETURNS = "returns="
 """A claim that it was changed; what it was before follows."""
 
@@ -28,16 +26,14 @@ class Changes:
 
     Args:
         tracer: whose.
-        returns: the file of the parameter; by default `RETURNS`.
-        claims: what the clients claim to have changed; by default in their usual place.
     """
 
-    def __init__(self, tracer: Tracer, returns: Path | None = None, claims: Claims | None = None) -> None:
+    def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        self._parameter = returns or RETURNS
+        self._parameter = tracer.machine.returns
         self._added: set[str] = set()
         self._returns: str | None = None
-        self._claims = claims or Claims()
+        self._claims = Claims(tracer.machine.claims)
 
     def __enter__(self) -> Changes:
         return self

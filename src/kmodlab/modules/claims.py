@@ -11,9 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-PLACE = Path("/run/kmodlab-trace")
-"""Gone with the next boot, as the changes are."""
-
 
 class Claims:
     """What this client has changed, beside what others have.
@@ -22,11 +19,11 @@ class Claims:
     Where the files cannot be made, as for a user with CAP_SYS_ADMIN alone, each client is as if it were the only one.
 
     Args:
-        place: the directory of the files; by default `PLACE`.
+        place: the directory of the files, which is made.
     """
 
-    def __init__(self, place: Path | None = None) -> None:
-        self._place = place or PLACE
+    def __init__(self, place: Path) -> None:
+        self._place = place
         self._mine: TextIO | None = None
         self._name = Path()
 

@@ -16,6 +16,7 @@ from . import VERSION
 from .filters import Filter
 from .last_resort import last_resort, prepare
 from .live import Options
+from .machine import HERE, Machine
 from .tracer import Status, Tracer
 
 DESCRIPTION = "The system calls of programs, recorded by the kernel module syscall_tracer. It takes root."
@@ -106,31 +107,31 @@ def _options(given: argparse.Namespace, *, summary: bool = False) -> Options:
     return Options(names, given.returns or summary, given.json, summary, given.output)
 
 
-def _trace_run(given: argparse.Namespace) -> int:
+def _trace_run(given: argparse.Namespace, machine: Machine) -> int:
     from .run import run  # noqa: PLC0415  # each command loads what it needs: a start costs time on an emulated machine
 
     words = given.words[1:] if given.words[:1] == ["--"] else given.words
     if not words:
         raise UsageError("there is no program to trace", hint="kmodlab trace run -- PROGRAM [ARGUMENT...]")
-    return run(words, _options(given, summary=given.summary))
+    return run(words, _options(given, summary=given.summary), machine)
 
 
-def _trace_watch(given: argparse.Namespace) -> int:
+def _trace_watch(given: argparse.Namespace, machine: Machine) -> int:
     from .watch import Who, watch  # noqa: PLC0415
 
     who = Who(frozenset(given.pid), frozenset(given.uid), frozenset(given.comm), given.count)
-    return watch(who, _options(given))
+    return watch(who, _options(given), machine)
 
 
-def _add_filter(given: argparse.Namespace) -> int:
+def _add_filter(given: argparse.Namespace, machine: Machine) -> int:
     one = Filter.parse([word for words in given.words for word in words.split()])
-    with Tracer() as tracer:
+    with Tracer(machine) as tracer:
         tracer.add_filter(one)
     return 0
 
 
-def _list_filters(given: argparse.Namespace) -> int:
-    with Tracer() as tracer:
+def _list_filters(given: argparse.Namespace, machine: Machine) -> int:
+    with Tracer(machine) as tracer:
         filters = tracer.filters()
     if given.json:
         print(json.dumps([_filter_json(one) for one in filters]))
@@ -144,20 +145,20 @@ def _filter_json(one: Filter) -> dict[str, object]:
     return {**asdict(one), **{key: value and value.decode("utf-8", "replace") for key, value in texts.items()}}
 
 
-def _delete_filters(given: argparse.Namespace) -> int:
-    with Tracer() as tracer:
+def _delete_filters(given: argparse.Namespace, machine: Machine) -> int:
+    with Tracer(machine) as tracer:
         tracer.delete_filters(given.name)
     return 0
 
 
-def _clear_filters(_: argparse.Namespace) -> int:
-    with Tracer() as tracer:
+def _clear_filters(_: argparse.Namespace, machine: Machine) -> int:
+    with Tracer(machine) as tracer:
         tracer.clear_filters()
     return 0
 
 
-def _show_status(given: argparse.Namespace) -> int:
-    with Tracer() as tracer:
+def _show_status(given: argparse.Namespace, machine: Machine) -> int:
+    with Tracer(machine) as tracer:
         status, calls, filters = tracer.status(), tracer.calls(), tracer.filters()
     traced = [call.name for call in calls if call.traced]
     if given.json:
@@ -181,8 +182,12 @@ def _status_lines(status: Status, traced: Sequence[str], filters: int) -> list[s
     ]
 
 
-def main(words: Sequence[str]) -> int:
+def main(words: Sequence[str], machine: Machine = HERE) -> int:
     """Run `kmodlab trace` with these words; return its exit status, or die of the signal that ended a traced program.
+
+    Args:
+        words: what follows `trace`.
+        machine: whose tracer it is.
 
     Raises:
         KmodlabError: with what went wrong and a hint.
@@ -191,7 +196,7 @@ def main(words: Sequence[str]) -> int:
     given = parser().parse_args(words)
     status = 0
     with contextlib.suppress(BrokenPipeError):  # whoever read it has seen enough
-        status = given.act(given)
+        status = given.act(given, machine)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

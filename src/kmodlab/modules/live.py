@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from ..errors import ModuleUnavailable, UsageError
+from ..errors import UsageError
 from .record import Row
 from .show import JsonLines, Lines, Ordered, Summary, note
 from .stream import Stream
-from .tracer import SYSFS, Tracer
+from .tracer import Tracer
 
 TICK = 0.1
 """Seconds between looks at what else may have happened; records come as often."""
@@ -156,12 +156,6 @@ def unread(out: IO[str]) -> bool:
     poller = select.poll()
     poller.register(out, 0)
     return any(found & select.POLLERR for _, found in poller.poll(0))
-
-
-def still_there() -> None:
-    """Raise where the module has gone: its records would not come any more, and nobody would say so."""
-    if not SYSFS.exists():
-        raise ModuleUnavailable("the module syscall_tracer was unloaded meanwhile")
 
 
 def chosen_ids(tracer: Tracer, names: Iterable[str]) -> set[int]:

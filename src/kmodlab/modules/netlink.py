@@ -99,16 +99,16 @@ class Connection:
 
     Args:
         spec: the family.
-        link: the socket; by default a new one.
+        link: the socket, which is closed with the connection.
         patience: seconds to wait for an answer.
 
     Raises:
         ModuleUnavailable: the kernel has not the family, or in another version.
     """
 
-    def __init__(self, spec: Spec, link: socket.socket | None = None, patience: float = REPLY_SECONDS) -> None:
+    def __init__(self, spec: Spec, link: socket.socket, patience: float = REPLY_SECONDS) -> None:
         self.spec = spec
-        self.socket = link or open_socket()
+        self.socket = link
         self._patience = patience
         self.socket.settimeout(patience)
         self._number = 0

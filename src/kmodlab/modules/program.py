@@ -6,7 +6,7 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -127,16 +127,17 @@ class Program:
             os.kill(self.pid, number)
 
 
-def end_like(status: int) -> int:
+def end_like(status: int, die: Callable[[int], None]) -> int:
     """Return the exit status of a program that exited; die of the signal of one that was killed.
 
     Args:
         status: as `os.wait` has it.
+        die: ends this process by a signal.
     """
     if not os.WIFSIGNALED(status):
         return os.WEXITSTATUS(status)
     number = os.WTERMSIG(status)
-    die_of(number)
+    die(number)
     return 128 + number
 
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from .changes import Changes
 from .families import members
-from .live import TICK, Options, Show, drain, opened, still_there, view
-from .program import Program, Signals, adopt_orphans, die_of, end_like, find
+from .live import TICK, Options, Show, drain, opened, view
+from .machine import HERE, Machine
+from .program import Program, Signals, adopt_orphans, end_like, find
 from .record import CALL, Row
 from .show import of_process
 from .stream import Stream
@@ -48,12 +49,13 @@ class Choice:
         return [row for row in rows if row[CALL] in ids]
 
 
-def run(words: Sequence[str], options: Options) -> int:
+def run(words: Sequence[str], options: Options, machine: Machine = HERE) -> int:
     """Trace a program and its descendants until all have ended; then everything is as it was.
 
     Args:
         words: the program and its arguments.
         options: what to trace, and how to show it.
+        machine: on which.
 
     Raises:
         CannotStart: the program is not there, or is none.
@@ -65,7 +67,7 @@ def run(words: Sequence[str], options: Options) -> int:
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(Signals())
         out = stack.enter_context(opened(options.output, sys.stderr))
-        tracer = stack.enter_context(Tracer())
+        tracer = stack.enter_context(Tracer(machine))
         changes = stack.enter_context(Changes(tracer))
         names = members(options.names) or changes.traced() | set(EXEC)
         changes.trace([*options.names, *FOLLOWED])
@@ -74,20 +76,20 @@ def run(words: Sequence[str], options: Options) -> int:
         stream = stack.enter_context(contextlib.closing(tracer.stream()))
         adopt_orphans()
         tree = Tree(os.getpid(), running())
-        program = Program(file, words, signals.before)
+        program = machine.start(file, words, signals.before)
         choice = Choice(tracer, names, tree, program.pid)
         show = Show(stream, view(tracer, options, out, of_process(program.pid)), choice)
-        abandoned = _follow(program, stream, show, signals)
+        abandoned = _follow(program, stream, show, signals, machine)
         drain(tracer, stream, show)
         show.gather(choice.rest())
         show.rest()
         show.end()
     if abandoned:
-        die_of(abandoned)
-    return end_like(program.status or 0)
+        machine.die_of(abandoned)
+    return end_like(program.status or 0, machine.die_of)
 
 
-def _follow(program: Program, stream: Stream, show: Show, signals: Signals) -> int:
+def _follow(program: Program, stream: Stream, show: Show, signals: Signals, machine: Machine) -> int:
     """Show calls until the program and its descendants have ended; return the signal that ended it before, or 0.
 
     Signals are the program's: a terminal sends them to it as well, others are passed on. It may live on, as an editor
@@ -105,6 +107,6 @@ def _follow(program: Program, stream: Stream, show: Show, signals: Signals) -> i
                 program.send(number)
                 passed = number
         if time.monotonic() >= look:
-            still_there()
+            machine.require_loaded()
             look = time.monotonic() + 1
     return 0

@@ -21,7 +21,7 @@ SO_RCVBUFFORCE = 33
 SOCKET_BYTES = 64 << 20
 """What may wait in the kernel: at 65,000 records a second some seconds' worth."""
 BACKLOG_BYTES = 256 << 20
-"""What may wait in this process before it is parsed; from then on the socket fills up."""
+"""What may wait in this process."""
 DATAGRAM_BYTES = 1 << 16
 
 
@@ -30,6 +30,7 @@ class Stream:
 
     Args:
         link: a connection that has joined nothing yet; it is closed with the stream.
+        most: bytes that may wait in this process before they are parsed; from then on the socket fills up.
 
     Attributes:
         lost: records that were made since and never came: overwritten before they were sent, dropped in the kernel, or
@@ -37,10 +38,11 @@ class Stream:
         parsed: records that came.
     """
 
-    def __init__(self, link: Connection) -> None:
+    def __init__(self, link: Connection, most: int = BACKLOG_BYTES) -> None:
         self.lost = 0
         self.parsed = 0
         self._link = link
+        self._most = most
         self._next: dict[int, int] = {}
         self._backlog: collections.deque[bytes] = collections.deque()
         self._bytes = 0
@@ -75,7 +77,7 @@ class Stream:
             poller.register(descriptor, select.POLLIN)
         poller.poll(seconds * 1000)
         before = self._bytes
-        while self._bytes < BACKLOG_BYTES:
+        while self._bytes < self._most:
             try:
                 datagram = self._link.socket.recv(DATAGRAM_BYTES)
             except BlockingIOError:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
-from ..errors import KmodlabError, ModuleUnavailable
+from ..errors import KmodlabError
 from .decode import Signature, comm_text
-from .family import NAME, tracer_spec
 from .filters import Filter
-from .netlink import Connection, told_as
+from .machine import HERE, Machine
+from .netlink import told_as
 from .record import CALL, COMM, COMPAT, FLAGS, Record, Row, record
 from .stream import Stream
-
-SYSFS = Path("/sys/module") / NAME
-"""There while the module is loaded."""
-_PROC = f"its log is in /proc/{NAME} all the same"
 
 
 @dataclass(frozen=True)
@@ -84,15 +78,15 @@ class Tracer:
     """A connection to the tracer. The constructor connects; a `with` block closes it.
 
     Args:
-        connect: gives a connection, this one's and one for each stream; by default `connected`.
+        machine: whose tracer it is.
 
     Raises:
         ModuleUnavailable: there is no tracer, or not one that this program knows; the hint says what to do.
     """
 
-    def __init__(self, connect: Callable[[], Connection] | None = None) -> None:
-        self._connect = connect or connected
-        self._link = self._connect()
+    def __init__(self, machine: Machine = HERE) -> None:
+        self.machine = machine
+        self._link = machine.connect()
         self._signatures: dict[tuple[int, bool], Signature] = {}
         self._data_bytes = 0
 
@@ -182,7 +176,7 @@ class Tracer:
     def stream(self) -> Stream:
         """Return the stream of records, as they are made from now on; to be closed."""
         with told_as("the records cannot be listened to"):
-            stream = Stream(self._connect())
+            stream = Stream(self.machine.connect())
             # Who asks for the status after it has joined hears of all calls since.
             self.status()
             stream.begin(self.issued())
@@ -225,29 +219,3 @@ class Tracer:
         for call in self.calls():
             for compat, kinds in ((False, call.arguments), (True, call.compat_arguments)):
                 self._signatures[call.id, compat] = Signature(call.name, kinds, self._data_bytes, compat)
-
-
-def connected(link: socket.socket | None = None, sysfs: Path | None = None) -> Connection:
-    """Return a connection to the tracer's family.
-
-    Args:
-        link: the socket; by default a new one.
-        sysfs: what is there while the module is loaded; by default `SYSFS`.
-
-    Raises:
-        ModuleUnavailable: with what to do about it.
-    """
-    try:
-        return Connection(tracer_spec(), link)
-    except ModuleUnavailable as error:
-        if error.hint:
-            raise
-        if not (sysfs or SYSFS).exists():
-            raise ModuleUnavailable(
-                f"the module {NAME} is not loaded on this machine",
-                hint=f"`modprobe {NAME}` as root; `ansible-playbook deploy.yml` builds and installs it",
-            ) from error
-        raise ModuleUnavailable(
-            f"the module {NAME} that is loaded here has no netlink family: {error.message}",
-            hint=f"it is older than this program, or this is a network namespace of its own: deploy it again; {_PROC}",
-        ) from error

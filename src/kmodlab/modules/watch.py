@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from .changes import Changes
 from .decode import comm_text
 from .families import members
-from .live import TICK, Options, Show, chosen_ids, drain, opened, still_there, unread, view
+from .live import TICK, Options, Show, chosen_ids, drain, opened, unread, view
+from .machine import HERE, Machine
 from .program import Signals
 from .record import CALL, COMM, PID, UID, Row
 from .show import of_any
@@ -74,12 +75,13 @@ class Choice:
         return not self._left
 
 
-def watch(who: Who, options: Options) -> int:
+def watch(who: Who, options: Options, machine: Machine = HERE) -> int:
     """Show calls until a signal comes, or whoever reads has gone, or there were enough; then everything is as it was.
 
     Args:
         who: whose.
         options: what to trace, and how to show it.
+        machine: on which.
 
     Returns:
         The exit status: 0, or 128 and the number of the signal.
@@ -87,7 +89,7 @@ def watch(who: Who, options: Options) -> int:
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(Signals())
         out = stack.enter_context(opened(options.output, sys.stdout))
-        tracer = stack.enter_context(Tracer())
+        tracer = stack.enter_context(Tracer(machine))
         changes = stack.enter_context(Changes(tracer))
         if options.names:
             changes.trace(options.names)
@@ -102,7 +104,7 @@ def watch(who: Who, options: Options) -> int:
             show.step()
             number = next((number for number, _ in signals.taken()), 0)
             if time.monotonic() >= look:
-                still_there()
+                machine.require_loaded()
                 look = time.monotonic() + 1
         if number and not show.closed:
             drain(tracer, stream, show)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import secrets
 import shlex
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import IO, TypedDict
 
 from kmodlab.errors import GuestCrashed, LabError
+from kmodlab.host import HOST, Host
 from kmodlab.image.image import Image, build_image
 from kmodlab.image.plan import Plan
 from kmodlab.process import Deadline
@@ -59,6 +59,7 @@ class _Settings(TypedDict):
     disk: int
     log: int
     directory: Path | None
+    host: Host
 
 
 class Pool:
@@ -75,6 +76,7 @@ class Pool:
         disk: MiB that each may write.
         log: KiB that are kept of each console's beginning, and of its end.
         directory: for what the machines write; by default in memory. See `room.runtime_dir`.
+        host: where they run.
 
     Raises:
         LabError: there is no room for what the machines write, or no image, and none can be built.
@@ -91,14 +93,21 @@ class Pool:
         disk: int = 256,
         log: int = 128,
         directory: Path | None = None,
+        host: Host = HOST,
     ) -> None:
         self.slots = slots
         # Chosen once: room that there is now may be what a slot of ours has written in a moment.
-        self._directory = runtime_dir(room(slots, memory, disk), directory)
+        self._directory = runtime_dir(room(slots, memory, disk), directory, host)
         self._settings = _Settings(
-            preparation=preparation, memory=memory, cpus=cpus, disk=disk, log=log, directory=self._directory
+            preparation=preparation,
+            memory=memory,
+            cpus=cpus,
+            disk=disk,
+            log=log,
+            directory=self._directory,
+            host=host,
         )
-        self.image = image if isinstance(image, Image) else build_image(image)
+        self.image = image if isinstance(image, Image) else build_image(image, host=host)
         self._others: dict[str, Pool] = {}
         self._bounds = Bounds(disk + BESIDE, log)
         self._free = threading.BoundedSemaphore(slots)
@@ -124,9 +133,9 @@ class Pool:
         """The template, made on first use."""
         with self._making:
             if self._template is None:
-                for place in {self._directory, *runtime_dirs()}:
-                    sweep(place)
                 ours = self._settings
+                for place in {self._directory, *runtime_dirs(ours["host"])}:
+                    sweep(place, ours["host"])
                 self._template = make_template(
                     self.image,
                     ours["preparation"],
@@ -231,17 +240,18 @@ def _lock(directory: Path) -> IO[str]:
     return file
 
 
-def sweep(runtime: Path) -> list[Path]:
+def sweep(runtime: Path, host: Host = HOST) -> list[Path]:
     """End and remove the slots whose owner has died, and what was left of those that were kept.
 
     Args:
-        runtime: from `room.runtime_dir`.
+        runtime: from `room.runtime_dir`; one of another user's is left alone.
+        host: whose it is.
 
     Returns:
         The directories that were removed.
     """
     removed: list[Path] = []
-    if not runtime.is_dir() or runtime.stat().st_uid != os.getuid():
+    if not runtime.is_dir() or runtime.stat().st_uid != host.user:
         return removed
     for directory in runtime.glob("slot-*"):
         if (directory / "kept").exists() and Qemu(directory).alive:

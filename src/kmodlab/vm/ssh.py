@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from kmodlab import paths
+from kmodlab.host import HOST, Host
 from kmodlab.process import as_input, locked, run
 from kmodlab.vm.shell import UNBOUNDED, ConnectionLost, Done, Watch
 
@@ -45,35 +46,35 @@ _CONTROL_NAME = "kmodlab-%C"
 CONTROL_DIR = CONTROL_PATH - len("/kmodlab-") - 40
 
 
-def _control_dirs() -> Iterator[Path]:
+def _control_dirs(host: Host) -> Iterator[Path]:
     """Yield where the shared connections' sockets may be, the best place first."""
     # XDG_RUNTIME_DIR may be another user's, or name nothing at all: `su` and cron pass it on as it is.
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
-    if runtime.is_absolute() and os.access(runtime, os.W_OK):
+    if runtime.is_absolute() and host.writable(runtime):
         yield runtime
-    temporary = Path(f"/tmp/kmodlab-{os.getuid()}")  # noqa: S108  # 0700, checked
     with contextlib.suppress(OSError):
-        temporary.mkdir(mode=0o700, exist_ok=True)
-        yield temporary
+        (own := host.near / f"kmodlab-{host.user}").mkdir(mode=0o700, exist_ok=True)
+        yield own
     yield paths.state_dir()
 
 
-def control_dir() -> Path | None:
+def control_dir(host: Host = HOST) -> Path | None:
     """Return the directory of control sockets, private to this user and near; None where there is no such place."""
-    for directory in _control_dirs():
-        if len(os.fsencode(directory)) <= CONTROL_DIR and (directory == paths.state_dir() or _is_private(directory)):
+    for directory in _control_dirs(host):
+        fits = len(os.fsencode(directory)) <= CONTROL_DIR
+        if fits and (directory == paths.state_dir() or _is_private(directory, host.user)):
             return directory
     return None
 
 
-def _is_private(directory: Path) -> bool:
+def _is_private(directory: Path, user: int) -> bool:
     owner = directory.stat()
-    return owner.st_uid == os.getuid() and not owner.st_mode & 0o077
+    return owner.st_uid == user and not owner.st_mode & 0o077
 
 
-def _control_path() -> str:
+def _control_path(host: Host) -> str:
     """Return the pattern of a shared connection's socket; `none`, so that none is shared, where it has no place."""
-    directory = control_dir()
+    directory = control_dir(host)
     return f"{_literal(directory)}/{_CONTROL_NAME}" if directory else "none"
 
 
@@ -86,7 +87,9 @@ def _literal(path: Path) -> str:
 _QUICK = "  KexAlgorithms curve25519-sha256\n  Ciphers chacha20-poly1305@openssh.com\n"
 
 
-def write_config(directory: Path, name: str, port: int, host_key: str, *, quick: bool = False) -> Path:
+def write_config(
+    directory: Path, name: str, port: int, host_key: str, *, quick: bool = False, host: Host = HOST
+) -> Path:
     """Write what `ssh -F` needs to reach a guest, and return its path.
 
     The host key came with the image, so the very first connection is already verified.
@@ -97,10 +100,11 @@ def write_config(directory: Path, name: str, port: int, host_key: str, *, quick:
         port: on the loopback address, forwarded to the guest's ssh.
         host_key: the guest's public host key, type and base64.
         quick: connect with what costs the guest least, and keep the shared connection's socket in `directory`.
+        host: that ssh runs on.
     """
     own = directory / "ssh"
     beside = quick and len(os.fsencode(own)) <= CONTROL_PATH
-    control = _literal(own) if beside else _control_path()
+    control = _literal(own) if beside else _control_path(host)
     (directory / "known_hosts").write_text(f"kmodlab-{name} {host_key}\n")
     config = directory / "ssh_config"
     config.write_text(

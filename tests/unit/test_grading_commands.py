@@ -140,32 +140,32 @@ def scores(out: Path) -> dict[str, str]:
 
 
 def test_an_appeal_is_looked_into_apart_from_the_class(
-    kmodlab: Kmodlab, examined: list[tuple[int, bool]], download: Path, tmp_path: Path
+    kmodlab: Kmodlab, examiner: Examiner, download: Path, tmp_path: Path
 ) -> None:
     """Whoever was refused needs no machine, and so is in the reports of both."""
     words = ["grade", str(make_lab(tmp_path / "jiffies")), str(download), "--out"]
-    assert kmodlab(*words, str(tmp_path / "class")).returncode == 0
+    assert kmodlab(*words, str(tmp_path / "class"), examiner=examiner).returncode == 0
     before = {path: path.read_bytes() for path in (tmp_path / "class").rglob("*") if path.is_file()}
-    done = kmodlab(*words, str(tmp_path / "appeal"), "--only", "Bob*", "--seed", "480112358", "--keep")
+    words += [str(tmp_path / "appeal"), "--only", "Bob*", "--seed", "480112358", "--keep"]
+    done = kmodlab(*words, examiner=examiner)
     assert done.returncode == 0, done.stderr
     assert scores(tmp_path / "appeal") == {"Bob": "8", "Eve": "0"}
-    assert examined[1:] == [(1, True)]
+    assert examiner.asked[1:] == [(1, True, 480112358)]
     assert before == {path: path.read_bytes() for path in (tmp_path / "class").rglob("*") if path.is_file()}
 
 
 def test_when_a_test_is_mended_all_are_graded_again(
-    kmodlab: Kmodlab, examined: list[tuple[int, bool]], download: Path, tmp_path: Path
+    kmodlab: Kmodlab, examiner: Examiner, download: Path, tmp_path: Path
 ) -> None:
     """With --only none but those named would have a result by the lab as it is now."""
-    del examined
     lab = make_lab(tmp_path / "jiffies")
     words = ["grade", str(lab), str(download), "--out", str(tmp_path / "class")]
-    assert kmodlab(*words).returncode == 0
+    assert kmodlab(*words, examiner=examiner).returncode == 0
     assert scores(tmp_path / "class") == {"Ada": "10", "Bob": "8", "Eve": "0"}
     (lab / "tests" / "test_lab.py").write_text("def test_there(): ...  # mended\n")
-    assert kmodlab(*words, "--only", "Bob*").returncode == 0
+    assert kmodlab(*words, "--only", "Bob*", examiner=examiner).returncode == 0
     assert scores(tmp_path / "class") == {"Bob": "8", "Eve": "0"}
-    again = kmodlab(*words)
+    again = kmodlab(*words, examiner=examiner)
     assert again.stdout.count("(known)") == 2, "the one who was named, and the one who is refused"
     assert scores(tmp_path / "class") == {"Ada": "10", "Bob": "8", "Eve": "0"}
 

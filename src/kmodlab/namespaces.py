@@ -1,10 +1,12 @@
 """User namespaces, without which an ordinary user can neither build images nor grade: are there any, and why not.
 
-Root needs none, but root of a container may be such a user.
+Root needs none, but root of a container may be such a user. Also here: how bubblewrap is told to keep a program that
+is not to be trusted apart, with and without them.
 """
 
 from __future__ import annotations
 
+import random
 import subprocess
 
 from kmodlab.host import HOST, Host
@@ -16,6 +18,12 @@ _SETTINGS = {
     "user.max_user_namespaces": ("0", "none are allowed on this system", "15000"),
     "kernel.apparmor_restrict_unprivileged_userns": ("1", "AppArmor keeps them from ordinary users (Ubuntu)", "0"),
 }
+#: what begins the command of a sandbox
+BWRAP = ("bwrap", "--die-with-parent", "--new-session")
+#: how what is said begins where the sandbox itself does not start
+OURS = ("bwrap: ", "setpriv: ", "prlimit: ", "unshare: ", "mount: ", "chroot: ")
+#: user ids that no host gives to anyone, one for each sandbox at a time: the kernel counts processes by user
+_USERS = range(0x7000_0000, 0x7FFF_0000)
 _IN_A_CONTAINER = (
     "in a container: start it with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined "
     "--security-opt systempaths=unconfined`; elsewhere: run the command as root"
@@ -52,6 +60,25 @@ def with_root_mounted(argv: list[str], host: Host = HOST) -> list[str]:
         return argv
     enter = 'mount --make-rprivate /proc && mount --rbind / /proc/fs && exec chroot /proc/fs "$@"'
     return ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", enter, "sh", *argv]
+
+
+def isolated(host: Host = HOST) -> list[str]:
+    """Return the options that give a program in bubblewrap namespaces of its own, and no power over this host."""
+    if not is_root(host):
+        return ["--unshare-user", "--unshare-all", "--uid", "65534", "--gid", "65534"]
+    # Root's processes are not counted, in whatever namespace: bubblewrap as root hands over to a user that is nobody's.
+    kept = [word for name in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{name}")]
+    spaces = [f"--unshare-{name}" for name in ("ipc", "pid", "net", "uts", "cgroup-try")]
+    return [*spaces, "--cap-drop", "ALL", *kept]
+
+
+def as_nobody(host: Host = HOST) -> list[str]:
+    """Return the command, inside, that runs another one as a user that is nobody's; bubblewrap does so but for root."""
+    if not is_root(host):
+        return []
+    user = random.choice(_USERS)  # noqa: S311  # not a secret
+    ids = [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    return ["/usr/bin/setpriv", *ids, "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
 
 
 def refused(host: Host = HOST) -> str:

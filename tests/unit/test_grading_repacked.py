@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from kmodlab.errors import LabError
 from kmodlab.grading.unpack import Refused, Tray, take_archive
+
+from .conftest import FakeProgram
 
 SOURCE = b'#include <linux/module.h>\nMODULE_LICENSE("GPL");\n'
 
@@ -100,3 +103,10 @@ def test_a_host_without_libarchive_says_what_to_hand_in(tmp_path: Path, monkeypa
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Refused, match=r"is no zip or tar file. Hand in a .zip or a .tar.gz."):
         take_archive(file, tray(tmp_path))
+
+
+def test_a_sandbox_that_does_not_start_blames_no_archive(tmp_path: Path, fake_program: FakeProgram) -> None:
+    archive = packed(tmp_path, "lab.7z")
+    fake_program("bwrap", "echo 'bwrap: No permissions' >&2; exit 1")
+    with pytest.raises(LabError, match="sandbox that reads archives did not start: bwrap: No permissions"):
+        take_archive(archive, tray(tmp_path))

@@ -259,21 +259,27 @@ done
 exec chroot "$0/root.d" "$@"
 """
 _IN_A_CHROOT = """
+import subprocess, tarfile, tempfile
 from pathlib import Path
 from kmodlab import namespaces
-from kmodlab.grading import sandbox
+from kmodlab.grading import repacked, sandbox
 sandbox.require()
+with tempfile.TemporaryFile() as archive:
+    subprocess.run(["bsdtar", "-c", "--format=7zip", "-C", "/etc", "hostname"], stdout=archive, check=True)
+    archive.seek(0)
+    with repacked.as_tar(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+        print(tar.getnames())
 print(namespaces.in_a_chroot(), len(list(Path("/proc/fs").iterdir())) > 0)
 """
 
 
-def test_root_of_a_chroot_has_a_sandbox(tmp_path: Path) -> None:
+def test_root_of_a_chroot_has_its_sandboxes(tmp_path: Path) -> None:
     """There "/" is no mount point, and bubblewrap alone gives up; what is mounted for it nobody else sees."""
     if os.getuid():
         pytest.skip("chroot(2) needs root")
     argv = ["unshare", *own_mounts(), "sh", "-c", _CHROOT, str(tmp_path), sys.executable, "-c", _IN_A_CHROOT]
     done = subprocess.run(argv, cwd="/", capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("True True\n", "")
+    assert (done.stdout, done.stderr) == ("['hostname']\nTrue True\n", "")
 
 
 def test_a_user_in_a_chroot_is_told_so(proc: Path) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import random
 import re
 import selectors
 import shutil
@@ -36,19 +35,14 @@ How = Literal["makefile", "kbuild"]
 
 _HERE = Path(__file__).parent
 _PATH = "/kmodlab:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_BWRAP = ("bwrap", "--die-with-parent", "--new-session")
 _WATCH_SECONDS = 0.1
 _MODULE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,54}\.ko")
 #: processes of the sandbox itself
 _OWN = 4
 #: bytes of modules that are taken out at most
 _MODULES = 64 << 20
-#: user ids that no host gives to anyone, one for each build at a time: the kernel counts processes by user
-_USERS = range(0x7000_0000, 0x7FFF_0000)
 #: to look a line up takes a tenth of a second on an idle host; a module can be made so that it never ends
 _LINE_SECONDS = 60
-#: how what is said begins where the sandbox itself does not start
-_OURS = ("bwrap: ", "setpriv: ", "prlimit: ")
 _TRUNCATED = b"\n[... the rest of what was printed is left out ...]\n"
 
 
@@ -119,7 +113,7 @@ def build(
     if run.killed:
         return Build(False, log, reason=f"the build was stopped: it took more than {run.killed}")
     if run.status:
-        if log.startswith(_OURS):
+        if log.startswith(namespaces.OURS):
             raise _does_not_start(run.status, log)
         return Build(False, log, reason=explain(log, image.kernel_version, sources / place))
     said, _, packed = run.output.partition(b"\n")
@@ -155,8 +149,8 @@ def require(host: Host = HOST) -> None:
         raise LabError(str(error.strerror or error), hint=TMPDIR_HINT) from error
     if useless:
         raise LabError(f"no program can be run in {place}: it is mounted noexec", hint=TMPDIR_HINT)
-    argv = [*_BWRAP, *_isolated(host), "--ro-bind", "/", "/", "--proc", "/proc"]
-    argv += ["--dev", "/dev", "--size", str(1 << 20), "--tmpfs", "/tmp", *_as_nobody(host), "/bin/true"]  # noqa: S108
+    argv = [*namespaces.BWRAP, *namespaces.isolated(host), "--ro-bind", "/", "/", "--proc", "/proc"]
+    argv += ["--dev", "/dev", "--size", str(1 << 20), "--tmpfs", "/tmp", *namespaces.as_nobody(host), "/bin/true"]  # noqa: S108
     try:
         argv = namespaces.with_root_mounted(argv, host)
         done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
@@ -226,7 +220,7 @@ def _readable(source: Path) -> Iterator[Path]:
 
 def _command(root: BuildRoot, sources: Path, limits: BuildLimits, words: list[str]) -> list[str]:
     """Return the command that runs `words` in the sandbox."""
-    argv = [*_BWRAP, *_isolated(), "--clearenv"]
+    argv = [*namespaces.BWRAP, *namespaces.isolated(), "--clearenv"]
     for name in ("usr", "bin", "sbin", "lib", "lib32", "lib64"):
         path = root.directory / name
         if path.is_symlink():
@@ -240,25 +234,8 @@ def _command(root: BuildRoot, sources: Path, limits: BuildLimits, words: list[st
     argv += ["--ro-bind", str(sources.with_name("tools")), "/kmodlab"]
     for key, value in (("PATH", _PATH), ("LC_ALL", "C"), ("HOME", "/build"), ("KMODLAB_KERNEL", root.kernel)):
         argv += ["--setenv", key, value]
-    argv += ["--chdir", "/build", *_as_nobody(), *_limited(limits), *words]
+    argv += ["--chdir", "/build", *namespaces.as_nobody(), *_limited(limits), *words]
     return namespaces.with_root_mounted(argv)
-
-
-def _isolated(host: Host = HOST) -> list[str]:
-    if not namespaces.is_root(host):
-        return ["--unshare-user", "--unshare-all", "--uid", "65534", "--gid", "65534"]
-    # Root's processes are not counted, in whatever namespace: bubblewrap as root hands over to a user that is nobody's.
-    kept = [word for name in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{name}")]
-    spaces = [f"--unshare-{name}" for name in ("ipc", "pid", "net", "uts", "cgroup-try")]
-    return [*spaces, "--cap-drop", "ALL", *kept]
-
-
-def _as_nobody(host: Host = HOST) -> list[str]:
-    if not namespaces.is_root(host):
-        return []
-    user = random.choice(_USERS)  # noqa: S311  # not a secret
-    ids = [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
-    return ["/usr/bin/setpriv", *ids, "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
 
 
 def _limited(limits: BuildLimits) -> list[str]:

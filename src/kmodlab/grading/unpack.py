@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Protocol
 
+from kmodlab.errors import LabError
 from kmodlab.grading import repacked
 from kmodlab.grading.names import clean
 

@@ -110,6 +110,11 @@ SAID = [
         "*)'} from incompatible pointer type 'int (*)(struct vm_area_struct *, struct vm_fault *)'",
         "4.11", "vmf->vma",
     ),
+    (
+        "a.c:6:43: error: initialization of 'vm_fault_t (*)(struct vm_fault *)' {aka 'unsigned int (*)(struct vm_fault "
+        "*)'} from incompatible pointer type 'int (*)(struct vm_fault *)'",
+        "4.17", "vm_fault_t",
+    ),
     (MEMBER.format("vm_fault", "virtual_address") + "; did you mean 'real_address'?", "4.10", "vmf->address"),
     ("a.c:3:31: error: too many arguments to function '__vmalloc'", "5.8", "protection"),
     (IMPLICIT.format("ioremap_nocache"), "5.6", "ioremap()"),

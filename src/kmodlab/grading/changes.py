@@ -165,6 +165,7 @@ CHANGES = (
         "4.11",
         "a fault handler is given the struct vm_fault alone: vmf->vma",
     ),
+    _change(rf"{_FROM} 'int \(\*\)\(struct vm_fault \*\)'", "4.17", "a fault handler returns a vm_fault_t"),
     _member("vm_fault", "virtual_address", "4.10", "vmf->virtual_address is vmf->address"),
     _too_many("__vmalloc", "5.8", "__vmalloc() takes no protection"),
     _gone("ioremap_nocache", "5.6", "ioremap_nocache() is ioremap()"),

@@ -43,6 +43,7 @@ BUDGETS: dict[str, float] = {
     "test_fleet.py": 360,
     "test_first_form.py": 120,
     "test_grading.py": 240,
+    "test_grading_builds.py": 120,
     "test_grading_class.py": 240,
     "test_guest.py": 180,
     "test_lab.py": 600,

@@ -63,7 +63,7 @@ def grade_command(
     from kmodlab.grading.instructor import grade_class, show_class  # noqa: PLC0415  # see above
 
     if dry_run:
-        show_class(lab, submissions, form=form or "")
+        show_class(lab, submissions, only=only or (), form=form or "")
         return
     grade_class(
         lab,

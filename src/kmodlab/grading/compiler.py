@@ -66,6 +66,7 @@ def explain(log: str, kernel: str, sources: Path) -> str:
     if missing := _without_source(log, sources):
         return missing
     sentence = f"it does not compile for kernel {kernel}: {first_error(log)}"
-    if change := outdated(log):
-        sentence += f" (written for a kernel before {change.since}: since then {change.now})"
+    if change := outdated(log, kernel):
+        since = f"a kernel before {change.since}: since then" if change.since else "an older kernel: now"
+        sentence += f" (written for {since} {change.now})"
     return sentence

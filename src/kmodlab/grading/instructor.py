@@ -12,7 +12,7 @@ from kmodlab.grading import report, similarity
 from kmodlab.grading.cluster import Cluster
 from kmodlab.grading.examiner import Examiner, examiner, parallel
 from kmodlab.grading.grade import Examine, Order, grade, store_of
-from kmodlab.grading.intake import Submission, collect
+from kmodlab.grading.intake import Arrived, Submission, collect
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.progress import Display
 from kmodlab.grading.prove import Finding, prove
@@ -85,20 +85,24 @@ def grade_class(
     _require_all_graded(results)
 
 
-def show_class(lab: str, submissions: Path, *, form: str = "") -> None:
+def show_class(lab: str, submissions: Path, *, only: Sequence[str] = (), form: str = "") -> None:
     """Print what would be graded, a line a student, and grade nothing.
 
     Args:
         lab: a lab's folder, or the name of one in labs/.
         submissions: a folder of them, a download's zip, or one submission.
+        only: students to list, patterns with * and ?; empty for all.
         form: as for `grade_class`.
 
     Raises:
         UsageError: nothing to grade, or it is unclear what.
     """
+    what = Lab.load(lab)
     with tempfile.TemporaryDirectory(prefix="kmodlab-dry-run-") as work:
-        arrived = collect(submissions, Lab.load(lab), Path(work) / "work", form)
-        print("\n".join([arrived.sentence, *arrived.lines()]))
+        arrived = collect(submissions, what, Path(work) / "work", form)
+    chosen = list(filter(Order(what, "", 1, tuple(only)).chosen, arrived.submissions))
+    _require_sense(chosen, keep=False, scheduler="")
+    print("\n".join([arrived.sentence, *Arrived(arrived.form, chosen).lines()]))
 
 
 def _require_sense(chosen: list[Submission], *, keep: bool, scheduler: str) -> None:

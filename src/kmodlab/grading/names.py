@@ -18,6 +18,13 @@ from typing import Literal, get_args
 
 Form = Literal["moodle", "canvas", "blackboard", "ilias", "classroom", "folders", "one"]
 FORMS: tuple[Form, ...] = get_args(Form)
+#: what each course system calls what it hands out, for people
+NAMED: dict[str, str] = {
+    "moodle": "FULL NAME_NUMBER_assignsubmission_file_",
+    "canvas": "NAME_USER_NUMBER_FILE",
+    "blackboard": "ASSIGNMENT_USER_attempt_DATE_FILE",
+    "ilias": "LASTNAME_FIRSTNAME_LOGIN_NUMBER",
+}
 
 _MOODLE = re.compile(
     r"(?P<name>[^_]+)_(?P<participant>[0-9]+)_assignsubmission_(?P<kind>[a-z]+)_?(?P<file>.*)", re.DOTALL

@@ -212,7 +212,7 @@ def _readable(source: Path) -> Iterator[Path]:
                 path.chmod(0o755 if path.is_dir() else 0o644)
         (tools := copy.with_name("tools")).mkdir()
         tools.chmod(0o755)
-        for name in ("build", "uname"):
+        for name in ("build", "sudo", "uname"):
             shutil.copyfile(_HERE / f"{name}.sh", tools / name)
             (tools / name).chmod(0o755)
         yield copy

@@ -13,8 +13,9 @@ from typing import cast
 
 from kmodlab.errors import UsageError
 from kmodlab.grading.intake.sources import starts_a_module
+from kmodlab.grading.intake.submission import TITLES
 from kmodlab.grading.lab import Lab
-from kmodlab.grading.names import Form, origin_of, recognised
+from kmodlab.grading.names import NAMED, Form, origin_of, recognised
 from kmodlab.grading.unpack import (
     Refused,
     Tray,
@@ -61,15 +62,17 @@ def understood(source: Path, lab: Lab, place: Path, form: str = "") -> Source:
         form: what it is, from who knows; empty: whatever it looks like.
 
     Raises:
-        UsageError: it may be one submission or a class, or is a download that cannot be unpacked.
+        UsageError: it may be one submission or a class, is a download that cannot be unpacked, or is not what it is
+            said to be.
     """
     if form == "one":
         return _one(source)
     folder = source if source.is_dir() else _unpacked(source, place, certain=bool(form))
     if folder is None:
+        _require_named(form, source, [source])
         return _one(source)
     if form:
-        return _of_form(form, folder, lab, place)
+        return _of_form(form, source, folder, lab, place)
     if known := _known(folder):
         return known
     if source.is_dir():
@@ -85,7 +88,7 @@ def _of_an_archive(source: Path, folder: Path, lab: Lab, place: Path) -> Source:
     return _folders(inner) if _is_class(source, inner, lab, packed=True) else _one(source)
 
 
-def _of_form(form: str, folder: Path, lab: Lab, place: Path) -> Source:
+def _of_form(form: str, source: Path, folder: Path, lab: Lab, place: Path) -> Source:
     inner = _inside(folder, place / "inner")
     if form not in ("folders", "classroom"):
         # What wraps a download is a folder, and none of a student's.
@@ -93,7 +96,24 @@ def _of_form(form: str, folder: Path, lab: Lab, place: Path) -> Source:
             folder = entries[0]
     elif not _is_one(_entries(inner), lab):
         folder = inner
-    return Source(cast(Form, form), _handed_in(folder, form))
+    entries = _handed_in(folder, form)
+    _require_named(form, source, entries)
+    return Source(cast(Form, form), entries)
+
+
+def _require_named(form: str, source: Path, entries: Sequence[Path]) -> None:
+    """Refuse what is said to be a course system's, and has not one of its names: its late ones and tries are not read.
+
+    Raises:
+        UsageError: that is so.
+    """
+    if form not in NAMED or not entries or any(_origin(entry, form) for entry in entries):
+        return
+    title, names = TITLES[cast(Form, form)], _some(entries)
+    hint = "leave --as out, and it is what it looks like; or say --as folders, where each entry is a student's"
+    if looks := recognised((entry.name, entry.is_dir()) for entry in entries):
+        hint = f"it looks like a {TITLES[looks]}: say --as {looks}, or leave --as out"
+    raise UsageError(f"{shown(source.name)} is no {title}: nothing is called {NAMED[form]}, only {names}", hint=hint)
 
 
 def _of_a_folder(source: Path, lab: Lab, place: Path) -> Source:
@@ -224,11 +244,14 @@ def _is_class(source: Path, folder: Path, lab: Lab, *, packed: bool) -> bool:
 
 
 def _asked(source: Path, units: Sequence[Path]) -> bool:
-    names = ", ".join([*(shown(unit.name) for unit in units[:3]), *(["..."] if units[3:] else [])])
     raise UsageError(
-        f"{shown(source.name)} may be one submission, or a class of {len(units)}: {names}",
+        f"{shown(source.name)} may be one submission, or a class of {len(units)}: {_some(units)}",
         hint="say which: --as one, or --as folders where each of them is a student's",
     )
+
+
+def _some(entries: Sequence[Path]) -> str:
+    return ", ".join([*(shown(entry.name) for entry in entries[:3]), *(["..."] if entries[3:] else [])])
 
 
 def _is_unit(entry: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zipfile
 from pathlib import Path
 
@@ -11,12 +12,11 @@ from kmodlab.grading.names import FORMS
 
 from .grading_labs import make_lab
 from .test_cli import Kmodlab, kmodlab
-from .test_grading_commands import download, examined
+from .test_grading_commands import Examiner, download, examiner
 
-__all__ = ["download", "examined", "kmodlab"]  # fixtures
+__all__ = ["download", "examiner", "kmodlab"]  # fixtures
 
-# whatever is broken, no machine is started and nothing is left
-pytestmark = pytest.mark.usefixtures("examined", "in_a_folder_of_its_own")
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 GOOD = "/* good */\n#include <linux/module.h>\nmodule_init(begin);\n"
 
@@ -75,6 +75,12 @@ SAID: dict[str, list[str]] = {
 
 
 @pytest.fixture
+def typed(kmodlab: Kmodlab, examiner: Examiner) -> Kmodlab:
+    """The command as it is typed; whatever is broken, no machine is started."""
+    return functools.partial(kmodlab, examiner=examiner)
+
+
+@pytest.fixture
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
@@ -98,10 +104,10 @@ def lab_in(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("said", [True, False])
 @pytest.mark.parametrize("form", FORMS)
-def test_a_dry_run_lists_each_form(kmodlab: Kmodlab, tmp_path: Path, form: str, said: bool) -> None:
+def test_a_dry_run_lists_each_form(typed: Kmodlab, tmp_path: Path, form: str, said: bool) -> None:
     """Whose each is, what it came as, late, twice, refused and why; the same with `--as` and without."""
     source = place(tmp_path, form)
-    done = kmodlab("grade", lab_in(tmp_path), str(source), "--dry-run", *(("--as", form) if said else ()))
+    done = typed("grade", lab_in(tmp_path), str(source), "--dry-run", *(("--as", form) if said else ()))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == SAID[form]
 
@@ -110,15 +116,15 @@ def test_a_dry_run_lists_each_form(kmodlab: Kmodlab, tmp_path: Path, form: str, 
 @pytest.mark.parametrize("there", ["moodle", "canvas", "blackboard", "ilias", "classroom", "folders", "one"])
 @pytest.mark.parametrize("said", ["moodle", "canvas", "blackboard", "ilias"])
 def test_what_is_no_such_download_is_refused(
-    kmodlab: Kmodlab, examined: list[tuple[int, bool]], tmp_path: Path, said: str, there: str, dry: bool
+    typed: Kmodlab, examiner: Examiner, tmp_path: Path, said: str, there: str, dry: bool
 ) -> None:
     """Else each file would be a student of its own, and none of them late."""
     if said == there:
         return
     out = tmp_path / "out"
     words = ["grade", lab_in(tmp_path), str(place(tmp_path, there)), "--as", said, "--out", str(out)]
-    done = kmodlab(*words, *(["--dry-run"] if dry else []))
-    assert (done.returncode, done.stdout, examined) == (2, "", [])
+    done = typed(*words, *(["--dry-run"] if dry else []))
+    assert (done.returncode, done.stdout, examiner.asked) == (2, "", [])
     title = SAID[said][0].partition(":")[0]
     assert f"error: '{there}' is no {title}: nothing is called " in done.stderr
     assert next(name for name in DOWNLOADS[there] if name != "Makefile").partition("/")[0] in done.stderr
@@ -128,72 +134,70 @@ def test_what_is_no_such_download_is_refused(
     assert not [name for name in tree(tmp_path) if name.startswith("out/") and name != "out/.kmodlab/lock"]
 
 
-def test_a_single_file_is_no_download_of_a_course_system(kmodlab: Kmodlab, tmp_path: Path) -> None:
+def test_a_single_file_is_no_download_of_a_course_system(typed: Kmodlab, tmp_path: Path) -> None:
     (tmp_path / "jiffies.c").write_text(GOOD)
     words = ["grade", lab_in(tmp_path), str(tmp_path / "jiffies.c"), "--dry-run", "--as"]
-    assert kmodlab(*words, "one").stdout.splitlines() == ["One submission: 1 student", "jiffies  jiffies.c"]
-    done = kmodlab(*words, "canvas")
+    assert typed(*words, "one").stdout.splitlines() == ["One submission: 1 student", "jiffies  jiffies.c"]
+    done = typed(*words, "canvas")
     assert done.returncode == 2
     assert "'jiffies.c' is no Canvas download" in done.stderr
 
 
-def test_a_form_that_there_is_not(kmodlab: Kmodlab, tmp_path: Path) -> None:
-    done = kmodlab("grade", lab_in(tmp_path), str(place(tmp_path, "moodle")), "--dry-run", "--as", "mooddle")
+def test_a_form_that_there_is_not(typed: Kmodlab, tmp_path: Path) -> None:
+    done = typed("grade", lab_in(tmp_path), str(place(tmp_path, "moodle")), "--dry-run", "--as", "mooddle")
     assert (done.returncode, done.stdout) == (2, "")
     assert "Invalid value for '--as'" in done.stderr
     assert [form for form in FORMS if f"'{form}'" not in done.stderr] == []
 
 
-def test_a_class_or_one_is_asked_and_said(kmodlab: Kmodlab, tmp_path: Path) -> None:
+def test_a_class_or_one_is_asked_and_said(typed: Kmodlab, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "hand-in.zip", "w") as archive:
         for name in ("alice.c", "bob.c"):
             archive.writestr(name, GOOD)
     words = ["grade", lab_in(tmp_path), str(tmp_path / "hand-in.zip"), "--dry-run"]
-    done = kmodlab(*words)
+    done = typed(*words)
     assert (done.returncode, done.stdout) == (2, "")
     assert "'hand-in.zip' may be one submission, or a class of 2: 'alice.c', 'bob.c'" in done.stderr
     assert "hint: say which: --as one, or --as folders where each of them is a student's" in done.stderr
-    listed = kmodlab(*words, "--as", "folders").stdout.splitlines()
+    listed = typed(*words, "--as", "folders").stdout.splitlines()
     assert [line.split()[0] for line in listed[1:]] == ["alice", "bob"]
-    assert kmodlab(*words, "--as", "one").stdout.startswith("One submission: 1 student\nhand-in  hand-in.zip")
+    assert typed(*words, "--as", "one").stdout.startswith("One submission: 1 student\nhand-in  hand-in.zip")
 
 
-def test_a_dry_run_does_nothing(
-    kmodlab: Kmodlab, examined: list[tuple[int, bool]], download: Path, tmp_path: Path
-) -> None:
+def test_a_dry_run_does_nothing(typed: Kmodlab, examiner: Examiner, download: Path, tmp_path: Path) -> None:
     """Neither where results are not yet, nor where they are: what it lists is as it was, and no examiner is asked."""
     lab, out = lab_in(tmp_path), tmp_path / "out"
     before = tree(tmp_path)
     for place_of_results in ([], ["--out", str(out)]):
-        done = kmodlab("grade", lab, str(download), "--dry-run", *place_of_results, "--regrade", "--similarity")
+        done = typed("grade", lab, str(download), "--dry-run", *place_of_results, "--regrade", "--similarity")
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("Moodle download: 3 students, 1 cannot be graded\n")
-    assert (tree(tmp_path), examined) == (before, [])
+    assert (tree(tmp_path), examiner.asked) == (before, [])
     assert not (tmp_path / "grades").exists()
     assert not out.exists()
-    assert kmodlab("grade", lab, str(download), "--out", str(out)).returncode == 0
+    assert typed("grade", lab, str(download), "--out", str(out)).returncode == 0
     before = tree(tmp_path)
-    assert kmodlab("grade", lab, str(download), "--out", str(out), "--dry-run", "--regrade").returncode == 0
-    assert (tree(tmp_path), len(examined)) == (before, 1)
+    assert typed("grade", lab, str(download), "--out", str(out), "--dry-run", "--regrade").returncode == 0
+    assert (tree(tmp_path), len(examiner.asked)) == (before, 1)
 
 
-def test_a_dry_run_lists_whom_only_names(kmodlab: Kmodlab, tmp_path: Path) -> None:
+def test_a_dry_run_lists_whom_only_names(typed: Kmodlab, tmp_path: Path) -> None:
     words = ["grade", lab_in(tmp_path), str(place(tmp_path, "folders")), "--dry-run", "--only"]
-    done = kmodlab(*words, "B*", "--only", "eve")
+    done = typed(*words, "B*", "--only", "eve")
     assert done.returncode == 0
     assert done.stdout.splitlines() == [SAID["folders"][0], "bob  bob", SAID["folders"][3].replace("eve    ", "eve  ")]
-    done = kmodlab(*words, "nobody")
+    done = typed(*words, "nobody")
     assert (done.returncode, done.stdout) == (2, "")
     assert "no submission has such a name" in done.stderr
 
 
-def test_a_dry_run_of_what_is_not_there(kmodlab: Kmodlab, tmp_path: Path) -> None:
+def test_a_dry_run_of_what_is_not_there(typed: Kmodlab, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     lab = lab_in(tmp_path)
     for folder, words in (("nowhere", "there is no "), ("empty", "there is nothing to grade in ")):
-        done = kmodlab("grade", lab, str(tmp_path / folder), "--dry-run")
+        done = typed("grade", lab, str(tmp_path / folder), "--dry-run")
         assert (done.returncode, done.stdout) == (2, "")
         assert f"{words}{tmp_path / folder}\n  hint: " in done.stderr
-    done = kmodlab("grade", "no_such_lab", str(tmp_path / "empty"), "--dry-run")
+    done = typed("grade", "no_such_lab", str(tmp_path / "empty"), "--dry-run")
     assert done.returncode == 2
     assert "no_such_lab" in done.stderr

@@ -288,7 +288,7 @@ def take_archive(archive: Path, tray: Tray) -> None:
             raise Refused(f"{name} is larger than {tray.limit >> 20} MiB. Hand in your own source files only.")
         try:
             _TAKE.get(kind, _take_tar)(file, kind, tray, _ratio(packed, name))
-        except Refused:
+        except (Refused, LabError):
             raise
         except Exception as error:  # a broken archive has a hundred ways to say so, and none may end the grading
             if isinstance(error, OSError) and error.errno in _OURS:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .tables import Header, header_of, meaning, means, number_in, plain, synonyms, total_in
+from .tables import FITTED, Header, header_of, meaning, means, number_in, plain, synonyms, total_of
 from .wording import begins, wrong
 
 COLUMNS = synonyms(
@@ -64,6 +64,8 @@ STATES = {
     "Z": "ZOMBIE", "X": "DEAD", "I": "IDLE", "P": "PARKED",
 }  # fmt: skip
 """The letters of /proc/PID/stat and the contract's words."""
+_PAGE_SIZE = re.compile(r"\W*page size\W+(\d+)", re.IGNORECASE)
+_PID = ("pid", "process id", "process")
 _TWO_WORDS = re.compile(r"\b(disk)[ -](sleep)\b", re.IGNORECASE)
 
 
@@ -90,7 +92,7 @@ class Task:
         if key not in self.cells:
             form = "a column {}" if self.where.endswith("lister") else "a line `{}:` in each block"
             there = ", ".join(self.cells)
-            wrong(f"{self.where} has {form.format(SHOWN_AS.get(key, key))}.", f"PID {self.pid} has: {there}.")
+            wrong(f"{self.where} has {form.format(self._shown(key))}.", f"PID {self.pid} has: {there}.")
         return self.cells[key]
 
     def number(self, key: str) -> int:
@@ -99,7 +101,11 @@ class Task:
         Raises:
             AssertionError: there is no such column or key, or it has no number.
         """
-        return number_in(self.text(key), f"{self.where}: {SHOWN_AS.get(key, key)} of PID {self.pid}")
+        return number_in(self.text(key), f"{self.where}: {self._shown(key)} of PID {self.pid}")
+
+    def _shown(self, key: str) -> str:
+        """Return what the handout calls a column, or a key."""
+        return key if self.where.endswith("lister") else SHOWN_AS.get(key, key)
 
     @property
     def state(self) -> str:
@@ -166,27 +172,35 @@ def parse_list(text: str) -> TaskList:
     """
     header: Header | None = None
     tasks: list[Task] = []
-    total = page_size = None
-    for line in text.split("\n"):
+    others: list[str] = []
+    lines = text.split("\n")
+    for at, line in enumerate(lines):
         if header is None:
-            header = header_of(line, COLUMNS, {"PID", "COMMAND"}, "COMMAND")
+            header = header_of(line, COLUMNS, {"PID", "COMMAND"}, "COMMAND", lines[at + 1 : at + FITTED])
         elif task := _task(header, line):
             tasks.append(task)
-        elif match := re.match(r"\W*page size\W+(\d+)", line, re.IGNORECASE):
-            page_size = int(match[1])
         else:
-            total = found if (found := total_in(line)) is not None else total
+            others.append(line)
     if header is None:
         wrong("/proc/task_lister has a line with the columns PID, PPID, COMMAND, STATE ...", begins(text))
-    return TaskList(tuple(tasks), total, page_size)
+    sizes = [int(found[1]) for line in others if (found := _PAGE_SIZE.match(line))]
+    return TaskList(tuple(tasks), total_of(others, "process|task"), sizes[-1] if sizes else None)
+
+
+_KEY = "|".join(
+    sorted((word.replace(" ", "[ _]") for words in KEYS.values() for word in (*words, *_PID)), key=len, reverse=True)
+)
+_NEXT = re.compile(rf"(?:[,;|/]|\s)\s*((?:{_KEY})(?:\s*[(\[][^)\]]*[)\]])?)\s*[:=](.*)$", re.IGNORECASE)
+"""A further key in the same line: behind a sign, or behind blanks."""
 
 
 def _pairs(line: str) -> Iterator[tuple[str, str]]:
-    """Return the keys and values of a line: one, or some that are separated by commas."""
+    """Return the keys and values of a line: one, or some; a command may be called anything, and is the last one."""
+    line = line.strip().strip("|") if line.strip().startswith("|") else line
     key, _, value = re.sub(r"^([^:=]*)=", r"\1:", line, count=1).partition(":")
-    while key not in ("Command", "Name") and (match := re.match(r"([^,:]*),\s*([A-Za-z][\w ]*)[:=](.*)$", value)):
-        yield key, match[1].strip()
-        key, value = match[2], match[3]
+    while meaning(key, KEYS) != "Command" and (match := _NEXT.search(value)):
+        yield key, value[: match.start()].strip()
+        key, value = match[1], match[2]
     yield key, value.strip()
 
 
@@ -201,9 +215,9 @@ def parse_detail(text: str) -> dict[int, Task]:
     for line in text.split("\n"):
         for key, value in _pairs(line) if re.search(r"[:=]", line) else ():
             known = meaning(key, KEYS)
-            if plain(key) in ("pid", "process id", "process") and re.match(r"\d+", value):
+            if plain(key) in _PID and re.match(r"\d+", value):
                 block = blocks[int(re.match(r"\d+", value)[0])] = {}  # type: ignore[index]
-            elif value or known == "Command":
+            elif known and (value or known == "Command"):
                 block.setdefault(known, value)
     if not blocks:
         wrong("Each block of /proc/task_detail begins with a line `PID: n`.", begins(text))
@@ -213,7 +227,7 @@ def parse_detail(text: str) -> dict[int, Task]:
 def parse_stats(text: str) -> Stats:
     """Read task_stats."""
     found: dict[str, int] = {}
-    for label, value in re.findall(r"([A-Za-z][\w ()/-]*?)[ \t]*[:=][ \t]*(\d+)", text):
+    for label, value in re.findall(r"([A-Za-z][\w ()/\[\]-]*?)[ \t.]*[:=|][ \t|:=\[]*\+?(\d+)", text):
         found.setdefault(meaning(label, COUNTS), int(value))
     return Stats({key: value for key, value in found.items() if key in COUNTS})
 

@@ -14,7 +14,7 @@ from .tables import unescaped
 from .task_pages import STATES, Task, parse_list
 from .tracer_page import escape
 from .wording import require_none, text_of, wrong
-from .zoo import ODD, PLAIN, Picture, Zoo, about_equal, named, visit
+from .zoo import ODD, PLAIN, Picture, Zoo, about_equal, comm_of, named, visit
 
 pytestmark = pytest.mark.task_lister
 
@@ -114,7 +114,7 @@ def test_names_agree(zoo: Zoo) -> None:
         if len(rows) < FEW:
             wrong("/proc/task_lister has a row for each process.", f"{len(rows)} rows of processes were found.")
         seen = [
-            f"PID {row.pid}: COMMAND is `{row.text('COMMAND')}`, expected `{named(picture.steady[row.pid])}`"
+            f"PID {row.pid}: COMMAND is `{row.text('COMMAND')}`, expected `{comm_of(picture.steady[row.pid])}`"
             for row in rows
             if not name_agrees(row, picture.steady[row.pid])
         ]

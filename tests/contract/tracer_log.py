@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .calls import FAMILIES
-from .tables import Header, Synonyms, header_of, number_in, synonyms, total_in
+from .tables import FITTED, Header, Synonyms, header_of, number_in, synonyms, total_of
 from .wording import begins, wrong
 
 COLUMNS = synonyms(
@@ -19,7 +19,8 @@ COLUMNS = synonyms(
     Timestamp="timestamp, time, jiffies",
     Status="status, state, action, verdict, result",
 )
-_FILTER = re.compile(r"\W*=?([a-z][a-z0-9_]*)\W+(block|allow)(?:ed)?\b", re.IGNORECASE)
+_FILTERS = re.compile(r"\W*active filters\W*(.*)", re.IGNORECASE)
+_FILTER = re.compile(r"(?:\W*\d+[.):\]]?)?\W*=?([a-z][a-z0-9_]*)\W+(block|allow)(?:ed)?\b", re.IGNORECASE)
 _NAME = re.compile(r"(?:__(?:x64|arm64|ia32)_)?(?:sys_)?([a-z0-9_]+?)(?:\(\))?")
 
 
@@ -86,7 +87,8 @@ def log_header(lines: Sequence[str], known: Synonyms, text: str) -> tuple[int, H
     Raises:
         AssertionError: there is none.
     """
-    found = ((n, header_of(line, known, {"Syscall", "PID", "Status"}, "")) for n, line in enumerate(lines))
+    needed = {"Syscall", "PID", "Status"}
+    found = ((n, header_of(line, known, needed, "", lines[n + 1 : n + FITTED])) for n, line in enumerate(lines))
     at, header = next(((n, header) for n, header in found if header), (0, None))
     if header is None:
         wrong("/proc/syscall_tracer has a line with the columns Syscall, PID, Timestamp, Status.", begins(text))
@@ -101,7 +103,7 @@ def _entry(header: Header, line: str) -> Entry | None:
     return Entry(name[1] if name else cells["Syscall"], int(cells["PID"]), cells)
 
 
-def _filters(lines: list[str]) -> tuple[tuple[str, str], ...]:
+def _filters(lines: Sequence[str]) -> tuple[tuple[str, str], ...]:
     found = (_FILTER.match(line) for line in lines)
     return tuple((match[1].lower(), match[2].upper()) for match in found if match)
 
@@ -113,10 +115,11 @@ def parse_log(text: str) -> Log:
         AssertionError: it has no line with the names of the columns.
     """
     lines = text.split("\n")
-    at = next((n for n, line in enumerate(lines) if re.match(r"\W*active filters", line, re.IGNORECASE)), len(lines))
-    place, header = log_header(lines[:at], COLUMNS, text)
-    entries = [entry for line in lines[place + 1 : at] if (entry := _entry(header, line))]
-    totals = [total for line in lines if (total := total_in(line)) is not None]
-    section = [line for line in lines[at + 1 :] if re.search(r"\w", line)]
-    there = at < len(lines)
-    return Log(tuple(entries), totals[0] if totals else None, _filters(section) if there else None, tuple(section))
+    place, header = log_header(lines, COLUMNS, text)
+    below = ((n, match) for n, line in enumerate(lines) if (match := _FILTERS.match(line)))
+    at, match = next(below, (len(lines), None))
+    # The filters may stand above the log, too.
+    entries = [entry for line in lines[place + 1 : at if at > place else None] if (entry := _entry(header, line))]
+    section = [match[1], *lines[at + 1 : place if at < place else None]] if match else []
+    shown = tuple(line for line in section if re.search(r"\w", line))
+    return Log(tuple(entries), total_of(lines, "entr"), _filters(shown) if match else None, shown)

@@ -148,7 +148,12 @@ class Picture:
 
 def named(process: Process) -> str:
     """Return what messages call a process."""
-    return f"PID {process.pid} (`{process.comm.decode('utf-8', 'replace')}`)"
+    return f"PID {process.pid} (`{comm_of(process)}`)"
+
+
+def comm_of(process: Process) -> str:
+    """Return the name of a process as text."""
+    return process.comm.decode("utf-8", "replace")
 
 
 def about_equal(shown_kb: int, *measured_kb: int) -> bool:

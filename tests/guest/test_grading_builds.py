@@ -23,6 +23,7 @@ MODULE_LICENSE("GPL");
 """
 KBUILD = "make -C /lib/modules/$(shell uname -r)/build M=$(PWD) modules"
 ALONE = ("Your Makefile's first target makes no module here. It was built with `make -C KERNEL M=$PWD modules`.",)
+DECLARED = "int other(void);\nstatic"
 BROKEN = MODULE.replace("return 0;", "return nothing;")
 
 
@@ -124,3 +125,25 @@ def test_a_module_without_its_source_is_told_by_the_line(image: Image, tmp_path:
         "Makefile:1 asks for listing_jiffies.o, and there is no listing_jiffies.c, only jiffies.c: "
         "obj-m += listing_jiffies.o"
     )
+
+
+def test_a_kbuild_alone_says_of_what_files_the_module_is(image: Image, tmp_path: Path) -> None:
+    """Each of them starting a module of its own would not do: they need each other."""
+    (sources := tmp_path / "sources").mkdir()
+    (tmp_path / "output").mkdir()
+    (sources / "Kbuild").write_text("obj-m += jiffies.o\njiffies-y := src/main.o other.o\n")
+    (sources / "src").mkdir()
+    (sources / "src" / "main.c").write_text(MODULE.replace("return 0;", "return other();").replace("static", DECLARED))
+    (sources / "other.c").write_text("int other(void);\nint other(void)\n{\n\treturn 0;\n}\n")
+    done = build(sources, image, tmp_path / "output")
+    assert done.ok, done.log
+    assert ([module.name for module in done.modules], done.notes) == (["jiffies.ko"], ())
+
+
+def test_who_has_c_files_further_down_alone_is_told_what_is_missing(image: Image, tmp_path: Path) -> None:
+    (tmp_path / "sources" / "src").mkdir(parents=True)
+    (tmp_path / "output").mkdir()
+    (tmp_path / "sources" / "src" / "main.c").write_text(MODULE)
+    done = build(tmp_path / "sources", image, tmp_path / "output")
+    assert not done.ok
+    assert "no C file beside a Makefile or Kbuild, which would say how ./src/main.c is built" in done.reason

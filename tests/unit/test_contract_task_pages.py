@@ -32,6 +32,9 @@ LAYOUTS = {
     "small letters": table(tuple(name.lower() for name in COLUMNS)),
     "no units": table(("PID", "PPID", "COMMAND", "STATE", "VM", "RSS", "THREADS", "UID", "GID")),
     "other units": table(("PID", "PPID", "COMM", "State", "VM (kB)", "RSS (kB)", "Threads", "UID", "GID")),
+    "a box": table(cell="\xe2\x94\x82 {:<10}", end=" \xe2\x94\x82"),
+    "commas": table(cell="{}", between=","),
+    "tabs and blanks": table(cell="{:<7}", between="\t"),
     "units as words": table(("PID", "PPID", "NAME", "STATE", "VmSize", "RSS KB", "NLWP", "UID", "GID")),
 }
 
@@ -51,6 +54,26 @@ def test_columns_stand_anywhere_and_there_may_be_more() -> None:
     page = "UID PRIO PID COMMAND STATE PPID\n7 120 12 bash SLEEPING 1\n"
     (task,) = parse_list(page).tasks
     assert (task.pid, task.number("UID"), task.number("PPID"), task.state) == (12, 7, 1, "SLEEPING")
+
+
+@pytest.mark.parametrize("other", ["USER", "NAME", "Process", "PARENT", "status", "NICE VALUE", "START TIME IN MS"])
+@pytest.mark.parametrize("between", [" ", "\t", " | "])
+def test_a_further_column_is_not_taken_for_one_of_the_handouts(other: str, between: str) -> None:
+    lines = [(*COLUMNS[:4], other, *COLUMNS[4:]), *((*row[:4], "7", *row[4:]) for row in ROWS)]
+    listed = parse_list("\n".join(between.join(line) for line in lines))
+    shown = [
+        (task.pid, task.number("PPID"), task.is_named(row[2].encode()), task.state, task.number("UID"))
+        for task, row in zip(listed.tasks, ROWS, strict=True)
+    ]
+    assert shown == [(1, 0, True, "SLEEPING", 0), (2, 0, True, "SLEEPING", 0), (812, 1, True, "ZOMBIE", 1234)]
+
+
+def test_cells_between_bars_may_have_blanks_or_nothing() -> None:
+    page = "| PID | COMMAND | VM | UID | NOTE |\n| 12 | vfork parent | 100 KB | 7 | |\n| 13 |  | 0 KB | 8 | a b |\n"
+    first, second = parse_list(page).tasks
+    assert first.is_named(b"vfork parent")
+    assert second.is_named(b"")
+    assert [(task.number("VM"), task.number("UID")) for task in (first, second)] == [(100, 7), (0, 8)]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +116,8 @@ def test_a_page_without_columns_shows_how_it_begins() -> None:
     ("footer", "total"),
     [
         ("Total processes listed: 3", 3), ("Total: 3 processes", 3), ("Total processes = 3", 3), ("TOTAL TASKS 3", 3),
-        ("--- Total number of processes: 3 ---", 3), ("", None),
+        ("--- Total number of processes: 3 ---", 3), ("", None), ("Total processes listed: 3 (page size 4096)", 3),
+        ("Total memory: 9 KB\nTotal processes: 3", 3), ("Total processes: 3\nTotal of memory: 9 KB", 3),
     ],
 )  # fmt: skip
 def test_the_total_is_found_by_its_label(footer: str, total: int | None) -> None:
@@ -124,6 +148,23 @@ VM (KB) = 168000
 RSS (KB) = 12000
 threads = 2
 nice = -5
+""",
+    "a tree": """PID: 812
+|-Command: kmz-zombie
+|-State: ZOMBIE  Parent PID: 1
++ UID: 1234  GID: 2345
+\xe2\x94\x9c\xe2\x94\x80 Virtual Memory: 168000 KB | Resident Memory (RSS): 12000 KB
+> Threads: 2
+`-Nice: -5
+""",
+    "boxed": """| PID: 812 |
+| Command: kmz-zombie |
+| State: ZOMBIE; PPID: 1 |
+| UID = 1234 / GID = 2345 |
+| VM: 168000 KB |
+| RSS: [12000] KB |
+| Threads: 2 |
+| Nice: -5 |
 """,
     "starred": """*** PID: 812 ***
     COMM      : kmz-zombie
@@ -161,6 +202,8 @@ def test_names_with_colons_and_commas_stay_whole() -> None:
         "States:\n  Running:  1\n  Zombie:  2\n  Total:  30\n\n  Total Virtual Memory: 900 MB\n  Total RSS: 120 MB\n",
         "running = 1\nzombies = 2\nTotal processes = 30\ntotal VM (MB) = 900\nTotal resident memory (MB) = 120\n",
         "| Running: 1 | Zombie: 2 | Total tasks: 30 |\n| Total VM: 900 | Total RSS: 120 |\n",
+        "| Running: | 1 |\n| Zombie | 2 |\n| Total | : | 30 |\n| Total VM [MB]: | 900 |\n| RSS: | 120 MB |\n",
+        "Running.....: 1\nZombie ..... : [2]\nTotal processes..: 30\nTotal VM: +900 MB\nTotal RSS: 120 MB\n",
     ],
 )
 def test_statistics_are_found_by_their_labels(page: str) -> None:

@@ -24,6 +24,13 @@ LAYOUTS = {
     "another banner": "*** Tracer of PIDs, Status: on ***\n\n" + page(),
     "small letters": page("syscall", "pid", "timestamp", "status").replace("BLOCKED", "blocked"),
     "other names": page("NAME", "PID", "TIME (jiffies)", "ACTION"),
+    "tabs": page(cell="{}", between="\t"),
+    "further columns": page("Syscall", "PID", "Timestamp", "Status", "Process", "NAME", "Time", more=" bash x 9"),
+    "a further column of two words": page("Syscall", "PID", "Timestamp", "Status", "Process Name", more=" bash"),
+    "times in brackets": page().replace("42949382", "[42949382").replace("11 ", "11]").replace("40 ", "40]"),
+    "a capacity": page().replace("entries: 2", "entries: 2 of 9 (max 1500)"),
+    "numbered filters": page(tail="Total entries: 2\nActive Filters:\n 1. unlink: BLOCK\n[2] open: ALLOW\n"),
+    "filters above": "Active Filters:\nunlink: BLOCK\nopen: ALLOW\n\n" + page(tail="Total entries: 2\n"),
     "DOS": page().replace("\n", "\r\n"),
     "other filters": page(tail="Total: 2 calls\nACTIVE FILTERS\n  - unlink -> blocked\n  - open -> allowed\n"),
 }
@@ -51,6 +58,7 @@ def test_what_is_missing_costs_who_asks_for_it() -> None:
     with pytest.raises(AssertionError, match="has a column Timestamp"):
         _ = log.entries[0].timestamp
     assert parse_log(page(tail="Active Filters:\nNo filters active\n")).filters == ()
+    assert parse_log(page(tail="Active Filters: unlink: BLOCK\n")).filters == (("unlink", "BLOCK"),)
 
 
 def test_a_page_without_columns_shows_how_it_begins() -> None:

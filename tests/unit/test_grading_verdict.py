@@ -55,6 +55,15 @@ def test_a_report_is_found_and_kept_whole(text: str, kind: Kind, lines: int) -> 
     assert not report.line.startswith("[")
 
 
+def test_what_was_left_on_the_stack_is_no_place_to_look() -> None:
+    """A line with a ? is the place only where there is no other."""
+    stale = "[    9.1]  ? snap_make+0x2c0/0x2c0 [task_lister]\n"
+    (report,) = find(f"{ATOMIC.splitlines()[0]}\n{stale}{ATOMIC.splitlines()[1]}\n")
+    assert report.frame(["task_lister"]) == Frame("list_show", 0x29, "task_lister")
+    (report,) = find(f"{ATOMIC.splitlines()[0]}\n{stale}")
+    assert report.frame(["task_lister"]) == Frame("snap_make", 0x2BF, "task_lister")
+
+
 def test_reports_that_follow_each_other_are_several() -> None:
     assert [report.kind for report in find(OOPS + PANIC + WARNING)] == [Kind.OOPS, Kind.PANIC, Kind.WARNING]
 

@@ -50,8 +50,16 @@ theirs() {
 if [ "$how" = makefile ] && [ -f Makefile ]; then
 	how="make"
 	theirs
+elif [ "$how" = makefile ] && names_modules; then
+	how=kbuild
+	alone
+	status=$?
 else
-	ls ./*.c >/dev/null 2>&1 || { echo "there is no C file" && exit 65; }
+	ls ./*.c >/dev/null 2>&1 || {
+		below=$(find . -name '*.c' | head -n 1)
+		echo "there is no C file${below:+ beside a Makefile or Kbuild, which would say how $below is built}"
+		exit 65
+	}
 	how=ours
 	ours
 	status=$?

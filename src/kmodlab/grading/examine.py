@@ -30,6 +30,8 @@ ATTEMPTS = 3
 _CRASHES = 4
 #: seeds are numbers that people can type
 _SEEDS = 10**9
+#: tests that failed, of which the reason names so many
+_NAMED = 4
 
 
 @dataclass
@@ -301,7 +303,9 @@ def _verdict(tests: tuple[TestResult, ...], finding: Finding | None) -> tuple[Ve
     core, bonus = ([test for test in tests if test.bonus is one] for one in (False, True))
     bad = [test for test in core if test.outcome != "passed"]
     if bad:
-        return Verdict.FAIL, f"{len(bad)} of {len(core)} tests failed: {', '.join(test.id for test in bad[:4])}"
+        more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+        named = ", ".join(test.id for test in bad[:_NAMED])
+        return Verdict.FAIL, f"{len(bad)} of {len(core)} tests failed: {named}{more}"
     passed = sum(test.outcome == "passed" for test in bonus)
     return Verdict.PASS, f"all {len(core)} tests passed" + (
         f", and {passed} of {len(bonus)} for bonus" if bonus else ""

@@ -20,7 +20,7 @@ _REPORT_LINES = 60
 
 SIGN = sign()
 """What a console line has where it means trouble."""
-_FRAME = re.compile(r"(RIP: \S+:)?([A-Za-z_][\w.]*)\+0x([0-9a-f]+)/0x[0-9a-f]+ \[(\w+)")
+_FRAME = re.compile(r"(\? )?(RIP: \S+:)?([A-Za-z_][\w.]*)\+0x([0-9a-f]+)/0x[0-9a-f]+ \[(\w+)")
 _STAMP = re.compile(r"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
 #: what the kernel says of any module that is not its own
 _USUAL = ("module verification failed", "loading out-of-tree module")
@@ -71,11 +71,13 @@ class Trouble:
         """Return the innermost place in one of these modules that the report names."""
         wanted = set(modules)
         # What a trace has is where a call returns to: the call itself is before that, maybe in another line.
-        found = (
-            Frame(name, max(0, int(offset, 16) - (not here)), module)
-            for here, name, offset, module in _FRAME.findall(self.text)
-        )
-        return next((frame for frame in found if frame.module in wanted), None)
+        found = [
+            (bool(unsure), Frame(name, max(0, int(offset, 16) - (not here)), module))
+            for unsure, here, name, offset, module in _FRAME.findall(self.text)
+            if module in wanted
+        ]
+        # A "?" stands before what lay on the stack, and may be left over from a call that has returned.
+        return min(found, key=lambda one: one[0], default=(True, None))[1]
 
 
 def find(text: str) -> list[Trouble]:

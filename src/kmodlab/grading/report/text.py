@@ -30,7 +30,7 @@ ADVICE = {
     Verdict.LOAD_ERROR: "The console says why: a symbol that modules may not use, a missing MODULE_LICENSE(), an init "
     "function that returns an error.",
     Verdict.OOPS: "Read the report below from its first line; the first function of yours in the call trace is where "
-    "to look.",
+    "to look (a line with a ? may be left over from an earlier call).",
     Verdict.PANIC: "Read the last lines of the console; what is there before the panic says what led to it.",
     Verdict.HANG: "Look for a lock that is taken twice or never released, a loop that does not end, and a read "
     "function that never returns 0.",

@@ -43,6 +43,7 @@ PLAIN = {
     "a process with 20 threads": Animal("sleeper", b"threads", {"threads": 20}, threads=20),
     "a process whose thread burns": Animal("sleeper", b"burnthread", {"threads": 2, "burn": 1}, threads=2),
     "a process of another user": Animal("sleeper", b"other", {"uid": 1234, "gid": 2345}, uid=1234, gid=2345),
+    "a set-user-id process": Animal("sleeper", b"suid", {"uid": 77, "euid": 78, "gid": 88, "egid": 89}, uid=77, gid=88),
     "a renamed process": Animal("sleeper", b"after", {"was": "before"}),
     "a process with 24 MiB": Animal("sleeper", b"memory", {"mem": 24}),
     "a nice process": Animal("sleeper", b"nice", {"nice": 7}),
@@ -55,7 +56,6 @@ ODD = {
     "a process traced by another": Animal("sleeper", b"victim", {}, "TRACED"),
     "the process that traces it": Animal("tracer", b"tracer", {}),
     "a dead leader with live threads": Animal("leaderdead", b"headless", {"threads": 3}, "ZOMBIE", threads=3),
-    "a set-user-id process": Animal("sleeper", b"suid", {"uid": 77, "euid": 78, "gid": 88, "egid": 89}, uid=77, gid=88),
     "a user id above 2^31": Animal(
         "sleeper", b"biguid", {"uid": 3000000000, "gid": 4000000000}, uid=3000000000, gid=4000000000
     ),

@@ -379,7 +379,8 @@ def test_bonus_is_told_beside_the_score_and_adds_nothing_to_it() -> None:
     assert formats.prairielearn(result)["score"] == 0.5
     (row,) = csv.DictReader(io.StringIO(gradebook.scores([result])))
     assert (row["Score"], row["Of"], row["Bonus"]) == ("2.5", "5", "9")
-    assert "bonus" not in pages.student_html(one_result())
+    assert "2.5 / 5 <small>bonus 9</small>" in pages.class_html([result], ["ada.html"])
+    assert "bonus" not in pages.student_html(one_result()) + pages.class_html([one_result()], ["ada.html"])
 
 
 def test_scores_has_a_column_a_test() -> None:

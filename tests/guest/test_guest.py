@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,23 @@ def test_up_again_changes_nothing(guest: Guest) -> None:
     assert guest.up() is False
     assert Guest(guest.name).up() is False
     assert (guest.qemu.pid, _boot_id(guest)) == (number, boot)
+
+
+def test_a_guest_that_is_only_slow_is_not_replaced(guest: Guest, capfd: pytest.CaptureFixture[str]) -> None:
+    number, said = guest.qemu.pid, ""
+    assert number
+    os.kill(number, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor() as pool:
+            changed = pool.submit(guest.up)
+            while "has not answered yet" not in said and not changed.done():
+                said += capfd.readouterr().err
+                time.sleep(0.1)
+            os.kill(number, signal.SIGCONT)
+            assert changed.result() is False
+    finally:
+        os.kill(number, signal.SIGCONT)
+    assert guest.qemu.pid == number
 
 
 def test_it_runs_the_kernel_of_its_image(guest: Guest) -> None:

@@ -28,6 +28,8 @@ from kmodlab.vm.shell import Result
 from kmodlab.vm.ssh import Ssh
 
 BOOT_SECONDS = 300.0
+#: that a guest which runs may be silent, before it is taken for one that never answers again
+PATIENCE = 30.0
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,47}")
 
@@ -183,6 +185,10 @@ class Guest:
 
     def _answers(self) -> bool:
         if ssh.greets(self.shell.port):
+            return True
+        # On a busy host it may only be slow, and what is replaced is lost.
+        say(f"the guest {self.name} runs and has not answered yet: waiting for {PATIENCE:.0f} s")
+        if ssh.greets(self.shell.port, PATIENCE):
             return True
         say(f"the guest {self.name} runs but does not answer: replacing it")
         return False

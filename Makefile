@@ -26,7 +26,7 @@ check: setup-test ## What needs no VM: lint, types, unit tests
 
 test: setup-test ## Everything that proves the project, VMs included
 	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 tests/unit tests/fuzz
-	@PYTHONPATH=tests $(BIN)/pytest -p cost -n auto --dist loadfile --no-loadscope-reorder --durations 20 tests/guest tests/contract/mutants -m "(core or not mutant) and not grading"
+	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 --dist loadfile --no-loadscope-reorder --durations 20 tests/guest tests/contract/mutants -m "(core or not mutant) and not grading"
 
 bare: ## COMMAND (make lab, make down) on a bare Debian: RELEASE=bookworm BARE_AS=root; see .config/bare
 	@RELEASE=$(RELEASE) .config/bare $(COMMAND)

@@ -11,7 +11,6 @@ from xdist.scheduler import LoadFileScheduling
 
 from kmodlab import environment
 from kmodlab.guest import Guest, list_guests
-from kmodlab.host import HOST, Host
 
 environment.settle()
 
@@ -53,20 +52,6 @@ def group(nodeid: str) -> str:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Schedule | None:
     """Take the place of `--dist loadfile`."""
     return Schedule(config, log) if config.getvalue("dist") == "loadfile" else None
-
-
-#: MiB that a worker takes at most: two guests, what holds their disks, Ansible
-WORKER_MEMORY = 3072
-
-
-def workers(host: Host = HOST) -> int:
-    """Return how many workers keep a host's processors busy: a guest waits for a fifth of its time."""
-    return max(1, min(host.processors() + 1, host.available_memory() // WORKER_MEMORY))
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Say what `-n auto` is."""
-    return workers()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

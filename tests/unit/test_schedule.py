@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
-import pytest
-from guest.conftest import INDEPENDENT, LONGEST, group, workers
+from guest.conftest import INDEPENDENT, LONGEST, group
 from guest.test_kernels import KERNELS
 
-from kmodlab.host import Host
 from kmodlab.paths import project_dir
 
 
@@ -39,12 +36,3 @@ def test_the_scheduler_is_used() -> None:
     )
     assert done.returncode == 0, done.stdout
     assert "scheduling tests via Schedule\n" in done.stdout, done.stdout
-
-
-@pytest.mark.parametrize(("processors", "gigabytes", "expected"), [(2, 24, 3), (2, 7, 2), (16, 30, 10), (1, 1, 1)])
-def test_one_worker_more_than_processors_where_memory_allows(
-    tmp_path: Path, processors: int, gigabytes: int, expected: int
-) -> None:
-    """`-n auto` is that; at least one."""
-    (tmp_path / "meminfo").write_text(f"MemAvailable: {gigabytes << 20} kB\n")
-    assert workers(Host(proc=tmp_path, cgroups=tmp_path, allowed=processors)) == expected

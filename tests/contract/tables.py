@@ -15,7 +15,7 @@ from .wording import wrong
 _UNIT = re.compile(r"\s*[(\[][^)\]]*[)\]]|(?<=[\s_])(?:kib|kb|mb|bytes)\b", re.IGNORECASE)
 _BAR = re.compile("\\||\xe2\x94[\x82\x83]|\xe2\x95\x91")
 """Between the cells of a table: a bar, or a line of a box, whose bytes are a character each here."""
-_SEPARATORS = {"bar": _BAR, "tab": re.compile("\t+"), "comma": re.compile(","), "semicolon": re.compile(";")}
+_SEPARATORS = (_BAR, re.compile("\t+"), re.compile(","), re.compile(";"))
 _AROUND = " \t.-*#|`+>~[=" + "".join(map(chr, (0xE2, *range(0x80, 0xA0))))
 """What may stand around a label: dots, bullets, branches of a tree, lines of a box."""
 FITTED = 200
@@ -135,8 +135,8 @@ def _fitted(words: list[str], rows: Sequence[str], known: Synonyms) -> list[str]
     counts = Counter(len(words_of(row)) for row in rows if len(re.findall(r"(?:^|\s)\d+\b", row)) > 1)
     short = len(words) - (counts.most_common(1)[0][0] if counts else len(words))
     strange = [column not in known for column in _named(words, known)]
-    for at in range(len(words) - short):
-        if short > 0 and all(strange[at : at + short + 1]):
+    for at in range(len(words) - short if short > 0 else 0):
+        if all(strange[at : at + short + 1]):
             return [*words[:at], " ".join(words[at : at + short + 1]), *words[at + short + 1 :]]
     return words
 
@@ -151,9 +151,12 @@ def header_of(line: str, known: Synonyms, needed: set[str], text: str, rows: Seq
         text: the column whose cells may have blanks in them.
         rows: lines below it.
     """
-    words = _fitted(_UNIT.sub("", _BAR.sub(" ", line)).split(), rows, known)
+    words = _UNIT.sub("", _BAR.sub(" ", line)).split()
+    # Most lines of a page are no header: its rows are looked at where one may be.
+    if needed <= set(_named(words, known)):
+        words = _fitted(words, rows, known)
     ways = [(_named(words, known), _BAR if _BAR.search(line) else None)]
-    ways += [(_named(_parts(line, one), known), one) for one in _SEPARATORS.values() if one.search(line)]
+    ways += [(_named(_parts(line, one), known), one) for one in _SEPARATORS if one.search(line)]
     # Of two ways that find as many columns, the one that need not guess where a cell ends.
     columns, separator = max(ways, key=lambda way: (len(set(way[0]) & set(known)), way is not ways[0]))
     if not needed <= set(columns):

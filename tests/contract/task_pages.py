@@ -187,9 +187,8 @@ def parse_list(text: str) -> TaskList:
     return TaskList(tuple(tasks), total_of(others, "process|task"), sizes[-1] if sizes else None)
 
 
-_KEY = "|".join(
-    sorted((word.replace(" ", "[ _]") for words in KEYS.values() for word in (*words, *_PID)), key=len, reverse=True)
-)
+_WORDS = {*_PID, *(word for words in KEYS.values() for word in words)}
+_KEY = "|".join(word.replace(" ", "[ _]") for word in sorted(_WORDS, key=len, reverse=True))
 _NEXT = re.compile(rf"(?:[,;|/]|\s)\s*((?:{_KEY})(?:\s*[(\[][^)\]]*[)\]])?)\s*[:=](.*)$", re.IGNORECASE)
 """A further key in the same line: behind a sign, or behind blanks."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import os
 import re
@@ -12,14 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from xml.etree import ElementTree
 
 import yaml
+from unit.grading_files import scores
 
 from kmodlab.grading.report.text import number
 from kmodlab.paths import project_dir
@@ -32,10 +30,6 @@ KMODLAB = Path(sys.executable).with_name("kmodlab")
 _LINE = re.compile(
     r"\s*\d+/\d+  (?P<verdict>\S+) +(?P<points>not graded|\S+ of \S+) +(?P<student>.+?)(?P<known>  \(known\))?"
 )
-_ROW = re.compile(r"<bdi>(.+?)</bdi></a>.*?badge\"[^>]*>(\S+?)</span>.*?class=\"number\">(\S+) / (\S+)</td>", re.DOTALL)
-_CLASS_FILES = ("index.html", "gradebook.csv", "scores.csv", "junit.xml")
-_STUDENT_FILES = {"feedback.html", "feedback.md", "gradescope.json", "prairielearn.json"}
-_OUTCOMES = {"failure": "failures", "error": "errors", "skipped": "skipped"}
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 180) -> None:
@@ -146,23 +140,6 @@ def attempts(out: Path) -> dict[str, int]:
 # -- what the files say ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Row:
-    """A submission's verdict and points, as one file has them."""
-
-    verdict: str
-    score: str
-
-
-def scores(out: Path) -> dict[str, dict[str, str]]:
-    """Return the rows of scores.csv, by submission."""
-    with (out / "scores.csv").open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    found = {row["Submission"]: row for row in rows}
-    assert len(found) == len(rows)
-    return found
-
-
 def require_expected(out: Path, lab: str, names: set[str]) -> None:
     """Check that a class came to what the table says: verdict, points, reason.
 
@@ -180,65 +157,6 @@ def require_expected(out: Path, lab: str, names: set[str]) -> None:
         if not right or any(wanted.get(part, "") not in row["Reason"] for part in ("reason", "place")):
             wrong.append(f"{name}: {row['Verdict']} {row['Score']}: {row['Reason']}; wanted {wanted}")
     assert not wrong, "\n".join(wrong)
-
-
-def require_same_everywhere(out: Path) -> None:
-    """Check that every file that is promised is there, and has the verdicts and points of scores.csv."""
-    rows = {row["Student"]: Row(row["Verdict"], row["Score"]) for row in scores(out).values()}
-    assert [name for name in _CLASS_FILES if not (out / name).is_file()] == []
-    assert _gradebook(out) == {student: row.score for student, row in rows.items()}
-    assert _index(out) == rows
-    assert _junit(out) == rows
-    folders = {folder.name: folder for folder in (out / "students").iterdir()}
-    assert set(folders) == set(rows), "the students of these classes have names that are fit for folders"
-    for student, folder in folders.items():
-        assert {file.name for file in folder.iterdir()} == _STUDENT_FILES
-        _require_student(folder, rows[student])
-
-
-def _gradebook(out: Path) -> dict[str, str]:
-    with (out / "gradebook.csv").open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    student, points = (1, 2) if header[0] == "Identifier" else (0, 5)
-    found = {row[student]: row[points] for row in rows}
-    if header[0] == "Student":
-        assert found.pop("    Points Possible") == "100"
-    return found
-
-
-def _index(out: Path) -> dict[str, Row]:
-    found = _ROW.findall((out / "index.html").read_text(encoding="utf-8"))
-    assert {most for *_, most in found} == {"100"}
-    return {student: Row(verdict, points) for student, verdict, points, _ in found}
-
-
-def _junit(out: Path) -> dict[str, Row]:
-    found = {}
-    for suite in ElementTree.parse(out / "junit.xml").getroot():  # noqa: S314  # our own
-        about = {item.get("name"): item.get("value", "") for item in suite.iter("property")}
-        cases = list(suite.iter("testcase"))
-        assert int(suite.get("tests", "")) == len(cases) > 0
-        for tag, counted in _OUTCOMES.items():
-            assert int(suite.get(counted, "")) == sum(case.find(tag) is not None for case in cases)
-        clean = all(case.find(tag) is None for case in cases for tag in _OUTCOMES)
-        assert clean or about["verdict"] != "pass"
-        found[suite.get("name", "")] = Row(about["verdict"], about["score"])
-    return found
-
-
-def _require_student(folder: Path, row: Row) -> None:
-    scope = json.loads((folder / "gradescope.json").read_text(encoding="utf-8"))
-    assert (scope["extra_data"]["verdict"], number(scope["score"])) == (row.verdict, row.score)
-    assert number(sum(test["score"] for test in scope["tests"])) == row.score
-    assert scope["output"].startswith(f"{row.verdict}: ")
-    learn = json.loads((folder / "prairielearn.json").read_text(encoding="utf-8"))
-    assert learn["gradable"] is True
-    assert number(learn["score"] * 100) == row.score
-    assert learn["output"].startswith(f"{row.verdict}: ")
-    assert f"**{row.verdict}**, {row.score} of 100 points" in (folder / "feedback.md").read_text(encoding="utf-8")
-    page = (folder / "feedback.html").read_text(encoding="utf-8")
-    assert f">{row.verdict}</span>" in page
-    assert f">{row.score} <small>of 100</small>" in page
 
 
 def same_gradebook(one: Path, other: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from unit.grading_cluster import Running, cluster
+from unit.grading_files import require_same_everywhere, scores
 
 from kmodlab.paths import project_dir
 
@@ -33,9 +34,7 @@ from .grading_command import (
     machines,
     names_in_use,
     require_expected,
-    require_same_everywhere,
     same_gradebook,
-    scores,
     until,
 )
 

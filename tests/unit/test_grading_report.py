@@ -19,6 +19,7 @@ import pytest
 from kmodlab.grading.report import formats, gradebook, pages, text, write
 from kmodlab.grading.result import Result, Verdict
 
+from .grading_files import require_same_everywhere
 from .grading_results import HOSTILE, a_class, one_result, one_test
 
 CLASS = a_class()
@@ -207,6 +208,28 @@ def test_classes_of_any_size(results: list[Result], tmp_path: Path) -> None:
     write(results, tmp_path)
     assert not Page((tmp_path / "index.html").read_text()).open
     assert len(list((tmp_path / "students").glob("*"))) == len(results)
+
+
+@pytest.mark.parametrize("bonus", [(), (0.0,), (10.0, 0.0)], ids=["none", "none-earned", "earned"])
+def test_every_file_says_the_same(bonus: tuple[float, ...], tmp_path: Path) -> None:
+    names = {"ada": (60.0, 40.0), "bob": (60.0, 0.0), "eve": (0.0, 0.0)}
+    write(
+        [_with_bonus(name, earned, bonus if name == "ada" else (0.0,) * len(bonus)) for name, earned in names.items()],
+        tmp_path,
+    )
+    require_same_everywhere(tmp_path)
+
+
+def _with_bonus(name: str, earned: tuple[float, ...], bonus: tuple[float, ...]) -> Result:
+    tests = [
+        one_test(f"t{place}", points=points, earned=got, outcome="passed" if got else "failed")
+        for place, (points, got) in enumerate(zip((60.0, 40.0), earned, strict=True))
+    ] + [
+        one_test(f"b{place}", points=10.0, earned=got, outcome="passed" if got else "failed", bonus=True)
+        for place, got in enumerate(bonus)
+    ]
+    verdict = Verdict.PASS if sum(earned) == 100 else Verdict.FAIL
+    return one_result(key=name, student=name, submission=name, verdict=verdict, tests=tuple(tests))
 
 
 def test_the_same_results_give_the_same_files(out: Path, tmp_path: Path) -> None:

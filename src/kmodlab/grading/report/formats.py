@@ -14,7 +14,13 @@ from kmodlab.grading.report import text
 from kmodlab.grading.result import Result, TestResult, Verdict
 
 _VISIBILITY = {"visible": "visible", "hidden": "hidden", "after-due": "after_due_date"}
-_KINDS = {"failed": "failure", "crashed": "error", "infra-error": "error", "not-run": "skipped"}
+_KINDS = {
+    "failed": "failure",
+    "crashed": "error",
+    "infra-error": "error",
+    "not-run": "skipped",
+    "not-reached": "skipped",
+}
 #: characters of one log; PrairieLearn takes a megabyte in all
 _LOG = 100_000
 
@@ -35,7 +41,7 @@ def _summary(result: Result) -> str:
 def _said(test: TestResult) -> str:
     if test.outcome == "passed":
         return ""
-    words = [f"Result: {text.OUTCOMES[test.outcome]}."]
+    words = [f"Result: {text.OUTCOMES[text.outcome(test)]}."]
     words += [
         f"{label}: {value}"
         for label, value in (("Expected", test.expected), ("Seen", test.seen), ("Hint", test.hint))
@@ -87,7 +93,7 @@ def prairielearn(result: Result, *, over: bool = False) -> dict[str, Any]:
                 "description": text.fit(text.titled(test)),
                 "points": test.earned,
                 "max_points": test.points,
-                "message": text.OUTCOMES[test.outcome],
+                "message": text.OUTCOMES[text.outcome(test)],
                 "output": _said(test),
             }
             for test in text.shown_tests(result, over=over)
@@ -106,14 +112,14 @@ def junit(results: Sequence[Result]) -> bytes:
 
 
 def _suite(result: Result) -> ElementTree.Element:
-    counts = {outcome: sum(test.outcome == outcome for test in result.tests) for outcome in text.OUTCOMES}
+    counts = {outcome: sum(text.outcome(test) == outcome for test in result.tests) for outcome in text.OUTCOMES}
     suite = ElementTree.Element(
         "testsuite",
         name=text.fit(result.student),
         tests=str(len(result.tests)),
         failures=str(counts["failed"]),
         errors=str(counts["crashed"] + counts["infra-error"]),
-        skipped=str(counts["not-run"]),
+        skipped=str(counts["not-run"] + counts["not-reached"]),
         time=f"{sum(result.phases.values()):.3f}",
         timestamp=result.graded_at,
     )
@@ -133,7 +139,7 @@ def _suite(result: Result) -> ElementTree.Element:
 def _case(test: TestResult, result: Result) -> ElementTree.Element:
     about = {"name": text.fit(text.titled(test)), "classname": f"{result.lab}.{test.id}", "time": f"{test.seconds:.3f}"}
     case = ElementTree.Element("testcase", about)
-    kind = _KINDS.get(test.outcome)
+    kind = _KINDS.get(text.outcome(test))
     if kind:
         message = text.fit(test.fault or test.seen or text.reason(result)).partition("\n")[0][:200]
         ElementTree.SubElement(case, kind, type=result.verdict, message=message).text = _said(test)

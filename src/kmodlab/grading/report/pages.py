@@ -54,6 +54,7 @@ _ENV = Environment(
 _ENV.filters |= {
     "fit": text.fit,
     "titled": text.titled,
+    "outcome": text.outcome,
     "points": text.number,
     "plain": _plain,
     "fence": _fence,

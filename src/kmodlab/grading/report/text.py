@@ -46,9 +46,10 @@ OUTCOMES = {
     "crashed": "machine broke",
     "infra-error": "test broke",
     "not-run": "not run",
+    "not-reached": "not reached",
 }
 #: what a student has to look at comes first
-_URGENT = ("crashed", "failed", "infra-error", "not-run", "passed")
+_URGENT = ("crashed", "failed", "infra-error", "not-run", "not-reached", "passed")
 
 
 def fit(text: str) -> str:
@@ -71,6 +72,11 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}".rstrip("0").rstrip(".")
 
 
+def outcome(test: TestResult) -> str:
+    """Return how a test ended, a key of `OUTCOMES`: what is beyond the core and is not there is no failure."""
+    return "not-reached" if test.bonus and test.outcome == "failed" else test.outcome
+
+
 def titled(test: TestResult) -> str:
     """Return a test's title, which says so where its points are counted apart."""
     return f"Bonus: {test.title}" if test.bonus else test.title
@@ -89,7 +95,7 @@ def shown_tests(result: Result, *, over: bool) -> list[TestResult]:
 
 def failed_first(tests: list[TestResult]) -> list[TestResult]:
     """Return tests with those that did not pass first, else in the lab's order."""
-    return sorted(tests, key=lambda test: _URGENT.index(test.outcome))
+    return sorted(tests, key=lambda test: _URGENT.index(outcome(test)))
 
 
 def again(result: Result) -> list[str]:
@@ -110,8 +116,8 @@ def reason(result: Result) -> str:
         rf"\b(?:{'|'.join(re.escape(t.id) for t in result.tests if t.visibility != 'visible') or '(?!)'})\b"
     )
     if result.verdict is Verdict.FAIL and named.search(words):
-        bad = sum(test.outcome != "passed" for test in result.tests)
-        return f"{bad} of {len(result.tests)} tests did not pass."
+        core = [test for test in result.tests if not test.bonus]
+        return f"{sum(test.outcome != 'passed' for test in core)} of {len(core)} tests did not pass."
     return fit(words)
 
 

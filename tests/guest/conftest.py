@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from kmodlab import environment
 from kmodlab.guest import Guest, list_guests
 
 environment.settle()
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: what takes longest, in this order: begun first, so that at the end no worker is alone with it
 LONGEST = (

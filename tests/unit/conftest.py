@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -21,6 +22,8 @@ from kmodlab.image.release import RELEASES, host_architecture
 from . import warm
 
 environment.settle()
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: what a program of the package imports before it does anything that differs
 PROGRAM = (

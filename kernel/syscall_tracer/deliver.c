@@ -103,7 +103,7 @@ static DEFINE_RAW_SPINLOCK(threads_lock);
 static DEFINE_MUTEX(look_lock);
 static DECLARE_DELAYED_WORK(send_work, look_again);
 static DECLARE_DEFERRABLE_WORK(idle_work, look_again);
-static struct genl_family *family;
+static struct genl_family *carrier;
 static enum cpuhp_state hotplug;
 static bool running;
 static bool listening;
@@ -159,7 +159,7 @@ static void append_records(struct sk_buff *skb, struct delivery *delivery,
 
 static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
 {
-	void *message = genlmsg_put(skb, 0, 0, family, 0, SCT_CMD_EVENT);
+	void *message = genlmsg_put(skb, 0, 0, carrier, 0, SCT_CMD_EVENT);
 	struct nlattr *lost, *records;
 	int err;
 
@@ -173,7 +173,7 @@ static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
 	delivery->lost -= *(u32 *)nla_data(lost);
 	genlmsg_end(skb, message);
 	/* That some listener had no room for it is told to that one only. */
-	err = genlmsg_multicast(family, skb, 0, SCT_NLGRP_EVENTS,
+	err = genlmsg_multicast(carrier, skb, 0, SCT_NLGRP_EVENTS,
 				GFP_KERNEL);
 	WRITE_ONCE(delivery->unheard, err == -ESRCH);
 }
@@ -292,7 +292,7 @@ static void forget_unheard(void)
 
 static void look(void)
 {
-	bool now = genl_has_listeners(family, &init_net, SCT_NLGRP_EVENTS);
+	bool now = genl_has_listeners(carrier, &init_net, SCT_NLGRP_EVENTS);
 	unsigned int cpu;
 
 	lockdep_assert_held(&look_lock);
@@ -387,7 +387,7 @@ int sct_deliver_init(struct genl_family *to)
 	unsigned int cpu;
 	int state;
 
-	family = to;
+	carrier = to;
 	for_each_possible_cpu(cpu) {
 		struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
 

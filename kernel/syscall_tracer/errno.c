@@ -40,7 +40,7 @@ static const char * const names[SCT_ERRNO_MAX + 1] = {
 static const struct {
 	const char *name;
 	unsigned int number;
-} aliases[] = {
+} synonyms[] = {
 	{ "EWOULDBLOCK", EAGAIN },
 	{ "EDEADLOCK", EDEADLK },
 	{ "ENOTSUP", EOPNOTSUPP },
@@ -72,9 +72,9 @@ int sct_errno_number(const char *text)
 	for (i = 1; i < ARRAY_SIZE(names); i++)
 		if (names[i] && !strcmp(names[i], text))
 			return i;
-	for (i = 0; i < ARRAY_SIZE(aliases); i++)
-		if (!strcmp(aliases[i].name, text))
-			return aliases[i].number;
+	for (i = 0; i < ARRAY_SIZE(synonyms); i++)
+		if (!strcmp(synonyms[i].name, text))
+			return synonyms[i].number;
 	if (!isdigit(*text) || kstrtouint(text, 10, &i) || !i ||
 	    i > SCT_ERRNO_MAX)
 		return -EINVAL;

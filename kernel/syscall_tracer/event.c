@@ -8,6 +8,7 @@
 
 #define CREATE_TRACE_POINTS
 #include "event.h"
+#undef CREATE_TRACE_POINTS /* for ours alone, whatever is included below */
 
 /**
  * sct_event_emit() - hand a record to who has enabled the event

@@ -4,8 +4,6 @@
  *
  * docs/abi.md is its contract.
  */
-#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
-
 #include <linux/module.h>
 
 #include "hook.h"
@@ -31,7 +29,7 @@ static int __init tracer_init(void)
 		goto remove_file;
 	sct_promise_init();
 	sct_params_taken();
-	pr_info("loaded\n");
+	pr_info(KBUILD_MODNAME ": loaded\n");
 	return 0;
 
 remove_file:
@@ -52,7 +50,7 @@ static void __exit tracer_exit(void)
 	sct_trace_exit();
 	sct_filters_exit();
 	sct_rings_exit();
-	pr_info("unloaded\n");
+	pr_info(KBUILD_MODNAME ": unloaded\n");
 }
 
 module_init(tracer_init);

@@ -397,7 +397,7 @@ static int read_filter(struct sct_stage *stage, struct nlattr **attrs,
 	return read_texts(stage, attrs, filter);
 }
 
-static int add_filter(struct sct_stage *stage, struct genl_info *info)
+static int stage_filter(struct sct_stage *stage, struct genl_info *info)
 {
 	struct sct_filter *filter = kzalloc(sizeof(*filter), GFP_KERNEL);
 	int err;
@@ -413,7 +413,7 @@ static int add_filter(struct sct_stage *stage, struct genl_info *info)
 
 int sct_nl_filter_add_doit(struct sk_buff *skb, struct genl_info *info)
 {
-	return transact(skb, info, add_filter);
+	return transact(skb, info, stage_filter);
 }
 
 static int delete_filters(struct sct_stage *stage, struct genl_info *info)

@@ -2,8 +2,6 @@
 /*
  * Parameters that are given at load, who may do what, and the lock.
  */
-#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
-
 #include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/limits.h>
@@ -96,19 +94,19 @@ void sct_params_taken(void)
 int sct_params_check(void)
 {
 	if (sct_log_entries < ENTRIES_MIN || sct_log_entries > ENTRIES_MAX) {
-		pr_err("log_entries must be %d to %d\n", ENTRIES_MIN,
+		pr_err(KBUILD_MODNAME ": log_entries must be %d to %d\n", ENTRIES_MIN,
 		       ENTRIES_MAX);
 		return -EINVAL;
 	}
 	if (sct_data_bytes < DATA_MIN || sct_data_bytes > SCT_DATA_MAX) {
-		pr_err("data_bytes must be %d to %d\n", DATA_MIN, SCT_DATA_MAX);
+		pr_err(KBUILD_MODNAME ": data_bytes must be %d to %d\n", DATA_MIN, SCT_DATA_MAX);
 		return -EINVAL;
 	}
 	sct_data_bytes = ALIGN(sct_data_bytes, 8);
 	/* The kernel makes no larger allocation, and warns of who asks for one. */
 	if (roundup_pow_of_two(sct_log_entries) >
 	    INT_MAX / (sizeof(struct sct_record) + sct_data_bytes)) {
-		pr_err("log_entries and data_bytes together take more than 2 GiB for each CPU\n");
+		pr_err(KBUILD_MODNAME ": log_entries and data_bytes together take more than 2 GiB for each CPU\n");
 		return -EINVAL;
 	}
 	return 0;

@@ -186,7 +186,7 @@ static void describe(struct sct_hook *hook, unsigned int id, bool compat)
 }
 
 /* Returns the id of the new call, or an error if the kernel does not have it */
-static int create(const char *name, const char *symbol)
+static int create_point(const char *name, const char *symbol)
 {
 	struct points *found;
 	unsigned int id;
@@ -229,7 +229,7 @@ int sct_points_get(const char *name)
 	if (!*name || name[strspn(name, letters)] || !symbol)
 		return -ENOENT;
 	id = sct_call_find(name);
-	return id >= 0 ? id : create(name, symbol);
+	return id >= 0 ? id : create_point(name, symbol);
 }
 
 /**

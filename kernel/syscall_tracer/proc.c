@@ -182,7 +182,7 @@ static const struct proc_ops stats_ops = {
 };
 
 /* Root, and where there is a group, that too, for reading. */
-static int create(const char *name, umode_t mode, const struct proc_ops *ops)
+static int create_file(const char *name, umode_t mode, const struct proc_ops *ops)
 {
 	kgid_t group = sct_group();
 	struct proc_dir_entry *entry;
@@ -205,11 +205,11 @@ static int create(const char *name, umode_t mode, const struct proc_ops *ops)
  */
 int sct_proc_init(void)
 {
-	int err = create(FILE_NAME, 0600, &proc_ops);
+	int err = create_file(FILE_NAME, 0600, &proc_ops);
 
 	if (err)
 		return err;
-	err = create(STATS_NAME, 0400, &stats_ops);
+	err = create_file(STATS_NAME, 0400, &stats_ops);
 	if (err)
 		remove_proc_entry(FILE_NAME, NULL);
 	return err;

@@ -13,9 +13,9 @@
 
 #define LOOK_PERIOD	HZ
 
-static void look_again(struct work_struct *work);
+static void keep_looking(struct work_struct *work);
 
-static DECLARE_DELAYED_WORK(look_work, look_again);
+static DECLARE_DELAYED_WORK(look_work, keep_looking);
 
 /* Guarded by sct_lock. Before it is loaded there are no filters and no hooks. */
 static bool loaded;
@@ -79,7 +79,7 @@ static const char *hinders_now(void)
 }
 
 /* What was switched off behind our back is seen a second later at the latest. */
-static void look_again(struct work_struct *work)
+static void keep_looking(struct work_struct *work)
 {
 	const char *reason;
 

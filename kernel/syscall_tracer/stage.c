@@ -209,7 +209,7 @@ static int check_promise(struct sct_stage *stage)
 	return reason ? sct_refuse(stage, -EBUSY, reason) : 0;
 }
 
-static const char taken[] = "somebody else redirects it, or ftrace is off";
+static const char occupied[] = "somebody else redirects it, or ftrace is off";
 
 /**
  * sct_stage_end() - end a transaction
@@ -227,7 +227,7 @@ int sct_stage_end(struct sct_stage *stage, int err)
 	if (!err) {
 		err = sct_trace_arm(stage->traced);
 		if (err)
-			sct_refuse(stage, err, err == -EBUSY ? taken :
+			sct_refuse(stage, err, err == -EBUSY ? occupied :
 			       "it cannot be traced");
 		else if (sct_enforcing())
 			err = check_promise(stage);

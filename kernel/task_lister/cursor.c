@@ -84,7 +84,7 @@ static void drop(struct tl_cursor *cursor)
 }
 
 /* Stand at *pos, or, where no process has this number, behind it. */
-static void *seek(struct tl_cursor *cursor, loff_t *pos)
+static void *seek_task(struct tl_cursor *cursor, loff_t *pos)
 {
 	struct task_struct *task;
 
@@ -122,7 +122,7 @@ static void *seek(struct tl_cursor *cursor, loff_t *pos)
  */
 void *tl_cursor_start(struct seq_file *m, loff_t *pos)
 {
-	return seek(m->private, pos);
+	return seek_task(m->private, pos);
 }
 
 /**
@@ -145,7 +145,7 @@ void *tl_cursor_next(struct seq_file *m, void *v, loff_t *pos)
 		cursor->rows++;
 	drop(cursor);
 	++*pos;
-	return seek(cursor, pos);
+	return seek_task(cursor, pos);
 }
 
 /**

@@ -4,9 +4,6 @@
  *
  * docs/abi.md is its contract.
  */
-#undef pr_fmt /* compat/ has included the default */
-#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
-
 #include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/kernel.h>
@@ -59,19 +56,19 @@ static int __init lister_init(void)
 
 	for (i = 0; i < ARRAY_SIZE(files); i++) {
 		if (!proc_create(files[i].name, 0444, NULL, files[i].ops)) {
-			pr_err("cannot create /proc/%s\n", files[i].name);
+			pr_err(KBUILD_MODNAME ": cannot create /proc/%s\n", files[i].name);
 			remove_files(i);
 			return -ENOMEM;
 		}
 	}
-	pr_info("loaded\n");
+	pr_info(KBUILD_MODNAME ": loaded\n");
 	return 0;
 }
 
 static void __exit lister_exit(void)
 {
 	remove_files(ARRAY_SIZE(files));
-	pr_info("unloaded\n");
+	pr_info(KBUILD_MODNAME ": unloaded\n");
 }
 
 module_init(lister_init);

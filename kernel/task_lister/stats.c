@@ -32,7 +32,7 @@ static void count(struct stats *stats, struct task_struct *task)
 	stats->rss += rss;
 }
 
-static int collect(struct stats *stats, struct pid_namespace *ns)
+static int count_all(struct stats *stats, struct pid_namespace *ns)
 {
 	struct task_struct *task;
 	pid_t pid;
@@ -53,7 +53,7 @@ static int stats_show(struct seq_file *m, void *v)
 	unsigned int stopped;
 	int err;
 
-	err = collect(&stats, m->private);
+	err = count_all(&stats, m->private);
 	if (err)
 		return err;
 	stopped = n[TL_STOPPED] + n[TL_TRACED];

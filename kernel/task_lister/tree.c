@@ -157,7 +157,7 @@ static void add(struct tree *tree, struct task_struct *task, pid_t nr)
 	tree->count++;
 }
 
-static int collect(struct tree *tree)
+static int collect_tree(struct tree *tree)
 {
 	u64 opened = ktime_get_boottime_ns();
 	struct task_struct *task;
@@ -299,7 +299,7 @@ static int take_picture(struct tree_file *file)
 	struct tree tree = { .ns = file->ns };
 	int err;
 
-	err = collect(&tree);
+	err = collect_tree(&tree);
 	if (!err)
 		link_nodes(&tree);
 	put_pids(&tree);
@@ -333,7 +333,7 @@ static int begin_picture(struct tree_file *file)
 	return err;
 }
 
-static void *seek(struct tree_file *file, loff_t pos)
+static void *seek_row(struct tree_file *file, loff_t pos)
 {
 	if (pos == 0)
 		return SEQ_START_TOKEN;
@@ -353,7 +353,7 @@ static void *tree_start(struct seq_file *m, loff_t *pos)
 	struct tree_file *file = m->private;
 	int err = *pos || file->lines ? 0 : begin_picture(file);
 
-	return err ? ERR_PTR(err) : seek(file, *pos);
+	return err ? ERR_PTR(err) : seek_row(file, *pos);
 }
 
 static void *tree_next(struct seq_file *m, void *v, loff_t *pos)
@@ -362,7 +362,7 @@ static void *tree_next(struct seq_file *m, void *v, loff_t *pos)
 	cond_resched();
 	if (fatal_signal_pending(current))
 		return ERR_PTR(-EINTR);
-	return seek(m->private, *pos);
+	return seek_row(m->private, *pos);
 }
 
 static void tree_stop(struct seq_file *m, void *v)

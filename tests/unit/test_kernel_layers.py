@@ -32,6 +32,8 @@ LAYERS = (
 """From the ground up; a file is named without its ending, and its header belongs to it."""
 ONE = {"netlink_gen": "netlink"}
 """What is generated is part of what it is generated for."""
+UNIT = "build.c"
+"""The file that takes in the others: no layer of its own."""
 HEIGHT = {unit: height for height, layer in enumerate(LAYERS) for unit in layer.split()}
 
 NAME = re.compile(r"\bsct_\w+")
@@ -44,7 +46,7 @@ LABEL = re.compile(r"^(?:SYM_\w+\()?(sct_\w+)", re.MULTILINE)
 
 def read_sources() -> dict[str, str]:
     """Return each file's text, without comments and strings."""
-    files = [path for path in TRACER.iterdir() if path.suffix in (".c", ".h", ".S")]
+    files = [path for path in TRACER.iterdir() if path.suffix in (".c", ".h", ".S") and path.name != UNIT]
     return {
         path.name: re.sub(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"', "", path.read_text(), flags=re.DOTALL) for path in files
     }
@@ -88,9 +90,29 @@ def upwards(sources: dict[str, str]) -> list[str]:
 
 def test_every_file_has_a_layer() -> None:
     """Each file that is compiled is in the table, once."""
-    compiled = {unit_of(path.name) for path in TRACER.iterdir() if path.suffix in (".c", ".S")}
+    compiled = {unit_of(path.name) for path in TRACER.iterdir() if path.suffix in (".c", ".S")} - {"build"}
     assert sorted(compiled) == sorted(HEIGHT)
     assert len(HEIGHT) == len(" ".join(LAYERS).split())
+
+
+@pytest.mark.parametrize("module", ["syscall_tracer", "task_lister"])
+def test_every_file_is_built_once(module: str) -> None:
+    """Kbuild names it, or the unit that Kbuild names takes it in."""
+    folder = TRACER.parent / module
+    (objects,) = re.findall(rf"^{module}-y := (.*)", (folder / "Kbuild").read_text(), re.MULTILINE)
+    included = re.findall(r'^#include "(\w+)\.c"', (folder / UNIT).read_text(), re.MULTILINE)
+    built = [*included, *(name.removesuffix(".o") for name in objects.split() if name != "build.o")]
+    assert "build.o" in objects
+    assert sorted(built) == sorted(
+        path.stem for path in folder.iterdir() if path.suffix in (".c", ".S") and path.name != UNIT
+    )
+
+
+def test_the_unit_goes_from_the_ground_up() -> None:
+    """What a file uses is above it there, as in the table."""
+    included = re.findall(r'^#include "(\w+)\.c"', (TRACER / UNIT).read_text(), re.MULTILINE)
+    heights = [HEIGHT[unit_of(name)] for name in included]
+    assert heights == sorted(heights)
 
 
 def test_all_names_have_a_home() -> None:

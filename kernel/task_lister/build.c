@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The whole module as one unit, as kernel/sched/build_policy.c is: the kernel's
+ * headers are read once instead of 7 times, which is most of
+ * what a build costs.
+ *
+ * From the ground up: what a file uses lies above it.
+ */
+#include "user.c"
+#include "cursor.c"
+#include "task.c"
+#include "list.c"
+#include "stats.c"
+#include "tree.c"
+#include "main.c"

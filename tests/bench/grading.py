@@ -1,6 +1,7 @@
 """`make bench-grade`: how many submissions an hour are graded here; writes docs/benchmarks-grading.md.
 
-A class as it may be: most hand in something that works, more or less; some do not compile; a few break their machine.
+Classes as they may be: most hand in something that works, more or less; some do not compile; a few break their machine.
+One is of the fixtures' small lab, to see what the grader itself takes; two are of the labs that instructors give.
 """
 
 from __future__ import annotations
@@ -8,24 +9,28 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from statistics import median
 
+from kmodlab.errors import LabError
 from kmodlab.grading.examine import examine
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.machines import machines
+from kmodlab.grading.prove import own_submissions
 from kmodlab.grading.result import Result, Verdict
 from kmodlab.host import HOST
 from kmodlab.image.plan import planned
@@ -51,6 +56,31 @@ CLASS = {
     "deadlock": 1,
     "soft-lockup": 1,
 }
+#: of twenty, in the labs of the two modules: the labs' own, see `own_submissions`
+CLASSES = {
+    "task_lister": {
+        "solution": 8,
+        "starter": 2,
+        "deviation-no-banner": 2,
+        "deviation-other-keys": 2,
+        "deviation-one-row-dropped": 2,
+        "deviation-no-task-tree": 2,
+        "deviation-cannot-unload": 1,
+        "deviation-oops-in-detail": 1,
+    },
+    "syscall_tracer": {
+        "solution": 8,
+        "starter": 2,
+        "deviation-no-banner": 2,
+        "deviation-total-off-by-one": 2,
+        "deviation-unlink-not-recorded": 2,
+        "deviation-never-blocked": 2,
+        "deviation-cannot-unload": 1,
+        "deviation-oops-in-reading": 1,
+    },
+}
+#: a line with the verdict of one
+_RESULT = re.compile(r"\s*1/\d+  \S+ ")
 #: verdicts whose cost is mostly a time limit or a machine that is lost
 SLOW = (Verdict.HANG, Verdict.PANIC)
 PHASES = ("build", "slot", "load", "tests", "unload")
@@ -58,18 +88,29 @@ PHASES = ("build", "slot", "load", "tests", "unload")
 WORK = ("build", "tests")
 
 
+def mixed(counts: Mapping[str, int], share: float) -> list[str]:
+    """Return names, each as often as it is to come: evenly, and those of which there is one apart from each other."""
+    turns = [
+        ((at + (place + 0.5) / len(counts)) / count, name)
+        for place, (name, count) in enumerate(counts.items())
+        for at in range(max(1, round(count * share)))
+    ]
+    return [name for _, name in sorted(turns)]
+
+
 def submissions(work: Path, share: float) -> list[Submission]:
-    """Return a class, well mixed and always in the same order."""
+    """Return the class of the small lab, well mixed and always in the same order."""
     good = work / "good"
     subprocess.run([sys.executable, GRADING / "good.py", good], check=True)
     files = {name: good if name == "good" else GRADING / "submissions" / name for name in CLASS}
-    # Evenly, and those of which there is one apart from each other.
-    turns = [
-        ((at + (place + 0.5) / len(CLASS)) / count, name)
-        for place, (name, count) in enumerate(CLASS.items())
-        for at in range(max(1, round(count * share)))
-    ]
-    return [Submission(f"{number}", name, files[name], digest=name) for number, (_, name) in enumerate(sorted(turns))]
+    names = mixed(CLASS, share)
+    return [Submission(f"{number}", name, files[name], digest=name) for number, name in enumerate(names)]
+
+
+def big_class(lab: Lab, work: Path, share: float) -> list[Submission]:
+    """Return the class of a module's lab, likewise."""
+    known = {one.name: one for one in own_submissions(lab, work)}
+    return [replace(known[name], student=f"{at}") for at, name in enumerate(mixed(CLASSES[lab.name], share))]
 
 
 @dataclass(frozen=True)
@@ -149,11 +190,78 @@ def grade(found: list[Submission], lab: Lab, pool: Pool) -> list[Graded]:
         return list(threads.map(one, found))
 
 
-def page(graded: list[Graded], jobs: int, memory: int) -> str:
+def first_result(lab: Lab, found: Sequence[Submission], work: Path) -> float:
+    """Return the seconds from `kmodlab grade` to the first verdict on the screen; the grading then ends."""
+    for at, one in enumerate(found):
+        shutil.copytree(one.files, work / "class" / f"student{at:02}")
+    words: list[str | Path] = [
+        Path(sys.executable).with_name("kmodlab"),
+        "grade",
+        lab.folder,
+        work / "class",
+        "--out",
+        work / "out",
+    ]
+    begun = time.monotonic()
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout
+        said = ""
+        for line in process.stdout:
+            said += line
+            if _RESULT.match(line):
+                break
+        else:
+            raise LabError("`kmodlab grade` came to no verdict", output=said)
+        taken = time.monotonic() - begun
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+    return taken
+
+
+@dataclass(frozen=True)
+class Big:
+    """A class of a module's lab.
+
+    Attributes:
+        name: of the lab.
+        graded: all of the class.
+        first: seconds from the command to the first verdict.
+    """
+
+    name: str
+    graded: Sequence[Graded]
+    first: float
+
+    def median(self, phase: str = "") -> float:
+        """Return the median seconds of those that pass, in all or of one phase."""
+        good = [one for one in self.graded if one.result.verdict is Verdict.PASS]
+        return median(one.result.phases.get(phase, 0) if phase else one.seconds for one in good)
+
+    @property
+    def hour(self) -> float:
+        """How many an hour."""
+        return 3600 * len(self.graded) / max(one.ended for one in self.graded)
+
+
+def big_table(bigs: Sequence[Big]) -> str:
+    """Return the table of the big labs."""
+    rows = [
+        ("submissions an hour", [f"{one.hour:,.0f}" for one in bigs], "500"),
+        ("seconds of one that passes, median", [f"{one.median():.1f}" for one in bigs], "12"),
+        *((f"of these: {phase}", [f"{one.median(phase):.1f}" for one in bigs], "") for phase in PHASES),
+        ("seconds to the first verdict on the screen", [f"{one.first:.0f}" for one in bigs], "30"),
+    ]
+    lines = [f"| {what} | {' | '.join(cells)} | {aim} |" for what, cells, aim in rows]
+    names = " | ".join(f"`{one.name}`" for one in bigs)
+    return "\n".join([f"| what | {names} | aim |", f"|---|{'---|' * len(bigs)}---|", *lines])
+
+
+def page(graded: list[Graded], bigs: Sequence[Big], jobs: int, memory: int) -> str:
     """Return the page.
 
     Args:
-        graded: all of the class.
+        graded: all of the class of the small lab.
+        bigs: the classes of the modules' labs.
         jobs: machines at a time.
         memory: MiB that one took at most.
     """
@@ -168,6 +276,16 @@ def page(graded: list[Graded], jobs: int, memory: int) -> str:
 
 Written by `make bench-grade` on {date.today().isoformat()}: {HOST.processors()} processors, {jobs} machines at a time,
 {qemu_version()}.
+
+## The labs of the two modules
+
+Classes of {len(bigs[0].graded)}: the solution, the starter, and the solution with one fault or another.
+
+{big_table(bigs)}
+
+## What the grader itself takes
+
+A class of {len(graded)} in a small lab, whose tests take a second.
 
 | what | measured | aim |
 |---|---|---|
@@ -223,25 +341,45 @@ def share(graded: Iterable[Graded], phase: str) -> str:
     return f"{100 * sum(spent(one, phase) or 0 for one in graded) / sum(one.seconds for one in graded):.0f} %"
 
 
+@contextlib.contextmanager
+def pool_for(lab: Lab, jobs: int) -> Iterator[tuple[Pool, Path]]:
+    """Yield machines for a lab, and the runtime directory in which they are."""
+    limits = lab.limits
+    runtime = runtime_dir(room(jobs, limits.memory, limits.disk)) / f"bench-{os.getpid()}"
+    pool = machines(planned("auto"), jobs, limits, directory=runtime)
+    say(f"the template is in {pool.template.directory}")
+    try:
+        yield pool, runtime
+    finally:
+        shutil.rmtree(runtime, ignore_errors=True)
+
+
+def measure_big(name: str, options: argparse.Namespace) -> Big:
+    """Grade the class of a module's lab, after the first verdict of the command has been waited for."""
+    lab = Lab.load(project_dir() / "labs" / name)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        found = big_class(lab, work / "own", options.share)
+        first = first_result(lab, found, work)
+        with pool_for(lab, options.jobs) as (pool, _):
+            return Big(name, grade(found, lab, pool), first)
+
+
 def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=HOST.at_a_time(1024))
-    parser.add_argument("--share", type=float, default=1.0, help="of the hundred submissions, for a quick look")
+    parser.add_argument("--share", type=float, default=1.0, help="of the submissions, for a quick look")
     options = parser.parse_args()
+    bigs = [measure_big(name, options) for name in CLASSES]
     lab = Lab.load(GRADING / "lab")
-    limits = lab.limits
-    with tempfile.TemporaryDirectory() as temporary:
-        work = Path(temporary)
-        runtime = runtime_dir(room(options.jobs, limits.memory, limits.disk)) / f"bench-{os.getpid()}"
-        pool = machines(planned("auto"), options.jobs, limits, directory=runtime)
-        say(f"the template is in {pool.template.directory}")
-        try:
-            with Memory(runtime) as memory:
-                graded = grade(submissions(work, options.share), lab, pool)
-        finally:
-            shutil.rmtree(runtime, ignore_errors=True)
-    text = page(graded, options.jobs, memory.most)
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        pool_for(lab, options.jobs) as (pool, runtime),
+        Memory(runtime) as memory,
+    ):
+        graded = grade(submissions(Path(temporary), options.share), lab, pool)
+    text = page(graded, bigs, options.jobs, memory.most)
     print(text)
     if options.share == 1:
         (project_dir() / "docs" / "benchmarks-grading.md").write_text(text)

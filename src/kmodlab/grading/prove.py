@@ -54,12 +54,21 @@ def prove(lab: Lab, order: Order, examine: Examine, work: Path, watcher: Watcher
         UsageError: there is no solution, or a patch does not apply or says nothing.
     """
     known = {deviation.name: deviation for deviation in deviations(lab)}
-    submissions = list(_submissions(lab, work))
+    submissions = list(own_submissions(lab, work))
     results = grade(submissions, order, examine, Store(work / "results"), watcher)
     return [_judged(result, lab, known.get(result.student)) for result in results]
 
 
-def _submissions(lab: Lab, work: Path) -> Iterator[Submission]:
+def own_submissions(lab: Lab, work: Path) -> Iterator[Submission]:
+    """Make what a lab is proved by: its solution, its starter, its mutants and its deviations.
+
+    Args:
+        lab: to be proved.
+        work: an empty folder, where their files go.
+
+    Raises:
+        UsageError: there is no solution, or a patch does not apply or says nothing.
+    """
     if not lab.place(lab.solution.folder).is_dir():
         raise UsageError(f"{lab.name} has no solution: no folder {lab.place(lab.solution.folder)}")
     yield _own("solution", _tree(lab, work / "solution", None))

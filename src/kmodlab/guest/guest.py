@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
@@ -315,19 +315,18 @@ class Guest:
 
     # -- use ---------------------------------------------------------------------------------------------------
 
-    def ssh_command(self, *words: str, options: Sequence[str] = ()) -> list[str]:
+    def ssh_command(self, *words: str) -> list[str]:
         """Return the ssh command line that runs `words` (or a login shell) in the guest.
 
         Args:
             words: the command, as one or several words that ssh joins with blanks.
-            options: of ssh itself.
 
         Raises:
             UsageError: the guest is not up.
         """
         if not self.ssh_config.exists():
             raise self.not_up()
-        return self.shell.command(*words, options=options)
+        return self.shell.command(*words)
 
     def execute(self, command: str, seconds: float = COMMAND_SECONDS, *, stdin: bytes = b"") -> Result:
         """Run a shell command in the guest; see `Machine.execute`, and there for the waits."""

@@ -14,6 +14,8 @@ from kmodlab.errors import LabError
 from kmodlab.paths import socket_within_reach
 
 _SOCKET = "qmp.sock"
+#: the human monitor answers when savevm has written all memory
+_HUMAN_SECONDS = 120
 
 
 async def _ask(directory: Path, command: str, arguments: Mapping[str, object], seconds: float) -> object:
@@ -94,13 +96,13 @@ def connected(directory: Path, *, seconds: float = 60) -> Iterator[Callable[...,
                 runner.run(client.disconnect())
 
 
-def human(directory: Path, line: str, *, seconds: float = 120) -> str:
+def human(directory: Path, line: str) -> str:
     """Run one line of QEMU's human monitor, for the commands that QMP has no equivalent of.
 
     Raises:
         LabError: as `execute`, and when savevm or loadvm printed an error.
     """
-    answer = str(execute(directory, "human-monitor-command", {"command-line": line}, seconds=seconds))
+    answer = str(execute(directory, "human-monitor-command", {"command-line": line}, seconds=_HUMAN_SECONDS))
     if answer.startswith("Error"):
         raise LabError(f"QEMU's {line.split(maxsplit=1)[0]} failed: {answer.strip()}", log=directory / "qemu.log")
     return answer

@@ -11,7 +11,7 @@ from kmodlab.grading.lab import Lab
 from kmodlab.grading.result import Verdict
 
 _LINE = re.compile(r"^(Costs|Verdict): (.+)$", re.MULTILINE)
-_HINT = "above the diff of a deviation stands `Costs: ID, ID` or `Costs: nothing`, and perhaps `Verdict: oops`"
+_HINT = "above the diff of a deviation: `Costs: ID, ID` or `Costs: nothing`, and perhaps `Verdict: oops` or `leak|oops`"
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Deviation:
     Attributes:
         patch: the file.
         costs: ids of the tests that it may cost; empty where it is no fault in the lab's eyes.
-        verdict: what a submission with it comes to; None for a pass or a fail.
+        verdicts: what a submission with it may come to: where memory decides, more than one.
     """
 
     patch: Path
     costs: frozenset[str]
-    verdict: Verdict | None
+    verdicts: frozenset[Verdict]
 
     @property
     def name(self) -> str:
@@ -45,9 +45,10 @@ class Deviation:
         costs = frozenset(re.split(r", *", said.get("Costs", ""))) - {"nothing"}
         if unknown := costs - {test.id for test in lab.tests}:
             raise UsageError(f"{patch.name} costs no test of {lab.name}: {', '.join(sorted(unknown))}", hint=_HINT)
-        if (verdict := said.get("Verdict")) and verdict not in {str(one) for one in Verdict}:
-            raise UsageError(f"{patch.name}: there is no verdict {verdict}", hint=_HINT)
-        return cls(patch, costs, Verdict(verdict) if verdict else None)
+        verdicts = frozenset(said.get("Verdict", "pass|fail").split("|"))
+        if unknown := verdicts - {str(one) for one in Verdict}:
+            raise UsageError(f"{patch.name}: there is no verdict {', '.join(sorted(unknown))}", hint=_HINT)
+        return cls(patch, costs, frozenset(map(Verdict, verdicts)))
 
     def wrong(self, lost: set[str], verdict: Verdict) -> str:
         """Return what is wrong with what a submission with it came to, or nothing.
@@ -60,6 +61,6 @@ class Deviation:
             return f"it may not cost {', '.join(sorted(more))}"
         if self.costs and not lost:
             return "no test notices it"
-        if verdict not in ((self.verdict,) if self.verdict else (Verdict.PASS, Verdict.FAIL)):
-            return f"it should come to {self.verdict or 'pass or fail'}"
+        if verdict not in self.verdicts:
+            return f"it should come to {' or '.join(sorted(self.verdicts, reverse=True))}"
         return ""

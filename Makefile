@@ -37,8 +37,8 @@ mutants: setup-test ## Every broken module, each caught by the contract tests
 fuzz: setup-test ## Look for inputs that break the tracer's parser and printer, FUZZ_SECONDS each
 	@$(MAKE) -s -C tests/fuzz run SECONDS=$(FUZZ_SECONDS)
 
-grading: setup-test ## Every fixture of the grader, each to its expected verdict in each lab
-	@$(BIN)/pytest tests/guest/test_grading.py tests/guest/test_grading_class.py
+grading: setup-test ## Every fixture of the grader to its expected verdict, every lab by its own table of faults
+	@$(BIN)/pytest tests/guest/test_grading.py tests/guest/test_grading_class.py tests/guest/test_grading_labs.py
 
 matrix: setup-matrix ## The whole contract on every kernel; writes docs/kernels.md
 	@$(BIN)/kmodlab matrix --write

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
 from importlib import resources
+from pathlib import Path
+
+import pytest
 
 from kmodlab import contract, paths
 
@@ -32,6 +37,17 @@ def test_a_wheel_has_it_too() -> None:
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["kmodlab"]
     names = [f"contract/{name}" for name in _beside_modules()]
     assert [name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)] == []
+
+
+@pytest.mark.parametrize("name", ["contract", "contract.neighbours"])
+def test_it_is_run_by_its_name_from_anywhere(name: str, tmp_path: Path) -> None:
+    """The neighbours, which take long, only by their own."""
+    words = ["-q", "--collect-only", "-p", "no:cacheprovider", "--pyargs", f"kmodlab.{name}"]
+    argv = [sys.executable, "-m", "pytest", *words]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    neighbours = name == "contract.neighbours"
+    assert ("test_access.py" in done.stdout, "test_io_uring.py" in done.stdout) == (not neighbours, neighbours)
 
 
 def test_nothing_in_production_looks_for_it_in_tests() -> None:

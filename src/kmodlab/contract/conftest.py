@@ -63,13 +63,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The neighbours take long: they are tests only where asked for, by their path or, with `--pyargs`, their name."""
+    """The neighbours take long: they are tests only where asked for by path, or by their own name."""
     if collection_path != Path(__file__).with_name("neighbours"):
         return None
-    asked = [arg.split("::")[0] for arg in config.args]
-    by_path = any(collection_path in (path, *path.parents) for path in (Path(arg).resolve() for arg in asked))
-    by_name = any(f"{arg}.".startswith(f"{__package__}.neighbours.") for arg in asked)
-    return None if by_path or by_name else True
+    asked = (Path(arg.split("::")[0]).resolve() for arg in config.args)
+    return None if any(collection_path in (path, *path.parents) for path in asked) else True
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -26,13 +26,13 @@ check: setup-test ## What needs no VM: lint, types, unit tests
 
 test: setup-test ## Everything that proves the project, VMs included
 	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 tests/unit tests/fuzz
-	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 --dist loadfile --no-loadscope-reorder --durations 20 tests/guest tests/contract/mutants -m "(core or not mutant) and not grading"
+	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 --dist loadfile --no-loadscope-reorder --durations 20 tests/guest tests/mutants -m "(core or not mutant) and not grading"
 
 bare: ## COMMAND (make lab, make down) on a bare Debian: RELEASE=bookworm BARE_AS=root; see .config/bare
 	@RELEASE=$(RELEASE) .config/bare $(COMMAND)
 
 mutants: setup-test ## Every broken module, each caught by the contract tests
-	@$(BIN)/pytest tests/contract/mutants
+	@$(BIN)/pytest tests/mutants
 
 fuzz: setup-test ## Look for inputs that break the tracer's parser and printer, FUZZ_SECONDS each
 	@$(MAKE) -s -C tests/fuzz run SECONDS=$(FUZZ_SECONDS)

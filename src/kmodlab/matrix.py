@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from kmodlab import environment, paths
+from kmodlab import contract, environment, paths
 from kmodlab.errors import GuestCrashed, KmodlabError, LabError, UsageError
 from kmodlab.guest import Guest
 from kmodlab.host import HOST
@@ -43,18 +43,18 @@ class Suite:
         kernels: on which they are run where none is named; without, on all.
     """
 
-    tests: str
+    tests: Path
     skipped: re.Pattern[str]
     page: Page
     kernels: tuple[str, ...] = ()
 
 
 SUITES = {
-    # The capability table LACKING of tests/contract/calls.py.
-    "kernels": Suite("tests/contract", re.compile(r"has no system call \w+$"), CONTRACT),
-    # The table NEEDS of tests/contract/helpers/more_neighbours.py.
+    # The capability table LACKING of contract/calls.py.
+    "kernels": Suite(contract.FOLDER, re.compile(r"has no system call \w+$"), CONTRACT),
+    # The table NEEDS of contract/helpers/more_neighbours.py.
     "neighbours": Suite(
-        "tests/contract/neighbours",
+        contract.FOLDER / "neighbours",
         re.compile(r"has no CONFIG_\w+, so no "),
         NEIGHBOURS,
         ("debian-11", "debian-12", "debian-12-rt", "debian-13-backports"),

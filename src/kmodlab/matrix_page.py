@@ -27,7 +27,7 @@ _NEIGHBOURS = """# Neighbours
 
 Whoever else hooks a call: what the tracer blocks does not run, its caller gets the errno of the
 filter, there is one record of it, and the kernel has nothing to complain of. [abi.md](abi.md),
-"Permissive and enforcing", promises it; `tests/contract/neighbours` tries it on each kernel below.
+"Permissive and enforcing", promises it; `src/kmodlab/contract/neighbours` tries it on each kernel below.
 
 | neighbour | how it is there |
 |---|---|

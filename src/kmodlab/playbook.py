@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from kmodlab import environment, paths
+from kmodlab import contract, environment, paths
 from kmodlab.errors import LabError
 from kmodlab.guest import Guest
 from kmodlab.process import finish
@@ -86,7 +86,7 @@ def play(guest: Guest, *arguments: str, log: Path | None = None) -> int:
 
 
 def verify(
-    guest: Guest, selection: str = "", *, tests: str = "tests/contract", log: Path | None = None
+    guest: Guest, selection: str = "", *, tests: Path = contract.FOLDER, log: Path | None = None
 ) -> tuple[int, list[Check]]:
     """Run the contract tests on a guest.
 
@@ -107,7 +107,7 @@ def verify(
         report = Path(temporary) / "contract.xml"
         extra = {
             "verify_markers": selection,
-            "verify_tests": tests,
+            "verify_tests": str(tests),
             "verify_arguments": [f"--junitxml={report}"],
         }
         status = play(guest, "playbooks/verify.yml", "--extra-vars", json.dumps(extra), log=log)

@@ -40,8 +40,8 @@ def checkout(place: Path) -> Path:
         "roles",
         "src",
     )
-    (place / "tests").mkdir(parents=True)
-    for name in (*wanted, "tests/contract"):
+    place.mkdir(parents=True)
+    for name in wanted:
         source = paths.project_dir() / name
         if source.is_dir():
             shutil.copytree(source, place / name, symlinks=True)

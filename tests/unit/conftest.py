@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from contract.conftest import MARKERS
 
 from kmodlab import environment
+from kmodlab.contract.conftest import MARKERS
 from kmodlab.image import archive
 from kmodlab.image.image import Image
 from kmodlab.image.places import Places

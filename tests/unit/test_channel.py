@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contract.channel import Channel, open_channel
 from testinfra.backend.local import LocalBackend
 from testinfra.backend.ssh import SshBackend
+
+from kmodlab.contract.channel import Channel, open_channel
 
 
 @pytest.fixture

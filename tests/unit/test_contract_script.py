@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contract.script import nonce
+from kmodlab.contract.script import nonce
 
 
 def test_no_two_nonces_of_a_run_are_alike() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from contract.task_pages import Node, parse_detail, parse_list, parse_stats, parse_tree
-from contract.wording import require_none, text_of
+
+from kmodlab.contract.readers.task_pages import Node, parse_detail, parse_list, parse_stats, parse_tree
+from kmodlab.contract.readers.wording import require_none, text_of
 
 ROWS = [
     ("1", "0", "systemd", "SLEEPING", "168000", "12000", "1", "0", "0"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from contract.tracer_columns import filter_lines, rows_of
-from contract.tracer_log import parse_log
+
+from kmodlab.contract.readers.tracer_columns import filter_lines, rows_of
+from kmodlab.contract.readers.tracer_log import parse_log
 
 ROWS = [("openat", "412", "4294938211", "ALLOWED"), ("unlink", "977", "4294938240", "BLOCKED")]
 TAIL = "\nTotal entries: 2\n\nActive Filters:\n===============\nunlink: BLOCK errno=EACCES\nopen: ALLOW\n"

@@ -5,24 +5,30 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import cast
 
 import pytest
-from contract import test_drop_in, test_tracer_bad_input, test_tracer_filters, test_tracer_log
-from contract.machine import Machine
-from contract.script import TRACER_STATS, Answer
-from contract.tracer_page import HEADER, ROW, RULE, TITLE, page_of, stats_of
-from contract.tracer_words import accepted, filters_in, refused, require_blocked, require_filters, require_recorded
-from contract.wording import Wrong, quoted, require_that
 
-from kmodlab import paths
+from kmodlab import contract, paths
+from kmodlab.contract import test_drop_in, test_tracer_bad_input, test_tracer_filters, test_tracer_log
+from kmodlab.contract.machine import Machine
+from kmodlab.contract.readers.tracer_page import HEADER, ROW, RULE, TITLE, page_of, stats_of
+from kmodlab.contract.readers.tracer_words import (
+    accepted,
+    filters_in,
+    refused,
+    require_blocked,
+    require_filters,
+    require_recorded,
+)
+from kmodlab.contract.readers.wording import Wrong, quoted, require_that
+from kmodlab.contract.script import TRACER_STATS, Answer
 from kmodlab.grading.words import Words, words_of
 
 from .jargon import jargon_of
 
 LABS = paths.project_dir() / "labs"
-GRADED = re.compile(r"(tests/contract/\w+\.py)::(\w+)")
+GRADED = re.compile(r"(contract/\w+\.py)::(\w+)")
 #: what the machine says, and not the module
 DONE = {"ret": 0, "errno": 0, "pid": 7, "path_exists": 0, "fresh_exists": 1, "tries": 1, "found": 1}
 
@@ -173,7 +179,7 @@ def test_no_test_that_grades_compares_without_words() -> None:
     """A bare `assert` shows two sides, and not what they are."""
     bare = []
     for file, names in _graded().items():
-        body = ast.parse((paths.project_dir() / Path(file)).read_text()).body
+        body = ast.parse((contract.FOLDER.parent / file).read_text()).body
         tests = [one for one in body if isinstance(one, ast.FunctionDef) and one.name in names]
         assert len(tests) == len(names), f"{file} has all tests that labs name"
         nodes = ((test.name, node) for test in tests for node in ast.walk(test))

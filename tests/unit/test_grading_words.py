@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from contract.wording import Wrong
 
+from kmodlab.contract.readers.wording import Wrong
 from kmodlab.grading.expect import Unmet, quoted, require
 from kmodlab.grading.runner import BROKEN, Event, Job, Node, Runner
 from kmodlab.grading.words import Compared, Words, words_of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from contract.kernel_log import trouble
 
+from kmodlab.contract.kernel_log import trouble
 from kmodlab.kernel_report import Kind, kind_of, sign
 
 #: a line that begins or names a report, and its kind

@@ -91,6 +91,12 @@ def test_mypy_on_the_tests() -> None:
     _silent("mypy", "--explicit-package-bases", "tests")
 
 
+def test_mypy_on_what_the_contract_tests_run_on_the_machine() -> None:
+    helpers = sorted((ROOT / "src/kmodlab/contract/helpers").glob("*.py"))
+    assert helpers
+    _silent("mypy", "--explicit-package-bases", *helpers)
+
+
 def test_mypy_on_the_plugins() -> None:
     _silent("mypy", "--explicit-package-bases", "plugins")
 
@@ -129,6 +135,11 @@ BREAKS = {
         "grading/store.py",
         "from kmodlab.guest import Guest",
         "kmodlab.grading is not allowed to import kmodlab.guest: - kmodlab.grading.store -> kmodlab.guest (l.",
+    ),
+    "The contract tests need no lab": (
+        "contract/channel.py",
+        "from kmodlab import vm",
+        "kmodlab.contract is not allowed to import kmodlab.vm: - kmodlab.contract.channel -> kmodlab.vm (l.",
     ),
     "No imports in a circle": (
         "modules/record.py",

@@ -14,7 +14,7 @@ from kmodlab.paths import project_dir
 def test_what_is_begun_first_is_there() -> None:
     """A file that was renamed, or a kernel that is no longer tried, would be begun last."""
     tests = project_dir() / "tests"
-    files = {path.name for folder in ("guest", "contract/mutants") for path in (tests / folder).glob("test_*.py")}
+    files = {path.name for folder in ("guest", "mutants") for path in (tests / folder).glob("test_*.py")}
     assert INDEPENDENT in files
     assert set(LONGEST) <= files | set(KERNELS)
     assert set(KERNELS) <= set(LONGEST)
@@ -25,7 +25,7 @@ def test_a_file_stays_on_one_worker_and_a_kernel_has_one_of_its_own() -> None:
     kernels = [f"tests/guest/{INDEPENDENT}::test_every_contract_test_passes[{name}]" for name in KERNELS]
     assert list(map(group, kernels)) == list(KERNELS)
     assert group("tests/guest/test_build.py::test_modules_compile[debian-11]") == "test_build.py"
-    assert group("tests/contract/mutants/test_mutants.py::test_there_are_mutants") == "test_mutants.py"
+    assert group("tests/mutants/test_mutants.py::test_there_are_mutants") == "test_mutants.py"
 
 
 def test_the_scheduler_is_used() -> None:

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from kmodlab import paths
+from kmodlab import contract, paths
 from kmodlab.errors import UsageError
 from kmodlab.grading.result import Outcome, TestResult, Visibility
 
@@ -93,7 +93,7 @@ class Test(_Part):
     Attributes:
         id: short, unique in the lab.
         title: one sentence: what holds if it passes.
-        nodes: pytest's, in the lab's tests/ or, from the project's root, in tests/contract/; all of them must pass.
+        nodes: pytest's, in the lab's tests/ or, with contract/ in front, a contract test; all of them must pass.
         points: what it gives.
         bonus: it is beyond the core: its points are counted apart, and a pass does not need it.
         visibility: who may see it.
@@ -121,7 +121,7 @@ class Test(_Part):
         for node in nodes:
             file = Path(node.partition("::")[0])
             if file.is_absolute() or ".." in file.parts or file.suffix != ".py":
-                raise ValueError(f"{node!r} is no test file of the lab's tests/ or of tests/contract/")
+                raise ValueError(f"{node!r} is no test file of the lab's tests/ or of contract/")
         return nodes
 
     def result(self, outcome: Outcome, earned: float = 0.0, **more: Any) -> TestResult:  # noqa: ANN401
@@ -261,17 +261,16 @@ class Lab(_Part):
         roots = {self.node_file(node).parent for test in self.tests for node in test.nodes}
         if (own := self.folder / "tests").is_dir():
             roots.add(own)
-        files = {file for root in roots for file in root.rglob("*") if file.is_file() and file.suffix != ".pyc"}
-        return sorted(file for file in files if "mutants" not in file.parts)
+        return sorted({file for root in roots for file in root.rglob("*") if file.is_file() and file.suffix != ".pyc"})
 
     def node_file(self, node: str) -> Path:
         """Return the file of a pytest node."""
         file = node.partition("::")[0]
-        return (paths.project_dir() if file.startswith("tests/contract/") else self.folder / "tests") / file
+        return (contract.FOLDER.parent if file.startswith("contract/") else self.folder / "tests") / file
 
     def place(self, folder: str) -> Path:
-        """Return a folder that lab.yml names: of the project where it begins with `kernel/` or `tests/contract/`."""
-        own = not folder.startswith(("kernel/", "tests/contract/"))
+        """Return a folder that lab.yml names: of the project where it begins with `kernel/` or `tests/mutants/`."""
+        own = not folder.startswith(("kernel/", "tests/mutants/"))
         return (self.folder if own else paths.project_dir()) / folder
 
     def nothing_ran(self) -> tuple[TestResult, ...]:
@@ -313,7 +312,7 @@ class Lab(_Part):
         for test in self.tests:
             for node in test.nodes:
                 if not self.node_file(node).is_file():
-                    hint = "a node is FILE.py::TEST in the lab's tests/, or tests/contract/FILE.py::TEST"
+                    hint = "a node is FILE.py::TEST in the lab's tests/, or contract/FILE.py::TEST"
                     raise UsageError(f"{self.name}: test {test.id}: no file {self.node_file(node)}", hint=hint)
 
 

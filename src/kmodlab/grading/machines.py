@@ -7,7 +7,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from kmodlab import paths
+from kmodlab import contract
 from kmodlab.grading.lab import Limits
 from kmodlab.grading.verdict import SIGN
 from kmodlab.host import HOST, Host
@@ -84,12 +84,9 @@ def preparation(disk: int) -> Preparation:
     return Preparation("grading", _key(), functools.partial(_prepare, disk), SIGN, KERNEL_LINE)
 
 
-def _contract() -> Path:
-    return paths.project_dir() / "tests" / "contract"
-
-
 def _key() -> str:
-    files = [_TOOLS, _contract() / "machine.py", *sorted(_contract().glob("helpers/*"))]
+    helpers = [file for file in sorted(contract.FOLDER.glob("helpers/*")) if file.is_file()]
+    files = [_TOOLS, contract.FOLDER / "machine.py", *helpers]
     return hashlib.sha256(b"\0".join([_PREPARE.encode(), *(file.read_bytes() for file in files)])).hexdigest()
 
 
@@ -97,8 +94,8 @@ def _prepare(disk: int, machine: Machine) -> None:
     machine.succeed(_PREPARE.replace("@DISK@", str(disk)), 120)
     machine.succeed("sh -s", 120, stdin=f"set -e\n{agent.compiled('tools', _TOOLS)}".encode())
     # What the contract tests run in the machine, compiled there once and for all slots.
-    install = "import sys, testinfra; from tests.contract.machine import Machine;"
+    install = "import sys, testinfra; from kmodlab.contract.machine import Machine;"
     install += "Machine(testinfra.get_host('ssh://' + sys.argv[1], ssh_config=sys.argv[2]))"
     directory = machine.qemu.directory
     words: list[str | Path] = [sys.executable, "-c", install, directory.name, directory / "ssh_config"]
-    run(words, env={"PYTHONPATH": str(paths.project_dir())})
+    run(words)

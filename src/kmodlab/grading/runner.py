@@ -22,7 +22,7 @@ from typing import Literal
 import pytest
 from _pytest.config import default_plugins
 
-from kmodlab import paths
+from kmodlab import contract, paths
 from kmodlab.grading import backend
 from kmodlab.grading.words import Compared, Words, words_of
 
@@ -306,9 +306,8 @@ def _print_to(log: Path) -> None:
 
 def _arguments(job: Job) -> list[str]:
     project = paths.project_dir()
-    contract = project / "tests" / "contract"
     # The helper came with the template; what a slot has is thrown away with it.
-    keep = ["--keep-helper", "--any-layout"] if any(contract in node.file.parents for node in job.nodes) else []
+    keep = ["--keep-helper", "--any-layout"] if any(contract.FOLDER in node.file.parents for node in job.nodes) else []
     markers = ["-m", job.markers] if job.markers else []
     return [
         *(node.argument for node in dict.fromkeys(job.nodes)),

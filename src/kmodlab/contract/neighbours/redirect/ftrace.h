@@ -1,0 +1,1 @@
+../../../../../kernel/compat/ftrace.h

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from difflib import unified_diff
 from pathlib import Path
 from types import TracebackType
@@ -135,6 +136,16 @@ def attempts(out: Path) -> dict[str, int]:
     """Return how many machines each submission took where the lab itself broke, by student."""
     results = [json.loads(content) for _, content in kept(out).values()]
     return {result["student"]: result["attempts"] for result in results}
+
+
+def side_by_side(out: Path) -> float:
+    """Return how many submissions were under way at a time, on average: by their ends and their phases."""
+    results = [json.loads(content) for _, content in kept(out).values()]
+    ends = [datetime.fromisoformat(result["graded_at"]).timestamp() for result in results]
+    spent = [sum(result["phases"].values()) for result in results]
+    # An end is told in whole seconds.
+    span = max(ends) + 1 - min(end - seconds for end, seconds in zip(ends, spent, strict=True))
+    return float(sum(spent) / span)
 
 
 # -- what the files say ---------------------------------------------------------------------------------------

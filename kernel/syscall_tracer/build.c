@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The whole module as one unit, as kernel/sched/build_policy.c is: the kernel's
- * headers are read once instead of 26 times, and the compiler sees through
- * the calls between files on a record's way.
+ * headers, which are most of what a build costs, are read once.
  *
  * From the ground up: what a file uses lies above it.
  */

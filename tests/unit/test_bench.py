@@ -282,5 +282,15 @@ def test_what_costs_more_than_its_budget_or_less_is_told() -> None:
     ]
 
 
+def test_a_hop_in_the_table_of_kprobes_is_no_change() -> None:
+    """Seen from one boot to the next: 484 instead of 494. Twice that is a change, and an untraced call has none."""
+    assert list(budget.breaches({"getppid": 494}, _counted("kprobe", 484))) == []
+    assert list(budget.breaches({"getppid": 494}, _counted("kprobe", 504))) == []
+    for cost in (474, 514):
+        assert len(list(budget.breaches({"getppid": 494}, _counted("kprobe", cost)))) == 1
+    assert len(list(budget.breaches({"getppid": 494}, _counted("ftrace", 484)))) == 1
+    assert len(list(budget.breaches({"untraced": 0}, _counted("kprobe", 494, untraced=1)))) == 1
+
+
 def test_every_tracer_of_the_budget_is_measured() -> None:
     assert {"ftrace", "kprobe", "enforcing", "returns"} == set(budget.read()) <= {tracer.key for tracer in TRACERS}

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from kmodlab.grading.lab import Lab
+from kmodlab.paths import project_dir
 
 TEXT: dict[str, Any] = {
     "title": "Jiffies",
@@ -23,6 +24,11 @@ TEXT: dict[str, Any] = {
         },
     ],
 }  # fmt: skip
+
+#: those that ship, by name
+LABS = sorted(folder.name for folder in (project_dir() / "labs").iterdir() if (folder / "lab.yml").exists())
+#: of these, those whose solutions are the project's own modules
+OF_THE_MODULES = {"task_lister", "syscall_tracer"}
 
 
 def make_lab(folder: Path, **changes: Any) -> Path:

@@ -11,7 +11,7 @@ import pytest
 
 from kmodlab.contract.readers.wording import Wrong
 from kmodlab.grading.expect import Unmet, quoted, require
-from kmodlab.grading.runner import BROKEN, Event, Job, Node, Runner
+from kmodlab.grading.runner import BROKEN, SILENT, Event, Job, Node, Runner
 from kmodlab.grading.words import Compared, Words, words_of
 
 from .jargon import jargon_of
@@ -64,6 +64,7 @@ TESTS = {
         "assert int('9' * 5000) == 1, 'a number of 5000 digits'",
         Event("end", "digits", "", "failed", "", "a number of 5000 digits"),
     ),
+    "reaches": ("host.run('true')", Event("end", "reaches", "", "broken")),
     "rolls": ("pytest.fail(f'{chance.randrange(10**9)} {seed}')", Event("end", "rolls", "", "failed")),
 }
 
@@ -78,7 +79,8 @@ def run(folder: Path, seed: int = 4242, only: Collection[str] = TESTS) -> list[E
     """Run the tests above, or some of them, as the grader does, with a machine that no test asks for anything."""
     file, lines = folder / "test_words.py", ["import pytest", "from kmodlab.grading.expect import require"]
     for name, (body, _) in TESTS.items():
-        lines += ["", f"def test_{name}(record_property, chance, seed):", f"    {body}"]
+        asked = "record_property, chance, seed" + (", host" if body.startswith("host.") else "")
+        lines += ["", f"def test_{name}({asked}):", f"    {body}"]
     file.write_text("\n".join(lines) + "\n")
     nodes = tuple(Node(name, file, f"test_{name}") for name in only)
     events = []
@@ -96,9 +98,20 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Event]:
     return {event.test: event for event in run(tmp_path_factory.mktemp("words"))}
 
 
-@pytest.mark.parametrize("name", [name for name in TESTS if name != "rolls"])
+@pytest.mark.parametrize("name", [name for name in TESTS if name not in ("rolls", "reaches")])
 def test_what_a_test_says_is_told_in_words(events: dict[str, Event], name: str) -> None:
     assert bare(events[name]) == TESTS[name][1]
+
+
+def test_a_test_that_asks_the_machine_for_nothing_is_quiet(events: dict[str, Event]) -> None:
+    """Nobody waits for what its machine may have to say of it."""
+    assert [name for name, event in events.items() if not event.quiet] == ["reaches"]
+
+
+def test_a_machine_that_takes_no_command_is_told_without_its_log(events: dict[str, Event]) -> None:
+    told = events["reaches"]
+    assert (told.outcome, told.seen) == ("broken", SILENT)
+    assert "cannot be reached" in told.fault
 
 
 def test_nothing_that_a_student_reads_has_python_in_it(events: dict[str, Event]) -> None:

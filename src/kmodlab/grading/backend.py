@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import testinfra.backend
 from testinfra.backend.base import BaseBackend, CommandResult
@@ -51,6 +51,9 @@ class AgentBackend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
         super().__init__(name, **kwargs)
         self._agent: Agent | None = None
 
+    #: commands that this process has sent
+    sent: ClassVar[int] = 0
+
     def run(self, command: str, *args: str, **_: Any) -> CommandResult:  # noqa: ANN401  # as testinfra has it
         """Run a command in the machine, by /bin/sh.
 
@@ -62,6 +65,7 @@ class AgentBackend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
             Unreachable: the machine cannot be reached.
         """
         words = self.get_command(command, *args)
+        AgentBackend.sent += 1
         try:
             if self._agent is None:
                 self._agent = Agent(_directory, TESTS)

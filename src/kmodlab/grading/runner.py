@@ -24,6 +24,7 @@ from _pytest.config import default_plugins
 
 from kmodlab import contract, paths
 from kmodlab.grading import backend
+from kmodlab.grading.backend import AgentBackend
 from kmodlab.grading.words import Compared, Words, words_of
 
 #: bytes of memory that the tests may take: a file of the machine's that has no end must not become ours
@@ -31,6 +32,8 @@ _MEMORY = 3 << 30
 _TEXT = 4000
 BROKEN = "This test of the lab broke, not your module. It costs you nothing; your instructor is told."
 """What a student reads of a test that broke itself."""
+SILENT = "The machine took no command any more, though its kernel reported nothing."
+"""What a student reads of a test that could not work with the machine."""
 #: imported once; the main program among them, which each process would import for itself otherwise, and pytest's parts
 _PRELOADED = [
     *("__main__", "kmodlab.grading.runner", "testinfra.plugin", "kmodlab.grading.backend", "tomllib", "unittest"),
@@ -106,6 +109,7 @@ class Event:
         seen: what it saw instead.
         hint: where to look.
         fault: what broke in the test itself.
+        quiet: the test has sent the machine nothing: it looked again at what an earlier one had read.
         seconds: that it took.
         status: pytest's exit status, at the end.
     """
@@ -118,6 +122,7 @@ class Event:
     seen: str = ""
     hint: str = ""
     fault: str = ""
+    quiet: bool = False
     seconds: float = 0.0
     status: int = 0
 
@@ -183,6 +188,7 @@ class Plugin:
         self._job = job
         self._connection = connection
         self._started = 0.0
+        self._sent = 0
         self._ends: dict[str, Event] = {}
         self._compared: dict[str, Compared] = {}
 
@@ -218,7 +224,7 @@ class Plugin:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """A test begins."""
-        self._started = time.monotonic()
+        self._started, self._sent = time.monotonic(), AgentBackend.sent
         self._ends[nodeid] = Event("end", self._tests[nodeid], nodeid)
         self._compared.clear()
         self._connection.send(Event("begin", self._tests[nodeid], nodeid))
@@ -248,7 +254,7 @@ class Plugin:
         if error is None or report.skipped:
             return replace(known, outcome="skipped", seen=str(error or report.longreprtext)[:_TEXT])
         if isinstance(error, backend.Unreachable):
-            return replace(known, outcome="broken", seen=str(error)[:_TEXT])
+            return replace(known, outcome="broken", seen=SILENT, fault=str(error)[:_TEXT])
         if not _is_of_the_module(error):
             return replace(known, outcome="infra-error", seen=BROKEN, fault=_fault(error)[:_TEXT])
         said = words_of(error, self._compared_by(error))
@@ -264,7 +270,8 @@ class Plugin:
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         """A test has ended: wait until the grader has looked at the machine."""
-        self._connection.send(replace(self._ends[nodeid], seconds=time.monotonic() - self._started))
+        seconds, quiet = time.monotonic() - self._started, AgentBackend.sent == self._sent
+        self._connection.send(replace(self._ends[nodeid], seconds=seconds, quiet=quiet))
         self._connection.recv()
 
 

@@ -210,17 +210,19 @@ class Session:
         except (DeadlineExpired, GuestCrashed, LabError):
             return None
 
-    def trouble(self, *, sure: bool = True, taint: int | None = None) -> bool:
+    def trouble(self, *, sure: bool = True, taint: int | None = None, settled: bool = False) -> bool:
         """Whether the machine is of no more use; `finding` says why.
 
         Args:
             sure: ask the kernel itself, too, where its console is silent.
             taint: what it has just said of itself.
+            settled: nothing was asked of it since the last look, so its console has no more to say than it had.
 
         Raises:
             LabError: QEMU was killed from outside.
         """
-        time.sleep(_CONSOLE_SECONDS)
+        if not settled:
+            time.sleep(_CONSOLE_SECONDS)
         if self.slot.qemu.alive and not sure and not self.slot.tape.troubled.is_set():
             return False
         seconds = _PROBE_SECONDS if self.slot.tape.troubled.is_set() else _ANSWER_SECONDS
@@ -342,7 +344,7 @@ class _Watch:
             self._begin(self._tests[event.test])
         elif event.what == "end":
             self._events.append(event)
-            if self._session.trouble(sure=False):
+            if self._session.trouble(sure=False, settled=event.quiet):
                 return self._crashed()
             self._runner.go_on()
         elif event.what == "done":
@@ -384,7 +386,7 @@ class _Watch:
             return
         bad = _first_bad(self._events)
         if bad and bad.outcome == "broken":
-            self._progress.broken = bad.seen
+            self._progress.broken = bad.fault
         about: dict[str, Any] = {"seconds": round(sum(event.seconds for event in self._events), 2)}
         if bad:
             about |= {"expected": bad.expected, "seen": bad.seen, "hint": bad.hint, "fault": bad.fault}

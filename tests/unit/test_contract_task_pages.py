@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from kmodlab.contract.proc_measure import parse_process
 from kmodlab.contract.readers.task_pages import Node, parse_detail, parse_list, parse_stats, parse_tree
 from kmodlab.contract.readers.wording import require_none, text_of
+from kmodlab.contract.zoo import named
 
 ROWS = [
     ("1", "0", "systemd", "SLEEPING", "168000", "12000", "1", "0", "0"),
@@ -243,3 +245,10 @@ def test_a_file_that_cannot_be_read_is_told() -> None:
         text_of({"errno": 2, "text": ""}, "/proc/x")
     with pytest.raises(AssertionError, match="It was empty"):
         text_of({"errno": 0, "text": ""}, "/proc/x")
+
+
+def test_a_name_of_several_lines_is_told_in_one() -> None:
+    """A process may be called anything, and a student reads of it in a list."""
+    stat = "906 (new\nline \x1b[) S 1 1 1 0 0 0 0 0 0 0 1 2 0 0 20 0 1 0 99 " + " ".join("0" * 30)
+    status = "Uid:\t0\t0\nGid:\t0\t0\nThreads:\t1\nvoluntary_ctxt_switches:\t1\nnonvoluntary_ctxt_switches:\t1\n"
+    assert named(parse_process(stat, status)) == r"PID 906 (`new\012line \033[`)"

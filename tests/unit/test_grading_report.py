@@ -198,9 +198,16 @@ def test_an_ungraded_one_shows_no_points() -> None:
 
 def test_the_class_page_has_its_plots() -> None:
     page = Page(next(html_pages()))
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == 3
     for words in ("Scores", "Verdicts", "Tests passed", "Slowest", "1 not graded", "build-error", "张伟", "median"):
         assert words in page.text
+
+
+def test_the_class_page_names_each_test_whole_and_how_many_pass_it() -> None:
+    title = "Processes that are traced by others, whose main thread has ended, or with odd ids are shown as they are"
+    tests = [replace(one_test(), title=title), replace(one_test(outcome="failed", earned=0.0), title=title)]
+    page = pages.class_html([one_result(tests=(test,)) for test in (*tests, tests[1])], ["x"] * 3)
+    assert f'<tr title="1 of 3"><td>{title}</td><td class="number">33 %</td>' in page
 
 
 @pytest.mark.parametrize("results", [[], CLASS[:1], [r for r in CLASS if r.score is None], MANY])

@@ -152,8 +152,9 @@ def named(process: Process) -> str:
 
 
 def comm_of(process: Process) -> str:
-    """Return the name of a process as text."""
-    return process.comm.decode("utf-8", "replace")
+    """Return the name of a process as text of one line: what has no shape is a backslash and its number in octal."""
+    text = process.comm.decode("utf-8", "replace")
+    return "".join(letter if letter.isprintable() else f"\\{ord(letter):03o}" for letter in text)
 
 
 def about_equal(shown_kb: int, *measured_kb: int) -> bool:

@@ -116,12 +116,11 @@ def class_html(results: Sequence[Result], links: Sequence[str]) -> str:
     plots = [
         ("Scores", _distribution(results)),
         ("Verdicts", _verdicts(results)),
-        ("Tests passed", _tests(results)),
         ("Slowest", _slowest(results)),
     ]
     return render(
         "class.html.j2",
-        lab=results[0].lab if results else "", figures=figures, plots=plots,
+        lab=results[0].lab if results else "", figures=figures, plots=plots, tests=_tests(results),
         rows=list(zip(results, links, strict=True)), phases=list(zip(_phase_names(results), _PHASES, strict=False)),
         ungraded=[result for result in results if result.score is None], faults=_faults(results),
     )  # fmt: skip
@@ -159,16 +158,13 @@ def _verdicts(results: Sequence[Result]) -> Markup:
     return rows(bars, max(counts.values(), default=1) or 1, "How many submissions have which verdict")
 
 
-def _tests(results: Sequence[Result]) -> Markup:
+def _tests(results: Sequence[Result]) -> list[tuple[str, int, int]]:
+    """Return each test's title, how many submissions pass it, and of how many, in the lab's order."""
     graded = [result for result in results if result.score is not None]
-    bars = []
-    for place, test in enumerate(graded[0].tests if graded else ()):
-        passed = sum(result.tests[place].outcome == "passed" for result in graded)
-        share = passed / len(graded)
-        hint = f"{text.titled(test)}: {passed} of {len(graded)}"
-        colours = ((share, "#2f7d4f"), (1 - share, "#8883"))
-        bars.append(Bar(text.titled(test), colours, f"{share:.0%}", hint))
-    return rows(bars, 1.0, "Which share of the submissions passes each test")
+    return [
+        (text.titled(test), sum(result.tests[place].outcome == "passed" for result in graded), len(graded))
+        for place, test in enumerate(graded[0].tests if graded else ())
+    ]
 
 
 def _phase_names(results: Sequence[Result]) -> list[str]:

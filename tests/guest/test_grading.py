@@ -180,21 +180,23 @@ def makefile(work: Path, *lines: str) -> Path:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("sleep 60", "more than 3 s"),
+        ("sleep 600", "more than 3 s"),
         ("yes it is", "more than 3 s"),
         ("head -c 300M /dev/zero >fill", "No space left"),
-        ("head -c 900M /dev/zero | tail -c 900M >/dev/null", ""),
-        ("for i in {1..200}; do sleep 60 & done; wait", ""),
+        ("head -c 900M /dev/zero | tail -c 900M >/dev/null", "tail: "),
+        ("sh -c 'while :; do sleep 600 & done'", "Cannot fork"),
         ("ln -s /etc/passwd a.ko", "there is no module"),
         ("mkfifo a.ko", "there is no module"),
         ("mount -t tmpfs none /tmp", "must be superuser"),
-        ("cat /proc/kmsg", ""),
+        ("cat /proc/kmsg", "cat: /proc/kmsg: "),
         ("mknod disk b 254 0", "Operation not permitted"),
-        ("test $$(id -u) = 0", ""),
+        ("test $$(id -u) = 0", "Error 1"),
     ],
 )
 def test_a_build_is_kept_within_its_limits(line: str, reason: str, pool: Pool, tmp_path: Path) -> None:
-    limits = BuildLimits(seconds=3, memory=512, processes=64, disk=128, log=16)
+    # Only what goes on for ever is stopped soon: a busy host has time for all else.
+    seconds = 3 if "3 s" in reason else 120
+    limits = BuildLimits(seconds=seconds, memory=512, processes=64, disk=128, log=16)
     (sources := tmp_path / "sources").mkdir()
     (output := tmp_path / "output").mkdir()
     built = build(makefile(sources, line), pool.image, output, limits=limits)

@@ -9,6 +9,8 @@ export LC_ALL := C.UTF-8
 unexport CDPATH PYTHONHOME PYTHONPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTEST_ADDOPTS PYTEST_PLUGINS
 
 FUZZ_SECONDS ?= 600
+# Of what runs guests, for two processors: while one waits (for a timer, an answer, a console) the others are at work.
+WORKERS ?= 3
 RELEASE ?= bookworm
 FLOOR = $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
 
@@ -26,7 +28,7 @@ check: setup-test ## What needs no VM: lint, types, unit tests
 
 test: setup-test ## Everything that proves the project, VMs included
 	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 tests/unit tests/fuzz
-	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 --dist loadfile --no-loadscope-reorder --durations 20 tests/guest tests/mutants -m "(core or not mutant) and not grading"
+	@PYTHONPATH=tests $(BIN)/pytest -p cost -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 20 tests/guest tests/mutants -m "(core or not mutant) and not grading"
 
 bare: ## COMMAND (make lab, make down) on a bare Debian: RELEASE=bookworm BARE_AS=root; see .config/bare
 	@RELEASE=$(RELEASE) .config/bare $(COMMAND)

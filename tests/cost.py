@@ -38,10 +38,10 @@ BUDGETS: dict[str, float] = {
     "test_archive.py": 120,
     "test_budget.py": 180,
     "test_build.py": 240,
-    "test_collection.py": 120,
+    "test_collection.py": 150,
     "test_faults.py": 360,
     "test_fleet.py": 360,
-    "test_first_form.py": 120,
+    "test_first_form.py": 180,
     "test_grading.py": 240,
     "test_grading_builds.py": 120,
     "test_grading_class.py": 240,
@@ -53,7 +53,7 @@ BUDGETS: dict[str, float] = {
     "test_strange_hosts.py": 180,
     "test_targets_as_they_are.py": 300,
     "test_trace.py": 180,
-    "test_upgrade.py": 600,
+    "test_upgrade.py": 480,
     "test_vagrant.py": 600,
 }
 #: seconds between two looks: what a QEMU uses after the last one counts as the host's, or is lost

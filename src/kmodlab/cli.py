@@ -299,12 +299,15 @@ def matrix_command(
     jobs: Annotated[int, typer.Option(help="How many at a time; 0: as memory and processors allow.", min=0)] = 0,
     write: Annotated[bool, typer.Option("--write", help="Write docs/SUITE.md and docs/SUITE.json.")] = False,
     suite: Annotated[str, typer.Option(help=f"What to run: {' or '.join(matrix.SUITES)}.")] = "kernels",
+    select: Annotated[str, typer.Option(help="Which of its tests, as for pytest's -m; all by default.")] = "",
     as_json: Json = False,
 ) -> None:
     """Run the whole contract on every kernel, each in a guest of its own; exit 1 if one did not pass."""
     if suite not in matrix.SUITES:
         raise UsageError(f"no suite: {suite}", hint=f"known: {' '.join(matrix.SUITES)}")
-    rows = matrix.run_matrix(kernels or (), suite=suite, jobs=jobs)
+    if write and select:
+        raise UsageError("docs/ shows what all tests came to", hint="leave out --select or --write")
+    rows = matrix.run_matrix(kernels or (), suite=suite, selection=select, jobs=jobs)
     if write:
         matrix.write(rows, jobs or matrix.parallel(), suite)
     counted = matrix.SUITES[suite].page.counted

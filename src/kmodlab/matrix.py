@@ -41,12 +41,14 @@ class Suite:
         skipped: the one kind of reason for which one of them may be skipped.
         page: where their results are shown, in docs.
         kernels: on which they are run where none is named; without, on all.
+        selection: which of the tests, an expression for pytest's `-m`; all by default.
     """
 
     tests: Path
     skipped: re.Pattern[str]
     page: Page
     kernels: tuple[str, ...] = ()
+    selection: str = ""
 
 
 SUITES = {
@@ -145,7 +147,7 @@ def _proved(guest: Guest, suite: Suite, stages: Stages, log: Path) -> Row:
     if status:
         raise LabError("deploying the modules failed", exit_code=status, log=log)
     with stages.run("verify"):
-        status, checks = verify(guest, tests=suite.tests, log=log)
+        status, checks = verify(guest, suite.selection, tests=suite.tests, log=log)
     return _row(guest, status, checks, suite)
 
 
@@ -193,6 +195,7 @@ def run_matrix(
     names: Sequence[str] = (),
     *,
     suite: str = "kernels",
+    selection: str = "",
     jobs: int = 0,
     known: Sequence[str] = (),
     command: Command | None = None,
@@ -202,6 +205,7 @@ def run_matrix(
     Args:
         names: of kernel guests; by default those that the suite names, or all of them.
         suite: one of `SUITES`.
+        selection: which of its tests, an expression for pytest's `-m`; all by default.
         jobs: how many at a time; by default `parallel()`.
         known: the kernel guests that there are; by default those of the inventory.
         command: gives the program that proves a kernel, and says how that was, as JSON; by default this module.
@@ -213,7 +217,7 @@ def run_matrix(
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"no kernel guest: {', '.join(unknown)}", hint=f"known: {' '.join(known)}")
     names = names or SUITES[suite].kernels or known
-    command = command or functools.partial(_command, suite)
+    command = command or functools.partial(_command, suite, selection)
     state = paths.state_dir() / "matrix"
     with locked(state / ".lock", "another matrix"):
         rows = {row.guest: row for row in _children(list(names), jobs or parallel(), state, command)}
@@ -239,8 +243,8 @@ def _children(waiting: list[str], jobs: int, state: Path, command: Command) -> I
             end_group(process, 120)
 
 
-def _command(suite: str, name: str) -> list[str]:
-    return [sys.executable, "-m", "kmodlab.matrix", suite, name]
+def _command(suite: str, selection: str, name: str) -> list[str]:
+    return [sys.executable, "-m", "kmodlab.matrix", suite, selection, name]
 
 
 def _answer(name: str, process: subprocess.Popen[bytes]) -> Row:
@@ -274,7 +278,8 @@ def main() -> None:
     """Run the suite on the one kernel that is named, and print its row as JSON: what `_children` starts."""
     environment.settle()
     interruptible()
-    print(json.dumps(asdict(prove(sys.argv[2], SUITES[sys.argv[1]]))))
+    suite, selection, name = sys.argv[1:]
+    print(json.dumps(asdict(prove(name, replace(SUITES[suite], selection=selection)))))
 
 
 if __name__ == "__main__":

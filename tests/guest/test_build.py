@@ -63,20 +63,21 @@ def test_modules_compile_without_a_warning(release: str, sources: Path) -> None:
         assert f"vermagic={root.kernel} ".encode() in info
 
 
-def test_the_tracer_compiles_in_the_tree_that_dkms_gets(tmp_path: Path) -> None:
-    """One folder with all that the build needs, and the same words to dkms as the lister's, which dkms builds."""
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_compiles_in_the_tree_that_dkms_gets(module: str, tmp_path: Path) -> None:
+    """One folder with all that the build needs, and the same words to dkms for both."""
     pack = runpy.run_path(str(project_dir() / "plugins/action/kernel_source.py"))["pack"]
-    folders = [project_dir() / "kernel" / name for name in ("syscall_tracer", "compat")]
+    folders = [project_dir() / "kernel" / name for name in (module, "compat")]
     patterns = yaml.safe_load((project_dir() / "roles/kernel_module/defaults/main.yml").read_text())
-    tree = tmp_path / "syscall_tracer"
+    tree = tmp_path / module
     (tmp_path / "compat").mkdir()  # nothing beside it
     packed = pack(folders, patterns["kernel_module_source_patterns"], flat=True)
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         tar.extractall(tree)  # noqa: S202  # it is our own
-    other = (project_dir() / "kernel/task_lister/dkms.conf").read_text()
-    assert (tree / "dkms.conf").read_text() == other.replace("task_lister", "syscall_tracer")
+    lister = (project_dir() / "kernel/task_lister/dkms.conf").read_text()
+    assert (tree / "dkms.conf").read_text() == lister.replace("task_lister", module)
     built = BuildRoot.of_image(build_image(planned("auto"))).make(tree, "-j2", "modules")
-    assert b"name=syscall_tracer" in built.read_bytes()
+    assert f"name={module}".encode() in built.read_bytes()
 
 
 def test_what_is_built_again_compiles_what_has_changed(sources: Path) -> None:

@@ -1,4 +1,4 @@
-"""The whole contract on the oldest and the newest kernel, and on a real-time one; the default one is Molecule's."""
+"""What a kernel decides of the contract, on the oldest, a real-time and the newest one; Molecule tries all of it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ KERNELS = {
     "debian-12-rt": ("6.1.", "PREEMPT_RT"),
     "debian-13-backports": ("7.", "FPROBE"),
 }
+#: the others prove what is the same on every kernel: Molecule's run asks the default one, `make matrix` all
+SELECTION = "not any_kernel"
 
 
 @pytest.mark.parametrize("guest", KERNELS)
 def test_every_contract_test_passes(guest: str) -> None:
     """`kmodlab matrix` boots the kernel, deploys, drives the workload, verifies, and takes the guest down."""
-    done = run("kmodlab", "matrix", "--json", guest)
+    done = run("kmodlab", "matrix", "--select", SELECTION, "--json", guest)
     log = state_dir() / "matrix" / "log" / f"{guest}.log"
     assert done.returncode == 0, done.stdout + log.read_text(errors="replace")[-8000:]
     (known,) = json.loads(done.stdout.splitlines()[-1])
     row = Row.read(known)
     kernel, option = KERNELS[guest]
     assert row.verdict == "pass", row
-    assert row.passed > 200
+    # All tests are more than 400.
+    assert 200 < row.passed < 400
     assert row.kernel.startswith(kernel)
     assert option in row.features
     assert row.hook == "ftrace"

@@ -139,6 +139,7 @@ def test_an_accelerator_that_there_is_not(kmodlab: Kmodlab, monkeypatch: pytest.
         (("guest", "up", "web", "--cpus", "65"), "Invalid value for '--cpus'"),
         (("guest", "up", "web", "--port", "65536"), "Invalid value for '--port'"),
         (("image", "build", "--forse"), "No such option"),
+        (("matrix", "--write", "--select", "quick"), "docs/ shows what all tests came to"),
     ],
 )
 def test_words_that_make_no_sense(kmodlab: Kmodlab, words: tuple[str, ...], message: str) -> None:

@@ -115,11 +115,10 @@ def rows(output: str) -> dict[str, dict[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("words", [(), ("-n", "2", "--dist", "loadfile")], ids=["alone", "workers"])
-def test_the_table_tells_what_each_stage_took(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_table_tells_what_each_stage_took(tmp_path: Path) -> None:
     """Processor by kind, machines, commands; daemons, and what is waited for, are each counted once."""
     files = {"unit__test_one": UNIT, "guest__test_fleet": RESUMED, "guest__test_guest": BOOTED}
-    output = session(tmp_path, *words, over={"unit": 0.1}, **files)
+    output = session(tmp_path, "-n", "2", "--dist", "loadfile", over={"unit": 0.1}, **files)
     assert " 5 passed" in output, output
     found = rows(output)
     assert set(found) == {"unit", "test_fleet.py", "test_guest.py", COLLECTING, "total"}, output

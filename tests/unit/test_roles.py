@@ -152,24 +152,31 @@ TTY_PLAY = f"""
 """
 
 
-@pytest.mark.parametrize(
-    ("said", "shown"),
-    [
-        ("sudo: sorry, you must have a tty to run sudo", "wants a terminal (requiretty), which it does not get while"),
-        ("sudo: Sie müssen ein TTY haben, um sudo zu verwenden", "Set ansible_pipelining to false for this machine"),
-        ("sudo: no valid sudoers sources found", "no valid sudoers sources found"),
-    ],
-)
-def test_a_sudo_that_wants_a_terminal_is_explained(ansible: Ansible, tmp_path: Path, said: str, shown: str) -> None:
+#: what sudo says on a machine -> what is shown of it
+SUDOS = {
+    "sudo: sorry, you must have a tty to run sudo": "wants a terminal (requiretty), which it does not get while",
+    "sudo: Sie müssen ein TTY haben, um sudo zu verwenden": "Set ansible_pipelining to false for this machine",
+    "sudo: no valid sudoers sources found": "no valid sudoers sources found",
+}
+
+
+def test_a_sudo_that_wants_a_terminal_is_explained(ansible: Ansible, tmp_path: Path) -> None:
     """Ansible itself says that there is no JSON, which helps nobody."""
-    (tmp_path / "sudo").write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n", encoding="utf-8")
-    (tmp_path / "sudo").chmod(0o755)
+    hosts = {}
+    for number, said in enumerate(SUDOS):
+        sudo = tmp_path / f"sudo{number}"
+        sudo.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n", encoding="utf-8")
+        sudo.chmod(0o755)
+        hosts[f"host{number}"] = {"ansible_become_exe": str(sudo)}
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
     (tmp_path / "play.yml").write_text(TTY_PLAY, encoding="utf-8")
-    extra = {"ansible_python_interpreter": sys.executable, "ansible_become_exe": str(tmp_path / "sudo")}
-    words = ["-i", "localhost,", "-c", "local", "-e", json.dumps({**extra, "ansible_become_user": "nobody"})]
+    extra = {"ansible_python_interpreter": sys.executable, "ansible_become_user": "nobody"}
+    words = ["-i", str(tmp_path / "hosts.json"), "-c", "local", "-e", json.dumps(extra)]
     done = ansible("ansible-playbook", str(tmp_path / "play.yml"), *words)
-    told = re.sub(r"\s+", " ", done.stdout)
-    assert shown in told[told.rindex("<") :], done.stdout + done.stderr
+    told = re.sub(r"\s+", " ", done.stdout).partition(" PLAY RECAP ")[0].split("ok: [")
+    for host, shown in zip(hosts, SUDOS.values(), strict=True):
+        (said,) = (words for words in told if words.startswith(f"{host}] => msg: "))
+        assert shown in said, done.stdout + done.stderr
 
 
 def test_a_command_that_failed_is_explained_by_what_it_said(ansible: Ansible, tmp_path: Path) -> None:

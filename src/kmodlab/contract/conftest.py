@@ -20,6 +20,7 @@ MARKERS = {
     "syscall_tracer": "needs the module syscall_tracer",
     "task_lister": "needs the module task_lister",
     "quick": "belongs to the short picture for a newcomer",
+    "any_kernel": "proves our own parsing, printing, bounds or wording, which no kernel makes another",
 }
 _machines = pytest.StashKey[dict[str, Machine]]()
 

@@ -58,6 +58,7 @@ def run_all(machine: Machine, commands: dict[str, str], **names: str) -> list[st
     return [f"{what}: `{told[what]}`" for what, answer in zip(told, answers, strict=True) if answer["rc"]]
 
 
+@pytest.mark.any_kernel
 @pytest.mark.syscall_tracer
 def test_scripts_for_the_original_tracer_work(tracer: Machine) -> None:
     """What scripts for the original tracer grep for is there: title, columns, totals, filters."""
@@ -65,12 +66,14 @@ def test_scripts_for_the_original_tracer_work(tracer: Machine) -> None:
     require_none(run_all(tracer, TRACER_COMMANDS, f=TRACER), ASKED)
 
 
+@pytest.mark.any_kernel
 @pytest.mark.task_lister
 def test_scripts_for_the_original_lister_work(machine: Machine) -> None:
     """What scripts for the original task lister grep for is there: title, columns, PID 1, totals."""
     require_none(run_all(machine, TASK_COMMANDS), ASKED)
 
 
+@pytest.mark.any_kernel
 @pytest.mark.task_lister
 @pytest.mark.quick
 def test_pid_1_is_found_as_scripts_look_for_it(machine: Machine) -> None:

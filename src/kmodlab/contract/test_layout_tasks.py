@@ -117,11 +117,13 @@ def test_the_block_of_an_odd_process(what: str, zoo: Zoo) -> None:
         assert abs(rss - row) <= SLACK_KB
 
 
+@pytest.mark.any_kernel
 def test_the_page_size_stands_below_the_list(machine: Machine, zoo: Zoo) -> None:
     """`Page size:` is the machine's."""
     assert listed(zoo.pictures[0]).page_size == int(machine.sh("getconf PAGESIZE"))
 
 
+@pytest.mark.any_kernel
 def test_any_buffer_size_is_laid_out(machine: Machine) -> None:
     """In pieces of any size the list ascends and ends as it has to, also with thousands of processes."""
     reads = [step("read", LISTER, size) for size in (1, 7, 61, 4096, 1 << 20)]
@@ -133,6 +135,7 @@ def test_any_buffer_size_is_laid_out(machine: Machine) -> None:
         assert set(crowd["pids"]) <= set(parse_list(answer["text"]).by_pid())
 
 
+@pytest.mark.any_kernel
 def test_a_list_that_is_half_read_goes_on_with_who_is_there(machine: Machine) -> None:
     """A list that is half read when hundreds of processes end has those that remain, and who came behind the cursor."""
     steps = [
@@ -148,6 +151,7 @@ def test_a_list_that_is_half_read_goes_on_with_who_is_there(machine: Machine) ->
     assert len(rows - alive) < 400
 
 
+@pytest.mark.any_kernel
 def test_namespaces_have_the_same_layout(machine: Machine) -> None:
     """In a PID namespace, in a user namespace and for an unprivileged reader the files are laid out as everywhere."""
     look = script(*map(read, TASK_FILES))
@@ -243,6 +247,7 @@ def test_the_tree_has_the_processes_of_the_list(zoo: Zoo) -> None:
         assert not picture.strangers(nodes)
 
 
+@pytest.mark.any_kernel
 def test_trees_of_all_kinds_are_laid_out(machine: Machine) -> None:
     """A tree with a thousand siblings, and one in pieces, are laid out as any; who has ended is gone."""
     crowd, tree, _ = machine.play(step("crowd", 1000), read(TREE), step("disband"))

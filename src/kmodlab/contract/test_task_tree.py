@@ -88,6 +88,7 @@ def test_a_chain_of_descendants_is_indented_step_by_step(zoo: Zoo) -> None:
             wrong("Each generation is indented one step deeper.", seen)
 
 
+@pytest.mark.any_kernel
 def test_the_tree_is_read_in_any_pieces(machine: Machine) -> None:
     """The page is the same in any buffer size and from any offset."""
     text_of(machine.play(read(TREE))[0], TREE)

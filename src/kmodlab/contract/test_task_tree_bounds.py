@@ -28,6 +28,7 @@ def test_the_picture_is_that_of_the_first_read(machine: Machine) -> None:
     assert {early["pid"], late["pid"]} <= second
 
 
+@pytest.mark.any_kernel
 def test_a_user_holds_few_pictures(machine: Machine) -> None:
     """A user holds up to 64 pictures half read. The next read fails (EMFILE), but not root's."""
     lines = [
@@ -45,6 +46,7 @@ def test_a_user_holds_few_pictures(machine: Machine) -> None:
     assert root["text"] == f"{[1] * 65}\n1\n"
 
 
+@pytest.mark.any_kernel
 def test_deep_trees_are_not_wide(machine: Machine) -> None:
     """Beyond 64 generations a line is indented no further, and begins with its depth in brackets."""
     (outer,) = machine.play(step("pidns", script(step("spawn", "chain", "link", depth=70), read(TREE))))

@@ -51,6 +51,7 @@ def test_arguments_are_shown_by_their_kind(tracer: Machine) -> None:
     assert rows["getppid"] == []
 
 
+@pytest.mark.any_kernel
 def test_paths_are_escaped_and_cut_visibly(tracer: Machine) -> None:
     """A path is one word whatever is in it, and ends with `...` if it is longer than data_bytes."""
     odd = b'/tmp/a b\x1b,c"d\\'
@@ -62,6 +63,7 @@ def test_paths_are_escaped_and_cut_visibly(tracer: Machine) -> None:
     assert re.fullmatch(r'"/y{100,127}"\.\.\.', seen[1])
 
 
+@pytest.mark.any_kernel
 def test_a_path_that_just_fits_is_whole(tracer: Machine) -> None:
     """A path of as many bytes as are kept has no `...`, alone and as one of two; with one byte more it has."""
     sizes = {"access": (123, 124, 125), "rename": (59, 60, 61)}

@@ -16,7 +16,7 @@ from .readers.tracer_words import error_name, filters_in, refused, require_filte
 from .readers.wording import listed, quoted, require_none, require_that
 from .script import TRACER, Answer, call, nonce, read, script, step, write
 
-pytestmark = pytest.mark.syscall_tracer
+pytestmark = [pytest.mark.syscall_tracer, pytest.mark.any_kernel]
 
 DEADLINE_MS = 30000
 STANDING = ("=unlinkat block", "rename allow", "close block")

@@ -16,7 +16,7 @@ from .readers.tracer_words import accepted
 from .readers.wording import require_none, text_of, wrong
 from .script import TRACER, Answer, call, nonce, read, script, step, write
 
-pytestmark = pytest.mark.syscall_tracer
+pytestmark = [pytest.mark.syscall_tracer, pytest.mark.any_kernel]
 
 NOBODY = 65534
 FLOOD = 20_000

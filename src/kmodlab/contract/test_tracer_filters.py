@@ -127,6 +127,7 @@ def test_a_filter_blocks_exactly_the_matching_calls(tracer: Machine) -> None:
     require_that(set(verdicts) == set(calls), f"Each call is in the log: {listed(calls)}.", seen)
 
 
+@pytest.mark.any_kernel
 def test_an_exact_name_covers_one_call(tracer: Machine) -> None:
     """`=unlinkat block` blocks unlinkat and leaves the rest of its family."""
     calls = ",".join([*members(tracer, "unlink"), "read", "pread64", "readv"])
@@ -134,6 +135,7 @@ def test_an_exact_name_covers_one_call(tracer: Machine) -> None:
     under(tracer, "=read block", calls=calls, wanted={"read"})
 
 
+@pytest.mark.any_kernel
 def test_a_name_that_is_no_family_stands_for_the_one_call(tracer: Machine) -> None:
     """`pread64 block` blocks pread64 alone."""
     under(tracer, "pread64 block", calls="read,pread64,readv,preadv", wanted={"pread64"})
@@ -157,6 +159,7 @@ def test_blocked_calls_still_take_effect(tracer: Machine) -> None:
     require_none(seen, "BLOCKED is a remark: the call takes place all the same.", "the handler only records")
 
 
+@pytest.mark.any_kernel
 @pytest.mark.quick
 def test_the_first_filter_that_matches_decides(tracer: Machine) -> None:
     """An exception added before the rule wins; added after it, it does not: the first match decides."""
@@ -172,6 +175,7 @@ def test_the_first_filter_that_matches_decides(tracer: Machine) -> None:
         require_blocked(verdicts, those, *lines)
 
 
+@pytest.mark.any_kernel
 def test_filters_are_listed_in_the_order_they_are_tried(tracer: Machine) -> None:
     """`Active Filters:` lists the filters as they were written, in the order they were added."""
     written = (("unlink block",), ("=openat allow", "close block"), ("=unlinkat allow", "read allow"))
@@ -179,6 +183,7 @@ def test_filters_are_listed_in_the_order_they_are_tried(tracer: Machine) -> None
     listed_after(tracer, written, wanted, "The filters are listed as they were written, in the order they were added.")
 
 
+@pytest.mark.any_kernel
 def test_adding_twice_changes_nothing(tracer: Machine) -> None:
     """A filter that is there already is accepted and stays where it is; a different verdict is a filter of its own."""
     written = (("unlink block", "read allow"), ("unlink block",), ("read allow", "unlink allow"))
@@ -186,6 +191,7 @@ def test_adding_twice_changes_nothing(tracer: Machine) -> None:
     listed_after(tracer, written, wanted, "A filter that is there already stays where it is, once.")
 
 
+@pytest.mark.any_kernel
 @pytest.mark.quick
 def test_delete_removes_the_filters_of_exactly_that_name(tracer: Machine) -> None:
     """`unlink delete` removes every filter added as `unlink`; those added as `=unlinkat` or `read` stay."""
@@ -201,6 +207,7 @@ def test_delete_removes_the_filters_of_exactly_that_name(tracer: Machine) -> Non
     under(tracer, *lines, "unlink delete", calls="unlinkat,read,pread64", wanted={"read", "pread64"})
 
 
+@pytest.mark.any_kernel
 @pytest.mark.quick
 def test_clear_removes_all_filters(tracer: Machine) -> None:
     """`clear` removes all filters and is no error without any; afterwards nothing is BLOCKED."""
@@ -210,6 +217,7 @@ def test_clear_removes_all_filters(tracer: Machine) -> None:
     under(tracer, "unlink block", "clear", "read block", calls="unlinkat,read", wanted={"read"})
 
 
+@pytest.mark.any_kernel
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

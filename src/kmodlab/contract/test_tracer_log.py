@@ -113,6 +113,7 @@ def test_the_cpu_is_where_the_call_was_made(tracer: Machine) -> None:
     require_none(seen, "CPU is the one on which the call was made.", "smp_processor_id() in the handler")
 
 
+@pytest.mark.any_kernel
 def test_command_names_are_escaped(tracer: Machine) -> None:
     """Whatever a process calls itself, its row stays one line of printable words, and the name can be read back."""
     names = [name + nonce("")[1:].encode() for name in NAMES]
@@ -185,6 +186,7 @@ def test_nothing_is_dropped_or_missed_in_a_quiet_minute(tracer: Machine) -> None
     require_that(rows == 1000 or new.overwritten > old.overwritten, "What is not there is counted.", there)
 
 
+@pytest.mark.any_kernel
 def test_any_buffer_size_reads_the_same_page(tracer: Machine) -> None:
     """One open file reads the same, byte for byte, in pieces of 1, 7, 4096 bytes and 1 MiB, by lseek and pread."""
     fill = call("close:300,pread64:300", "fill")
@@ -198,6 +200,7 @@ def test_any_buffer_size_reads_the_same_page(tracer: Machine) -> None:
     require_that(len(page.rows) >= 600, "What a reader calls pushes nothing out of what it reads.", there, PICTURE)
 
 
+@pytest.mark.any_kernel
 def test_the_reader_does_not_chase_itself(tracer: Machine) -> None:
     """Reading a byte at a time ends, although each of these reads is itself recorded."""
     comm = nonce("before")
@@ -212,6 +215,7 @@ def test_the_reader_does_not_chase_itself(tracer: Machine) -> None:
     require_that(rows > 500, "The reads of the log are recorded like all others.", seen)
 
 
+@pytest.mark.any_kernel
 def test_a_file_shows_the_log_as_it_was_at_open(tracer: Machine) -> None:
     """What happens after open is not in the page, not even after a rewind; a new open shows it."""
     comms = early, late, later = nonce("early"), nonce("late"), nonce("later")
@@ -228,6 +232,7 @@ def test_a_file_shows_the_log_as_it_was_at_open(tracer: Machine) -> None:
     require_that(rewound["text"] == first["text"], AS_OPENED, "After a rewind it reads differently.", PICTURE)
 
 
+@pytest.mark.any_kernel
 def test_an_open_file_keeps_its_page_while_the_log_turns_over(tracer: Machine) -> None:
     """A file that is read slowly keeps its page while the log is overwritten several times, filters included."""
     comm = nonce("turn")

@@ -13,6 +13,7 @@ from .script import TRACER, call, nonce, read, script, step
 pytestmark = pytest.mark.syscall_tracer
 
 
+@pytest.mark.any_kernel
 def test_parameters_out_of_range_are_refused(machine: Machine) -> None:
     """The module does not load with a parameter out of its range, and one out of range is not taken at run time."""
     module = find_module(machine, "syscall_tracer")
@@ -66,6 +67,7 @@ def test_the_hook_in_use_can_be_read(machine: Machine) -> None:
         put_back(machine, module)
 
 
+@pytest.mark.any_kernel
 def test_data_bytes_bounds_what_is_kept_of_a_path(machine: Machine) -> None:
     """With more data_bytes a long path is kept whole."""
     module = find_module(machine, "syscall_tracer")

@@ -79,6 +79,7 @@ def test_path_narrows_a_filter(tracer: Machine) -> None:
     assert statuses([row for row in rows.of("ln") if row.call.startswith("symlink")])[-2:] == ["BLOCKED"] * 2
 
 
+@pytest.mark.any_kernel
 def test_filters_are_shown_as_they_are_written(tracer: Machine) -> None:
     """A filter is shown with errno and predicates, in the order pid uid comm path, and can be added again from that."""
     commands = (
@@ -98,6 +99,7 @@ def test_filters_are_shown_as_they_are_written(tracer: Machine) -> None:
     assert parse_filters(again[-2]["text"]) == shown
 
 
+@pytest.mark.any_kernel
 def test_every_name_of_an_errno_is_known(tracer: Machine) -> None:
     """Each errno goes by its names and its number; it is shown by one name, or by its number if it has none."""
     names = {number: name for number, name in errno.errorcode.items() if number <= LAST_ERRNO}
@@ -121,6 +123,7 @@ def test_every_name_of_an_errno_is_known(tracer: Machine) -> None:
     assert parse_filters(shown["text"]) == tuple(f"unlink: BLOCK errno={first}" for first in second.values())
 
 
+@pytest.mark.any_kernel
 @pytest.mark.parametrize(("name", "room"), [("unlink", 252), ("rename", 124)])
 def test_a_path_may_be_as_long_as_is_kept(name: str, room: int, machine: Machine) -> None:
     """path=TEXT of `{name}` may be as long as what data_bytes keeps; a longer one is refused, with the reason."""
@@ -138,6 +141,7 @@ def test_a_path_may_be_as_long_as_is_kept(name: str, room: int, machine: Machine
         put_back(machine, module)
 
 
+@pytest.mark.any_kernel
 def test_the_longest_path_there_may_be(machine: Machine) -> None:
     """Where data_bytes keeps it, a path of 255 bytes is accepted, blocks, and is shown as it was written."""
     module = find_module(machine, "syscall_tracer")

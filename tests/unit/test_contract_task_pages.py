@@ -27,6 +27,7 @@ LAYOUTS = {
     "as in the handout": "=== LINUX KERNEL TASK LISTER ===\n" + table().replace("\n", "\n" + "=" * 132 + "\n", 1),
     "bare": table(),
     "another banner": "PID 1 and others, by me\n\n" + table(),
+    "a banner that names columns": "My Lister: PID and COMMAND of each\n----\n" + table(),
     "right-aligned": table(cell="{:>12}"),
     "tabs": table(cell="{}", between="\t"),
     "bars": table(cell="| {}", end=" |"),
@@ -69,6 +70,16 @@ def test_a_further_column_is_not_taken_for_one_of_the_handouts(other: str, betwe
         for task, row in zip(listed.tasks, ROWS, strict=True)
     ]
     assert shown == [(1, 0, True, "SLEEPING", 0), (2, 0, True, "SLEEPING", 0), (812, 1, True, "ZOMBIE", 1234)]
+
+
+@pytest.mark.parametrize("between", [" ", "   ", "\t", " | ", ", "])
+def test_numbers_may_have_their_unit_behind_them(between: str) -> None:
+    row = ("12", "1", "vfork 9", "SLEEPING", "99 kB", "7 KB", "1", "3", "0")
+    page = between.join(COLUMNS) + "\n" + between.join(row)
+    (task,) = parse_list(page).tasks
+    assert (task.number("VM"), task.number("RSS"), task.number("THREADS")) == (99, 7, 1)
+    assert task.state == "SLEEPING"
+    assert task.is_named(b"vfork 9")
 
 
 def test_cells_between_bars_may_have_blanks_or_nothing() -> None:

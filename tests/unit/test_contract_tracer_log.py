@@ -28,6 +28,8 @@ LAYOUTS = {
     "tabs": page(cell="{}", between="\t"),
     "further columns": page("Syscall", "PID", "Timestamp", "Status", "Process", "NAME", "Time", more=" bash x 9"),
     "a further column of two words": page("Syscall", "PID", "Timestamp", "Status", "Process Name", more=" bash"),
+    "states in brackets": page().replace("ALLOWED", "[ALLOWED]").replace("BLOCKED", "*BLOCKED*"),
+    "times with a unit": page(more=" 1").replace("11 ", "11 jiffies ").replace("40 ", "40 jiffies "),
     "times in brackets": page().replace("42949382", "[42949382").replace("11 ", "11]").replace("40 ", "40]"),
     "a capacity": page().replace("entries: 2", "entries: 2 of 9 (max 1500)"),
     "numbered filters": page(tail="Total entries: 2\nActive Filters:\n 1. unlink: BLOCK\n[2] open: ALLOW\n"),

@@ -246,7 +246,7 @@ def test_a_makefile_however_spelled(place: Place, name: str) -> None:
     [
         ("\ufeff// é\n".encode("utf-16-le"), "UTF-16"), ("\ufeff// é\n".encode("utf-16-be"), "UTF-16"),
         ("// é abc\n".encode("utf-16-le"), "UTF-16"), ("// é abc\n".encode("utf-16-be"), "UTF-16"),
-        ("\ufeff// é\n".encode(), "byte order mark"), ("// é\n".encode("latin-1"), "Latin-1"),
+        ("\ufeff// é\n".encode(), "has a byte order mark"), ("// é\n".encode("latin-1"), "is in Latin-1"),
     ],
 )  # fmt: skip
 def test_sources_in_other_encodings_are_converted_and_named(place: Place, content: bytes, what: str) -> None:

@@ -241,6 +241,33 @@ def test_who_only_typed_a_text_is_told(arrived: Class) -> None:
         assert "Hand in your source files" in only.problems[0]
 
 
+_OTHERS = (("Ada", "103"), ("Eve", "104"))
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        "Bob_102_assignsubmission_file_/jiffies.ko",
+        "Bob_102_assignsubmission_file_report.pdf",
+        "bob_102_457_jiffies.ko",
+        "lab1/Bob/jiffies.ko",
+    ],
+)
+def test_who_handed_in_no_source_is_in_the_class_of_a_zip(arrived: Class, tmp_path: Path, theirs: str) -> None:
+    others = {theirs.replace("ob", name).replace("102", n).replace("457", n + "9"): name for name, n in _OTHERS}
+    sources = {name.rpartition(".")[0] + ".c": C for name in others}
+    whole = make_zip(tmp_path / "all.zip", {theirs: b"\x7fELF", **sources})
+    found = {one.student: one.problems for one in arrived.collect(whole)}
+    assert len(found) == 3
+    (refused,) = [problems for problems in found.values() if problems]
+    assert "There is no C source file in it" in refused[0]
+
+
+def test_what_lies_beside_the_students_of_a_zip_is_no_student(arrived: Class, tmp_path: Path) -> None:
+    members = {"lab/handout.pdf": b"", "lab/jiffies.ko": b"", "lab/in/ada/a.c": C, "lab/in/bob/a.c": C}
+    assert [s.student for s in arrived.collect(make_zip(tmp_path / "all.zip", members))] == ["ada", "bob"]
+
+
 def test_a_download_that_cannot_be_unpacked_is_no_submission(arrived: Class, tmp_path: Path) -> None:
     whole = make_zip(tmp_path / "all.zip", {"Ada_101_assignsubmission_file_/x.c": C, "../evil.c": C})
     with pytest.raises(UsageError, match=r"the download cannot be unpacked: '\.\./evil\.c' leads out"):

@@ -11,6 +11,7 @@ import pytest
 from .calls import why_missing
 from .conftest import as_command, filters_of
 from .machine import Machine
+from .modules import find_module
 from .readers.tracer_log import Entry, Log, parse_log
 from .readers.tracer_words import accepted
 from .readers.wording import require_none, text_of, wrong
@@ -48,7 +49,21 @@ def log(machine: Machine) -> Iterator[Machine]:
 
 
 def made(machine: Machine, *steps: str) -> tuple[list[Answer], Log]:
-    """Return the answers to some steps, and the log after them."""
+    """Return the answers to some steps, and the log after them.
+
+    Where a process that made calls has no row in it, they are made once more, after a reload: a log that is full and
+    takes no more fails the test of the newest calls, and no other.
+    """
+    answers, page = _made(machine, *steps)
+    pids = [answer["pid"] for answer in answers if "pid" in answer]
+    if page.entries and not all(page.of(pid) for pid in pids):
+        module = find_module(machine, "syscall_tracer")
+        machine.play(module.unload(), module.load(*module.parameters))
+        answers, page = _made(machine, *steps)
+    return answers, page
+
+
+def _made(machine: Machine, *steps: str) -> tuple[list[Answer], Log]:
     *answers, page = machine.play(*steps, read(TRACER))
     return answers, parse_log(text_of(page, TRACER))
 
@@ -108,8 +123,9 @@ def recorded(machine: Machine) -> tuple[list[Entry], list[str]]:
 
 def test_every_call_is_recorded_once(log: Machine) -> None:
     """Ten calls in a row have ten rows."""
-    (answer,), page = made(log, call("close:10,read:10", nonce("ten")))
-    counts = {name: len(page.of(answer["pid"], name)) for name in ("close", "read")}
+    names = {"openat": "open", "read": "read", "write": "write", "close": "close", "unlinkat": "unlink"}
+    (answer,), page = made(log, call(",".join(f"{name}:10" for name in names), nonce("ten")))
+    counts = {name: len(page.of(answer["pid"], family)) for name, family in names.items()}
     if not set(counts.values()) <= {0, 10} or not any(counts.values()):
         seen = f"Of 10 calls each by PID {answer['pid']} the log has " + ", ".join(
             f"{counts[n]} of {n}" for n in counts
@@ -155,7 +171,7 @@ def test_the_total_is_the_number_of_rows(log: Machine) -> None:
 
 def flooded(machine: Machine) -> tuple[int, Log]:
     """Make many calls in a process, then two of another kind; return its PID and the log."""
-    (answer,), page = made(machine, call(f"close:{FLOOD},read:2,write:2", nonce("flood"), cpu=0))
+    (answer,), page = _made(machine, call(f"close:{FLOOD},read:2,write:2", nonce("flood"), cpu=0))
     return answer["pid"], page
 
 
@@ -185,8 +201,8 @@ def test_the_log_keeps_the_newest(log: Machine) -> None:
 
 def test_any_buffer_size_reads_the_whole_log(log: Machine) -> None:
     """Read in pieces of 61 bytes the log ends, has the calls that were made, and its total."""
-    answer, page = log.play(call("close:5,read:5", nonce("pieces")), step("read", TRACER, 61))
-    whole = parse_log(text_of(page, TRACER))
+    (answer, pieces), _ = made(log, call("close:5,read:5", nonce("pieces")), step("read", TRACER, 61))
+    whole = parse_log(text_of(pieces, TRACER))
     if not whole.of(answer["pid"]):
         wrong(
             "The log is whole, in pieces of any size.",
@@ -251,13 +267,15 @@ def test_active_filters_are_listed(log: Machine) -> None:
 @pytest.mark.quick
 def test_the_kernel_log_names_blocked_calls(log: Machine) -> None:
     """For a blocked call the kernel's log says `syscall_tracer: Blocked unlinkat() from PID n`."""
-    until = step("until", DEADLINE_MS, "from PID {pid}", script(call("unlinkat", nonce("one"))))
+    # Whoever takes the filter for unlink alone loses the test of the filter, and not this one.
+    there = [name for name in ("unlinkat", "unlink") if not why_missing(log, name)]
+    until = step("until", DEADLINE_MS, "from PID {pid}", script(call(",".join(there), nonce("one"))))
     written, answer = log.play(write("unlink block"), until)
     accepted(written, "unlink block")
     pid = answer["inner"][0]["pid"]
     wanted = rf"syscall_tracer: blocked (?:sys_)?unlink(?:at)?(?:\(\))? from PID {pid}\b"
     if not re.search(wanted, answer["line"], re.IGNORECASE):
-        seen = f"After `unlink block` and unlinkat by PID {pid} it had: {answer['line'] or 'no such line'}."
+        seen = f"After `unlink block`, {' and '.join(there)} by PID {pid} it had: {answer['line'] or 'no such line'}."
         wrong("dmesg has `syscall_tracer: Blocked unlinkat() from PID N`.", seen, "pr_info() or printk_ratelimited()")
 
 

@@ -86,10 +86,12 @@ class Tray:
         root: the folder, which is made.
         megabytes: MiB of all files.
         files: how many files.
+        whole: what a build makes and documents are taken, too: of a class, where they may be all that somebody has.
     """
 
-    def __init__(self, root: Path, *, megabytes: int, files: int) -> None:
+    def __init__(self, root: Path, *, megabytes: int, files: int, whole: bool = False) -> None:
         self.root = root
+        self.whole = whole
         self.limit = megabytes << 20
         self.files = files
         self.bytes = 0
@@ -104,10 +106,12 @@ class Tray:
         name = parts[-1].lower()
         if any(part.lower() in _JUNK or part.startswith("._") or part.endswith("~") for part in parts):
             return False
-        if name.endswith(_BUILT) or name in ("module.symvers", "modules.order"):
+        if self.whole:
+            return True
+        if is_built(name):
             self.built.append(parts[-1])
             return False
-        if name.endswith(_DOCUMENTS):
+        if is_document(name):
             self.left_out["documents"] += 1
             return False
         return True
@@ -428,6 +432,16 @@ def unpack_own(archive: tarfile.TarFile, folder: Path) -> None:
         except (FileExistsError, IsADirectoryError) as error:
             raise ValueError(f"{shown(member.name)} is there twice") from error
         target.chmod(0o755 if member.mode & stat.S_IXUSR else 0o644)
+
+
+def is_built(name: str) -> bool:
+    """Return whether a file's name is that of something that a build makes."""
+    return name.lower().endswith(_BUILT) or name.lower() in ("module.symvers", "modules.order")
+
+
+def is_document(name: str) -> bool:
+    """Return whether a file's name is that of a document or a picture."""
+    return name.lower().endswith(_DOCUMENTS)
 
 
 def is_code(name: str) -> bool:

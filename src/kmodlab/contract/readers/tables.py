@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from .wording import wrong
 
 _UNIT = re.compile(r"\s*[(\[][^)\]]*[)\]]|(?<=[\s_])(?:kib|kb|mb|bytes)\b", re.IGNORECASE)
+_BEFORE_UNIT = re.compile(r"(?<=\d)[ \t]+(?=(?:kib|kb|mib|mb|bytes|jiffies|ticks)\b)", re.IGNORECASE)
+"""Between a number and its unit, in a table whose cells lie between blanks."""
 _BAR = re.compile("\\||\xe2\x94[\x82\x83]|\xe2\x95\x91")
 """Between the cells of a table: a bar, or a line of a box, whose bytes are a character each here."""
 _SEPARATORS = (_BAR, re.compile("\t+"), re.compile(","), re.compile(";"))
@@ -94,8 +96,14 @@ class Header:
             cells = self._words(_BAR.sub(" ", line) if self.separator is _BAR else line)
         return dict(zip(self.columns, cells, strict=False)) if len(cells) >= len(self.columns) else None
 
+    def names(self, known: Synonyms) -> int:
+        """Return how many of the handout's columns it names: a title may name some, too."""
+        return len(set(self.columns) & set(known))
+
     def _words(self, line: str) -> list[str]:
         words = words_of(line)
+        if len(words) > len(self.columns):
+            words = words_of(line := _BEFORE_UNIT.sub("", line))
         extra = len(words) - len(self.columns)
         return _joined(line, words, self.text, extra) if self.text is not None and extra else words
 

@@ -175,11 +175,13 @@ def parse_list(text: str) -> TaskList:
     others: list[str] = []
     lines = text.split("\n")
     for at, line in enumerate(lines):
-        if header is None:
-            header = header_of(line, COLUMNS, {"PID", "COMMAND"}, "COMMAND", lines[at + 1 : at + FITTED])
-        elif task := _task(header, line):
+        # Until there is a row, what was taken for the names of the columns may have been a title.
+        named = None if tasks else header_of(line, COLUMNS, {"PID", "COMMAND"}, "COMMAND", lines[at + 1 : at + FITTED])
+        if named and (header is None or named.names(COLUMNS) > header.names(COLUMNS)):
+            header = named
+        elif header and (task := _task(header, line)):
             tasks.append(task)
-        else:
+        elif header:
             others.append(line)
     if header is None:
         wrong("/proc/task_lister has a line with the columns PID, PPID, COMMAND, STATE ...", begins(text))

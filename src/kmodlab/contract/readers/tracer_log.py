@@ -47,8 +47,8 @@ class Entry:
 
     @property
     def status(self) -> str:
-        """The status, in capitals."""
-        return self.cells["Status"].upper()
+        """The status, in capitals, without what is around it."""
+        return self.cells["Status"].upper().strip("[](){}<>*!.:'\"")
 
     def is_of(self, family: str) -> bool:
         """Whether it is a call of a family, by its own name or by that of the family."""

@@ -19,7 +19,9 @@ from kmodlab.grading.names import NAMED, Form, origin_of, recognised
 from kmodlab.grading.unpack import (
     Refused,
     Tray,
+    is_built,
     is_code,
+    is_document,
     is_makefile,
     looks_packed,
     shown,
@@ -161,14 +163,20 @@ def _are_clones(entries: Sequence[Path]) -> bool:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """Return what is in a folder, without what systems leave there."""
+    """Return what is in a folder, without what systems and builds leave there, and what lies beside students."""
     with os.scandir(folder) as found:
-        entries = [Path(entry.path) for entry in found if _counts(entry.name)]
+        entries = [Path(entry.path) for entry in found if _counts(entry.name) and not _is_beside(Path(entry.path))]
     return sorted(entries, key=lambda path: os.fsencode(path.name))
 
 
 def _counts(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in ("__macosx", "thumbs.db", "desktop.ini")
+
+
+def _is_beside(entry: Path) -> bool:
+    """Whether a file is no source and, by its name, no student's."""
+    no_source = is_built(entry.name) or is_document(entry.name)
+    return no_source and not entry.is_dir() and not origin_of(entry.name).form
 
 
 def _is_submission(entry: Path) -> bool:
@@ -211,7 +219,7 @@ def _unpacked(source: Path, place: Path, *, certain: bool) -> Path | None:
     """
     if not looks_packed(source.name) or source.is_symlink() or not source.is_file():
         return None
-    tray = Tray(place, megabytes=_LIMITS[0], files=_LIMITS[1])
+    tray = Tray(place, megabytes=_LIMITS[0], files=_LIMITS[1], whole=True)
     try:
         take_archive(source, tray)
     except Refused as refusal:

@@ -29,9 +29,9 @@ _BUILDS = re.compile(rb"^\s*obj-[my$]|^\s*override\s+obj-m|\bobj-m\s*[:+]?=", re
 #: folders that are not what is handed in
 _OLD = re.compile(r"old|back-?up|bak\b|copy|kopie|tries|trash|archive|user|test|example|starter", re.IGNORECASE)
 _BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig", "with a byte order mark"), (codecs.BOM_UTF32_LE, "utf-32", "in UTF-32"),
-    (codecs.BOM_UTF32_BE, "utf-32", "in UTF-32"), (codecs.BOM_UTF16_LE, "utf-16", "in UTF-16"),
-    (codecs.BOM_UTF16_BE, "utf-16", "in UTF-16"),
+    (codecs.BOM_UTF8, "utf-8-sig", "has a byte order mark"), (codecs.BOM_UTF32_LE, "utf-32", "is in UTF-32"),
+    (codecs.BOM_UTF32_BE, "utf-32", "is in UTF-32"), (codecs.BOM_UTF16_LE, "utf-16", "is in UTF-16"),
+    (codecs.BOM_UTF16_BE, "utf-16", "is in UTF-16"),
 )  # fmt: skip
 
 
@@ -84,27 +84,27 @@ def _converted(file: Path) -> Iterator[str]:
     content = file.read_bytes()
     text, what = _decoded(content)
     if is_makefile(file.name) and "\r" in text:
-        what = what or "with line ends of Windows"
+        what = what or "has line ends of Windows"
     fit = text.replace("\r\n", "\n").replace("\r", "\n").encode()
     if fit != content:
         file.write_bytes(fit)
     if what:
-        yield f"{shown(file.name)} is {what}; it was converted to plain UTF-8 for the build."
+        yield f"{shown(file.name)} {what}; it was converted to plain UTF-8 for the build."
 
 
 def _decoded(content: bytes) -> tuple[str, str]:
-    """Return a source's text, and in what encoding it was, where it is an unusual one."""
+    """Return a source's text, and what is unusual about its encoding, if anything."""
     for mark, encoding, what in _BOMS:
         if content.startswith(mark):
             return content.decode(encoding, "replace"), what
     if encoding := _wide(content):
-        return content.decode(encoding, "replace"), "in UTF-16"
+        return content.decode(encoding, "replace"), "is in UTF-16"
     try:
         return content.decode(), ""
     except UnicodeDecodeError:
         return content.decode("cp1252", "replace") if not _undefined(content) else content.decode(
             "latin-1"
-        ), "in Latin-1"
+        ), "is in Latin-1"
 
 
 def _undefined(content: bytes) -> bool:

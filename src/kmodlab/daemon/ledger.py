@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 KERNEL = ("issued", "logged", "overwritten", "dropped")
 """What the kernel says of a CPU, when it was asked last. `dropped` calls have a number and no record."""
 
-RECORDER = ("begun", "next", "received", "missing", "lost_ring", "away", "dropped_before", "stored")
+RECORDER = ("begun", "next", "received", "missing", "lost_ring", "away", "dropped_before", "stored", "pending")
 """What the recorder counts: `begun` the first number that it waited for, `next` the one that it waits for now,
 `missing` the numbers in between that did not come. Of these `lost_ring` were overwritten before they were sent, as the
-kernel says, and `away` were made while nothing recorded."""
+kernel says, and `away` were made while nothing recorded. Of those that came `pending` are not written yet."""
 
 SHED = ("shed_full", "shed_readonly", "shed_gone", "shed_failed", "shed_slow")
 """Records that came and were let go, by the reason: the disk was full, took no writing, the folder was removed, another
@@ -27,6 +27,9 @@ were damaged before they could be read."""
 
 KEPT = ("kept", "expired_age", "expired_size", "damaged")
 """Where those in the roll-ups are now: kept as records, removed by their age or for room, or set aside as damaged."""
+
+LOSSES = ("lost_ring", "away", "lost_dropped", "lost_socket", *SHED, "unread", "damaged", "expired_age", "expired_size")
+"""Why a call that was made has no record here, from the kernel to the disk."""
 
 TERMS = (*KERNEL, *RECORDER, *SHED, *ROLLER, *KEPT)
 
@@ -90,7 +93,7 @@ def equations(terms: Mapping[str, int]) -> Iterator[Equation]:
     else:
         yield of("delivery", "next", "begun", "received", "missing")
     yield of("gaps", "missing", "lost_ring", "away", "lost_dropped", "lost_socket")
-    yield of("journal", "received", "stored", *SHED)
+    yield of("journal", "received", "stored", "pending", *SHED)
     yield of("roll-up", "stored", *ROLLER, "waiting")
     yield of("history", "rolled", *KEPT)
 
@@ -120,6 +123,16 @@ class Books:
     def open(self) -> list[str]:
         """Return the sums that do not close, as text; none is how it has to be."""
         return [f"{whose}: {one}" for whose, one in self.equations() if not one.closes]
+
+    @property
+    def closed(self) -> bool:
+        """Whether every sum closes."""
+        return not self.open()
+
+    def losses(self) -> dict[str, int]:
+        """Return how many calls have no record any more, or never had one, by cause; nothing for 0."""
+        totals = self.totals()
+        return {name: totals[name] for name in LOSSES if totals.get(name)}
 
     def totals(self) -> dict[str, int]:
         """Return each term, and what follows from them, summed over all CPUs."""

@@ -5,7 +5,7 @@ Nothing here reads or writes; both halves of the daemon import it, and neither t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -266,6 +266,7 @@ class Machine:
         version: of the module.
         hook: how calls are hooked.
         mode: `enforcing` or `permissive`.
+        returns: whether calls are recorded at their return, with what they returned and how long they took.
         filters: each as a command of `/proc/syscall_tracer` has it.
         traced: calls that are traced.
         recorded_since: wall time of the first call in the history, seconds since 1970; None while there is none.
@@ -282,6 +283,7 @@ class Machine:
     version: str
     hook: str
     mode: str
+    returns: bool
     filters: tuple[str, ...]
     traced: tuple[str, ...]
     recorded_since: float | None
@@ -391,9 +393,18 @@ class Source(Protocol):
         """Return the busiest, busiest first."""
 
     def events(
-        self, begin: float, end: float, only: Filter | None = None, limit: int = 100, before: str | None = None
+        self,
+        begin: float,
+        end: float,
+        only: Filter | None = None,
+        limit: int = 100,
+        before: str | None = None,
+        matches: Callable[[Row], bool] | None = None,
     ) -> Events:
-        """Return the newest calls of a time, as far as they are still there one by one."""
+        """Return the newest calls of a time that match both, as far as they are still there one by one.
+
+        A process in `only` is found by an index; `matches` is asked of each row.
+        """
 
     def blocked(self, begin: float, end: float, limit: int = 100, before: str | None = None) -> Events:
         """Return the newest blocked calls, which are kept longer than others."""

@@ -94,8 +94,8 @@ class FakeSource:
     def machine(self) -> Machine:
         return Machine(
             host="lab", epoch=1, boot="b007", kernel="6.1.0-x", version="1.0.0", hook="ftrace", mode=self.mode,
-            filters=self.filters, traced=("openat", "unlink"), recorded_since=BEGAN, raw_since=BEGAN, wall=time.time(),
-            clock=100.0, clock_set=0.0, state="recording",
+            returns=True, filters=self.filters, traced=("openat", "unlink"), recorded_since=BEGAN, raw_since=BEGAN,
+            wall=time.time(), clock=100.0, clock_set=0.0, state="recording",
         )  # fmt: skip
 
     async def subscribe(self) -> AsyncIterator[Tick]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..ledger import Books
@@ -58,13 +58,13 @@ def books(found: Books) -> dict[str, Any]:
     return {"closes": closes, "equations": equations, "totals": found.totals(), "troubles": list(found.troubles)}
 
 
-def state(found: Machine, latest: Tick | None) -> dict[str, Any]:
+def state(found: Machine, latest: Tick | None, opened: Sequence[str] = ()) -> dict[str, Any]:
     """Return what a client begins with: the machine, and the sums as of the latest tick."""
-    base = None if latest is None else _head(latest)
+    base = None if latest is None else _head(latest, opened)
     return {"machine": machine(found), "base": base}
 
 
-def _head(tick: Tick) -> dict[str, Any]:
+def _head(tick: Tick, opened: Sequence[str]) -> dict[str, Any]:
     cpus = [{"epoch": epoch, "cpu": cpu, **terms} for (epoch, cpu), terms in tick.cpus.items()]
     plain = ("number", "epoch", "clock", "wall", "seconds", "behind")
     return {
@@ -72,17 +72,18 @@ def _head(tick: Tick) -> dict[str, Any]:
         "ledger": dict(tick.ledger),
         "cpus": cpus,
         "troubles": list(tick.troubles),
+        "open": list(opened),
     }
 
 
-def frame(tick: Tick, views: Mapping[str, Filter], sums: Sums) -> dict[str, Any]:
+def frame(tick: Tick, views: Mapping[str, Filter], sums: Sums, opened: Sequence[str] = ()) -> dict[str, Any]:
     """Return a tick as one client gets it.
 
-    `events` were counted, of which `examined` are there one by one; of these each view has `matched`, and of those
-    `shown`.
+    `opened` are the sums of the ledger that do not close. `events` were counted, of which `examined` are there one
+    by one; of these each view has `matched`, and of those `shown`.
     """
     return {
-        **_head(tick),
+        **_head(tick, opened),
         "events": sum(count.n for count in tick.calls.values()),
         "examined": len(tick.rows),
         "calls": columns.calls(tick.calls),

@@ -10,6 +10,7 @@ from collections import deque
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from ..ledger import equations
 from ..tick import Count, Source, Tick, merged
 from .problem import Denied
 
@@ -98,6 +99,7 @@ class Hub:
     Attributes:
         run_id: names this run: numbers of ticks of another one mean nothing here.
         latest: the newest tick.
+        open: (epoch, CPU) -> its sums that do not close, as text.
         totals: (call, status) -> what came to that since the server began; for /metrics.
         clients: the streams that are open.
         past: the sums of those that are not.
@@ -106,6 +108,7 @@ class Hub:
     def __init__(self, source: Source) -> None:
         self.run_id = secrets.token_hex(4)
         self.latest: Tick | None = None
+        self.open: dict[tuple[int, int], list[str]] = {}
         self.totals: dict[tuple[str, str], Count] = {}
         self.clients: set[Client] = set()
         self.past = Sums()
@@ -124,6 +127,9 @@ class Hub:
         self.latest = tick
         for key, count in tick.calls.items():
             self.totals[key] = self.totals.get(key, Count()) + count
+        for (epoch, cpu), terms in tick.cpus.items():
+            found = [f"epoch {epoch} CPU {cpu}: {one}" for one in equations(terms) if not one.closes]
+            self.open[epoch, cpu] = found
         for client in self.clients:
             client.offer(tick)
 
@@ -151,6 +157,10 @@ class Hub:
     def _added(self, sums: Sums) -> Sums:
         past = self.past
         return Sums(past.offered + sums.offered, past.sent + sums.sent, past.coalesced + sums.coalesced)
+
+    def opened(self) -> list[str]:
+        """Return every sum that does not close, as of the latest tick; none is how it has to be."""
+        return [text for found in self.open.values() for text in found]
 
     def sums(self) -> Sums:
         """Return the sums of all streams, open and ended."""

@@ -61,7 +61,7 @@ class Metrics:
         yield from (n, errors, _latencies(counts))
 
     def _ledger(self) -> Iterator[Metric]:
-        ledger = CounterMetricFamily(
+        ledger = GaugeMetricFamily(
             "kmodlab_ledger_records",
             "Where each record of a CPU is now, by the terms of the ledger.",
             labels=("cpu", "term"),

@@ -68,7 +68,8 @@ export class Chart {
   /** The sums up to each name, the largest first: areas that are painted one over the other. */
   stacked() {
     const sums = new Float64Array(this.times.length);
-    const layers = this.series.map((values) => values.map((value, index) => (sums[index] += value)));
+    // What is not known is no zero: there is a gap.
+    const layers = this.series.map((values) => values.map((value, index) => (value === null ? null : (sums[index] += value))));
     return [this.times, ...layers.reverse()];
   }
 
@@ -90,7 +91,7 @@ export class Chart {
       width, height, series: [{}, ...layers], legend: {show: false}, padding: [8, 8, 0, 0],
       cursor: {points: {show: false}, drag: {x: Boolean(this.chosen), y: false, setScale: false}, y: false},
       scales: {x: {time: true}, y: {range: (_, __, most) => [0, most > 0 ? most * 1.08 : 1]}},
-      axes: [{...axis, space: 70, values: (_, splits, __, ___, step) => splits.map((at) => this.tick(at, step))},
+      axes: [{...axis, space: 70, size: 30, values: (_, splits, __, ___, step) => splits.map((at) => this.tick(at, step))},
         {...axis, size: 52, values: (_, splits) => splits.map(short)}],
       hooks: {drawClear: [(plot) => this.shade(plot)], setCursor: [(plot) => this.pointed?.(plot.cursor.idx ?? null)], setSelect: [(plot) => this.select(plot)]},
     };
@@ -98,7 +99,7 @@ export class Chart {
 
   layer(name) {
     const colour = css(this.palette.variable(name));
-    return {label: name, stroke: colour, width: 1, fill: css("--fill") === "none" ? undefined : colour, points: {show: false}, spanGaps: true};
+    return {label: name, stroke: colour, width: 1, fill: css("--fill") === "none" ? undefined : colour, points: {show: false}, spanGaps: false};
   }
 
   tick(at, step) {
@@ -151,7 +152,7 @@ export class Chart {
     const order = this.times.map((_, index) => index).reverse();
     return html`<div class="scroll chart-table" tabindex="0" role="region" aria-label=${`${this.label} as a table`}>
       <table><thead><tr><th scope="col">Time</th>${this.names.map((name) => html`<th scope="col" class="number">${plain(name)}</th>`)}</tr></thead>
-      <tbody>${order.map((at) => html`<tr><th scope="row">${this.clock.full(this.times[at])}</th>${this.series.map((values) => html`<td class="number">${short(values[at])}</td>`)}</tr>`)}</tbody>
+      <tbody>${order.map((at) => html`<tr><th scope="row">${this.clock.full(this.times[at])}</th>${this.series.map((values) => html`<td class="number">${values[at] === null ? "\u2013" : short(values[at])}</td>`)}</tr>`)}</tbody>
       </table></div>`;
   }
 }

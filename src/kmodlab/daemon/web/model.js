@@ -171,7 +171,11 @@ export class Model {
   get sums() {
     const rolled = this.latest?.ledger.rolled ?? 0;
     const expected = rolled - (this.base ?? rolled);
-    return {base: this.base ?? 0, events: this.events, rolled, closes: expected === this.events, missing: expected - this.events};
+    const open = this.latest?.open ?? [];
+    const missing = expected - this.events;
+    // Nothing is said to close before anything was heard.
+    const known = this.latest !== null;
+    return {known, base: this.base ?? 0, events: this.events, rolled, missing, open, closes: known && !missing && !open.length};
   }
 }
 

@@ -153,6 +153,6 @@ export class Stream {
   }
 }
 
-function head({number, epoch, clock, wall, seconds, behind, ledger, cpus, troubles}) {
-  return {number, epoch, clock, wall, seconds, behind, ledger, cpus, troubles};
+function head({number, epoch, clock, wall, seconds, behind, ledger, cpus, troubles, open}) {
+  return {number, epoch, clock, wall, seconds, behind, ledger, cpus, troubles, open};
 }

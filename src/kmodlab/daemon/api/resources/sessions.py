@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -15,8 +16,9 @@ from ..sessions import INVITATION_SECONDS, LIFE_SECONDS, Caller, Role, Sessions
 _TOKEN_LETTERS = 128
 
 
-def _shown(caller: Caller) -> dict[str, str]:
-    return {"who": caller.who, "role": caller.role.word, "version": __version__}
+def _shown(caller: Caller) -> dict[str, str | int]:
+    offset = time.localtime().tm_gmtoff
+    return {"who": caller.who, "role": caller.role.word, "version": __version__, "utc_offset": offset}
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class Stream:
     async def _state(self, latest: Tick | None) -> bytes:
         machine = await asyncio.to_thread(self.source.machine)
         name = None if latest is None else frames.name(self.hub.run_id, latest)
-        return frames.event("state", frames.state(machine, latest), name)
+        return frames.event("state", frames.state(machine, latest, self.hub.opened()), name)
 
     async def _events(self, client: Client, views: dict[str, Filter], caller: Caller) -> AsyncIterator[bytes]:
         while self._alive(client, caller):
@@ -101,4 +101,4 @@ class Stream:
 
     def _frame(self, client: Client, tick: Tick, views: dict[str, Filter]) -> bytes:
         name = frames.name(self.hub.run_id, tick)
-        return frames.event("tick", frames.frame(tick, views, client.sums), name)
+        return frames.event("tick", frames.frame(tick, views, client.sums, self.hub.opened()), name)

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import uvicorn
+
 from kmodlab.daemon.api import server
 from kmodlab.daemon.api.access import names
-from kmodlab.daemon.api.app import Server
-from kmodlab.daemon.api.hub import Hub
-from kmodlab.daemon.api.sessions import Caller, Role, Sessions
+from kmodlab.daemon.api.app import CHANGES_AT_ONCE, Server
+from kmodlab.daemon.api.hub import Hub, Sums
+from kmodlab.daemon.api.sessions import Bucket, Caller, Role, Sessions
 from kmodlab.daemon.tick import Tick
 from unit.live_source import FakeSource
 
@@ -82,6 +84,8 @@ class Live:
     path: Path
     hub: Hub
     loop: asyncio.AbstractEventLoop
+    changes: Bucket
+    serving: uvicorn.Server
     streams: list[Events] = field(default_factory=list)
 
     @property
@@ -119,6 +123,23 @@ class Live:
         self.streams.append(Events(connection, response))
         return self.streams[-1]
 
+    def fresh(self) -> Live:
+        """The same server, which has heard of nothing yet."""
+        while self.streams:
+            self.streams.pop().close()
+        self.wait_until(lambda: not self.hub.clients)
+        self.run(self._forget)
+        return self
+
+    def _forget(self) -> None:
+        queues = self.source._queues
+        vars(self.source).clear()
+        vars(self.source).update(vars(FakeSource(_queues=queues)))
+        for kept in (self.hub.totals, self.hub.open, self.sessions._sessions, self.sessions._attempts):
+            kept.clear()  # type: ignore[attr-defined]
+        self.hub.latest, self.hub.past = None, Sums()
+        vars(self.changes).update(vars(Bucket(CHANGES_AT_ONCE, 5)))
+
     def run(self, what: Callable[[], object]) -> Any:
         """Do something in the server's thread."""
 
@@ -147,17 +168,18 @@ class Live:
 @contextlib.contextmanager
 def running(folder: Path, sessions: Sessions | None = None, **how: Any) -> Iterator[Live]:
     """A server for as long as the block runs; `how` goes to `Server` and `Listening`."""
-    source, kept = FakeSource(), sessions or Sessions()
+    source, kept = FakeSource(), Sessions() if sessions is None else sessions
     listening = server.tcp(0)
     port = listening.getsockname()[1]
     listen = server.Listening(**{key: how.pop(key) for key in ("root_path", "proxies") if key in how})
-    app, hub = Server(source, names(port, how.pop("others", ())), kept, **how).app()
+    of = Server(source, names(port, how.pop("others", ())), kept, **how)
+    app, hub = of.app()
     serving = server.server(app, hub, listen)
     with server.unix(folder / "s") as at:
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_until_complete, args=(serving.serve(sockets=[listening, at]),))
         thread.start()
-        live = Live(source, kept, port, folder / "s", hub, loop)
+        live = Live(source, kept, port, folder / "s", hub, loop, of.changes, serving)
         try:
             live.wait_until(lambda: serving.started and bool(source._queues))
             yield live

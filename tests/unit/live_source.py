@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -122,8 +122,15 @@ class FakeSource:
         return self.ranked[:limit]
 
     def events(
-        self, begin: float, end: float, only: Filter | None = None, limit: int = 100, before: str | None = None
+        self,
+        begin: float,
+        end: float,
+        only: Filter | None = None,
+        limit: int = 100,
+        before: str | None = None,
+        matches: Callable[[Row], bool] | None = None,
     ) -> Events:
+        del matches
         self.asked.append(("events", begin, end, only, limit, before))
         return Events(tuple(one for one in self.rows if only is None or only.matches(one))[:limit], None)
 

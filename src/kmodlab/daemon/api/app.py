@@ -41,12 +41,14 @@ class Server:
         hosts: what browsers may call it, with the port.
         sessions: of this server.
         authorize: what a peer of the Unix socket may do.
+        changes: how many changes there may be at once.
     """
 
     source: Source
     hosts: frozenset[str]
     sessions: Sessions = field(default_factory=Sessions)
     authorize: Callable[[Peer], Caller | None] = Peer.caller
+    changes: Bucket = field(default_factory=lambda: Bucket(CHANGES_AT_ONCE, 5))
 
     def app(self) -> tuple[Gate, Hub]:
         """Return the application, and the hub that ends its streams."""
@@ -81,7 +83,7 @@ class Server:
             "listEvents": Events(source).read,
             "listBlocked": Blocked(source).read,
             "listChanges": Changes(source).read,
-            "control": Control(source, Bucket(CHANGES_AT_ONCE, 5)).change,
+            "control": Control(source, self.changes).change,
             "readMetrics": Metrics(source, hub, sessions).read,
         }
 

@@ -9,6 +9,7 @@ import pwd
 import socket
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -68,6 +69,11 @@ def _number(group: str) -> int | None:
 
 class PeerProtocol(H11Protocol):
     """HTTP/1.1 that tells the application, in `scope["state"]`, who has connected by a Unix socket."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:  # noqa: ANN401  # as uvicorn has them
+        super().__init__(*args, **named)
+        # Uvicorn's own setting leaves it on where the program has any log: what is asked for is nobody's business.
+        self.access_log = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Ask the kernel once, when the connection is made."""

@@ -98,7 +98,8 @@ class Sessions:
     cookie: str = field(default_factory=lambda: f"kmodlab-{secrets.token_hex(4)}")
     """Cookies do not know ports: each server on a host has a name of its own."""
 
-    def __len__(self) -> int:
+    def count(self) -> int:
+        """Return how many sessions are open."""
         self._forget()
         return len(self._sessions)
 

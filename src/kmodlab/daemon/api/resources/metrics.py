@@ -26,6 +26,6 @@ class Metrics:
         """Tell all sums."""
         machine = await asyncio.to_thread(self.source.machine)
         books = await asyncio.to_thread(self.source.ledger)
-        page = Page(self.hub, machine, books, len(self.sessions))
+        page = Page(self.hub, machine, books, self.sessions.count())
         body, kind = page.page(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": kind})

@@ -38,7 +38,8 @@ def _numbers(given: Mapping[str, Any]) -> dict[int, Any]:
     return {int(key): tuple(value) if isinstance(value, list) else value for key, value in given.items()}
 
 
-def _settings(given: Mapping[str, Any]) -> Settings:
+def settings_of(given: Mapping[str, Any]) -> Settings:
+    """Return the settings that were written as values of JSON."""
     texts = {key: tuple(given[key]) for key in ("filters", "traced")}
     return Settings(given["hook"], given["mode"], given["returns"], **texts)
 
@@ -52,7 +53,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "issued": _numbers,
     "dropped": _numbers,
     "cpus": _numbers,
-    "settings": _settings,
+    "settings": settings_of,
 }
 
 

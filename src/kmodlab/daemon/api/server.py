@@ -17,6 +17,7 @@ from ...errors import UsageError
 from .hub import Hub
 from .peer import PeerProtocol
 
+Socket = socket.socket
 BACKLOG = 128
 GRACE_SECONDS = 2
 
@@ -69,6 +70,15 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
         super().__init__(config)
         self._hub = hub
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take Ctrl-C as what it is: the end, not a fault that has to be raised again after it."""
+        with super().capture_signals():
+            try:
+                yield
+            finally:
+                self._captured_signals.clear()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End."""

@@ -283,7 +283,7 @@ class Page {
           <a class="mode mode-${plain(machine.mode)}" href="#filters">${plain(machine.mode)}</a>` : nothing}</div>
       <div class="settings"><span class="link ${tone}" role="status"><i></i>${words}</span>
         ${this.choice("zone", "Times", ZONES, this.clock.zone)}${this.choice("theme", "Colours", THEMES, this.chosen)}
-        <button class="small" @click=${() => this.show("keys")}>Keys</button><button class="small" @click=${() => this.logout()}>Sign out</button></div>
+        <button class="small keys" @click=${() => this.show("keys")}>Keys</button><button class="small" @click=${() => this.logout()}>Sign out</button></div>
       <nav aria-label="Views">${Object.entries(this.views).map(([name, view], index) => html`<a href="#${name}${name === "events" && this.filter ? `?${new URLSearchParams({filter: this.filter})}` : ""}" aria-current=${name === this.view ? "page" : nothing}>${view.title}${name === "blocked" && blocked.length ? html`<b class="count">${whole(blocked.length + this.model.blockedMore)}</b>` : nothing}${name === "events" && held ? html`<b class="count hold">held</b>` : nothing}<kbd aria-hidden="true">${index + 1}</kbd></a>`)}</nav>
     </header>`;
   }

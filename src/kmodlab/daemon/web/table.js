@@ -20,7 +20,7 @@ export function args(row) {
 }
 
 const COLUMNS = [
-  ["time", "Time", (row, page) => html`<time>${page.clock.exact(row.wall)}</time>`],
+  ["time", "Time", (row, page) => html`<time>${page.clock.time(row.wall)}<span class="ms">${page.clock.exact(row.wall).slice(8)}</span></time>`],
   ["call", "Call", (row, page) => html`<span class=${page.palette.swatch(row.call)}></span>${plain(row.call)}`],
   ["state", "Status", status],
   ["process", "Process", (row) => html`<bdi>${plain(row.comm)}</bdi>`],

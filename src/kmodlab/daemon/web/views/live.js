@@ -75,7 +75,7 @@ export class Live {
       ${tile("Latency, median", duration(quantile(all, 0.5)))}
       ${tile("Latency, 99 %", duration(quantile(all, 0.99)))}
       ${tile("Lost since load", whole(lost), lost ? "warn" : "good")}
-      ${tile("Behind", behind < 1 ? "no" : `${behind.toFixed(0)} s`, behind < 2 ? "good" : "warn")}
+      ${tile("Behind", `${behind < 1 ? 0 : Math.round(behind)} s`, behind < 2 ? "good" : "warn")}
     </dl>`;
   }
 

@@ -43,6 +43,7 @@ class Epoch:
         calls: by id.
         asleep: how far CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC, ns.
         offset: how far the time of day is ahead of CLOCK_BOOTTIME, ns.
+        set_by: by how much the time of day was set since this program began, ns.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Epoch:
     calls: dict[int, CallInfo] = field(default_factory=dict)
     asleep: int = 0
     offset: int = 0
+    set_by: int = 0
     _signatures: dict[tuple[int, bool], Signature] = field(default_factory=dict)
 
     def learn(self, calls: Iterable[CallInfo]) -> None:

@@ -60,6 +60,12 @@ class Pulse:
         if t / NS > self._known_at[0]:
             self._known_at = (t / NS, now)
 
+    def clock(self, now: float) -> float:
+        """Return what the machine's clock is taken to say at `now`: CLOCK_BOOTTIME, seconds; it never goes back."""
+        known, known_at = self._known_at
+        self._clock = max(self._clock, known + min(max(now - known_at, 0.0), AHEAD) if known else 0.0)
+        return self._clock
+
     def block(self, epoch: Epoch, cpu: int, first: int, last: int, data: bytes) -> None:
         """Take notice of a block that was counted."""
         self._blocks.append((epoch, cpu, data))
@@ -117,13 +123,12 @@ class Pulse:
         """Return what has come since the last one, and begin the next."""
         self.number += 1
         seconds = now - self._made_at if self._made_at else 0.0
-        known, known_at = self._known_at
-        self._clock = max(self._clock, known + min(max(now - known_at, 0.0), AHEAD) if known else 0.0)
+        clock = self.clock(now)
         made = Tick(
             number=self.number,
             epoch=epoch.number if epoch else 0,
-            clock=self._clock,
-            wall=self._clock + epoch.offset / NS if epoch else 0.0,
+            clock=clock,
+            wall=clock + epoch.offset / NS if epoch else 0.0,
             seconds=seconds,
             calls=self._calls,
             processes=busiest([_counted(*each) for each in self._procs.values()]),

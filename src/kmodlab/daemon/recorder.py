@@ -33,6 +33,7 @@ class Recorder:
 
     Attributes:
         ended: why no more comes; empty while it may.
+        failed: whether that is a fault of this program.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Recorder:
         on_commit: Callable[[], None] = lambda: None,
     ) -> None:
         self.ended = ""
+        self.failed = False
         self._feed, self._journal, self._own, self._on_commit = feed, journal, own, on_commit
         self._stop = threading.Event()
         self._due = threading.Condition()
@@ -72,7 +74,7 @@ class Recorder:
             work()
         except Exception as error:
             log.exception("recording has ended")
-            self.ended = self.ended or f"recording has ended: {error}"
+            self.ended, self.failed = f"recording has ended: {error}", True
             self._stop.set()
 
     def _receive(self) -> None:

@@ -23,13 +23,13 @@ from kmodlab.modules.record import LAYOUT, made_at, rows
 from . import segments
 from .epochs import Epoch
 from .follow import Block, Follower, Ledger, Note
-from .items import Begin, Calls, Changed, Clock, offsets
+from .items import Begin, Calls, Changed, Clock, Settings, offsets
 from .journal import Hole
 from .ledger import KEPT, ROLLER, Books
 from .packer import Packer, Piece
 from .processes import Processes
 from .pulse import Pulse
-from .store import Delta, Index
+from .store import Delta, HoleRow, Index
 from .tally import HIST, NS, Second, Who, add, tally
 from .tick import BUCKETS, Tick
 
@@ -97,6 +97,7 @@ class Roller:
         self.terms: Ledger = {whose: _own_terms(terms) for whose, terms in self.recorded.items()}
         self._epochs = self.index.epochs()
         self._begins = self.index.begins()
+        self._settings = {number: begin.settings for number, begin in self._begins.items()}
         self.epoch: Epoch | None = self._epochs[max(self._epochs)] if self._epochs else None
         self._processes: dict[int, Processes] = {}
         self._next_process = self.index.next_process()
@@ -183,7 +184,7 @@ class Roller:
                 self.pulse.reset()
             log.info("epoch %d: %s, %s", number, begin.host, begin.kernel)
         epoch.learn(begin.calls)
-        self._begins[number] = begin
+        self._begins[number], self._settings[number] = begin, begin.settings
         self._delta.epochs.append((number, begin, 0))
         self._delta.calls.append((number, begin.calls))
         if self.epoch is None or number >= self.epoch.number:
@@ -199,13 +200,16 @@ class Roller:
             if epoch.offset and is_set:
                 log.warning("the clock was set by %.3f s", (offset - epoch.offset) / NS)
             for one in self._epochs.values():
+                if one.boot == epoch.boot and is_set:
+                    one.set_by += offset - one.offset if one.offset else 0
                 if one.boot == epoch.boot:
                     one.offset, one.asleep = offset if is_set else one.offset, clock.asleep
             self._delta.clocks.append((epoch.boot, t, epoch.offset, clock.asleep))
 
     def _change(self, epoch: Epoch, item: Changed) -> None:
         after = item.settings
-        before = self.index.settings(epoch.number) if not self._delta.settings else self._delta.settings[-1][1]
+        before = self._settings[epoch.number]
+        self._settings[epoch.number] = after
         self._delta.settings.append((epoch.number, after))
         was, now = ("; ".join((one.mode, *one.filters)) for one in (before, after))
         self._delta.changes.append((epoch.number, item.clock + epoch.asleep, item.who, item.what, was, now))
@@ -360,9 +364,15 @@ class Roller:
         self._delta.calls[:0] = [(number, tuple(one.calls.values())) for number, one in self._epochs.items()]
         self._delta.clocks[:0] = [(one.boot, 0, one.offset, one.asleep) for one in self._epochs.values()]
 
-    def ledger(self) -> Ledger:
-        """Return all terms, as far as the recorder has written them."""
-        return {whose: {**terms, **self._of(whose)} for whose, terms in self.recorded.items()}
+    def ledger(self, recorded: Ledger | None = None) -> Ledger:
+        """Return all terms; the recorder's as far as it has written them, or as they are given."""
+        return {whose: {**terms, **self._of(whose)} for whose, terms in {**self.recorded, **(recorded or {})}.items()}
+
+    def machine(self) -> tuple[Begin, Settings] | None:
+        """Return what was told of the newest epoch, and how the tracer is set now."""
+        if self.epoch is None:
+            return None
+        return self._begins[self.epoch.number], self._settings[self.epoch.number]
 
     def _held_by_reader(self) -> bool:
         """Return whether the index's log is at its limit, and cannot be emptied."""
@@ -390,6 +400,40 @@ class Roller:
         elif before and not text:
             log.warning("this is over: %s", before)
 
+    # -- what is gone: only where nothing waits to be written, see `flush` ---------------------------------------------
+
+    def now(self) -> float:
+        """Return the time of day of the newest that is known, seconds since 1970."""
+        return self.epoch.wall(int(self.pulse.clock(self._clock()) * NS)) if self.epoch else 0.0
+
+    def expire(self, name: str, term: str) -> None:
+        """Take notice that a segment is removed: `term` of the ledger says why."""
+        self._gone(name, term, [])
+
+    def damaged(self, name: str, text: str) -> None:
+        """Take notice that a segment was set aside."""
+        self.troubles[name] = text
+        holes = []
+        for epoch, cpu in (cpus := self.index.segments().get(name, {})):
+            first, last, begin, end = self.index.stretch(name, epoch, cpu)
+            holes.append((epoch, cpu, begin, end, first, last, cpus[epoch, cpu], "damaged"))
+        self._gone(name, "damaged", holes)
+
+    def _gone(self, name: str, term: str, holes: list[HoleRow]) -> None:
+        for whose, n in self.index.segments().get(name, {}).items():
+            self._of(whose)["kept"] -= n
+            self._of(whose)[term] += n
+        self.index.forget_segment(name, self.ledger(), holes)
+
+    def lose(self, name: str, epoch: int, cpu: int, n: int, hole: Hole | None = None) -> None:
+        """Take notice that some records of a segment are damaged."""
+        self._of((epoch, cpu))["kept"] -= n
+        self._of((epoch, cpu))["damaged"] += n
+        if hole is None:
+            hole = Hole(*(stretch := self.index.stretch(name, epoch, cpu))[:2], n, *stretch[2:])
+        row = (epoch, cpu, hole.begin, hole.end, hole.first, hole.last, n, "damaged")
+        self.index.lose((name, epoch, cpu), n, self.ledger(), row)
+
     # -- ticks -------------------------------------------------------------------------------------------------------
 
     def tick(self, ledger: Ledger | None = None, troubles: tuple[str, ...] = ()) -> Tick:
@@ -400,9 +444,7 @@ class Roller:
             troubles: what is wrong elsewhere.
         """
         self._merge()
-        if ledger:
-            self.recorded.update(ledger)
-        cpus = self.ledger()
+        cpus = self.ledger(ledger)
         return self.pulse.tick(
             self.epoch,
             self._clock(),

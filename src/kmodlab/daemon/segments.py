@@ -178,12 +178,14 @@ def data(base: sqlite3.Connection, head: Head) -> bytes:
     Raises:
         KmodlabError: it is damaged, or not there.
     """
-    row = base.execute("select data from block where id = ?", (head.id,)).fetchone()
-    if row is None:
+    # All rows are fetched, though it is one: from then on nothing is held.
+    found = base.execute("select data from block where id = ?", (head.id,)).fetchall()
+    if not found:
         raise KmodlabError(f"block {head.id} is gone")
-    if head.checksum(row[0]) != head.crc:
+    ((packed,),) = found
+    if head.checksum(packed) != head.crc:
         raise KmodlabError(f"block {head.id} is damaged: its checksum is wrong")
-    return unpack(row[0], head.n)
+    return unpack(packed, head.n)
 
 
 def counts(base: sqlite3.Connection) -> dict[tuple[int, int], int]:
@@ -204,6 +206,14 @@ def damaged(base: sqlite3.Connection) -> list[Head]:
         if head.checksum(packed) != head.crc:
             bad.append(head)
     return bad
+
+
+def drop(base: sqlite3.Connection, bad: list[Head]) -> None:
+    """Take blocks out of a segment."""
+    base.execute("begin immediate")
+    base.executemany("delete from who where block = ?", [(head.id,) for head in bad])
+    base.executemany("delete from block where id = ?", [(head.id,) for head in bad])
+    base.execute("commit")
 
 
 def remove(path: Path) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from .items import Begin, CallInfo, Settings
 from .journal import Recalled
 from .ledger import KERNEL, RECORDER, SHED
 from .recorded import settings_of
+from .tally import NS
 from .tick import BUCKETS, TOP
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ _ROLL = f"""create table roll_%s (
 ) strict, without rowid;
 create table proc_%s (
     epoch integer, t integer, proc integer, {_COUNTS}, blocked integer not null, primary key (t, epoch, proc)
-) strict, without rowid;"""
+) strict, without rowid;
+"""
 _FIRST = f"""
 create table epoch (
     id integer primary key, key text not null, host text not null, boot text not null, kernel text not null,
@@ -87,6 +89,12 @@ Sums = dict[tuple[int, ...], list[int]]
 """Numbers by epoch, second, and what else tells them apart."""
 
 
+Ledger = dict[tuple[int, int], dict[str, int]]
+"""Terms by epoch and CPU."""
+HoleRow = tuple[int, int, int, int, int, int, int, str]
+"""Epoch, CPU, begin and end (ns of CLOCK_BOOTTIME), first and last number, how many, why."""
+
+
 @dataclass
 class Known:
     """A process as the index has it: see `tick.Process`; `ended` says that its PID is free again."""
@@ -121,9 +129,9 @@ class Delta:
     procs: Sums = field(default_factory=dict)
     known: dict[int, Known] = field(default_factory=dict)
     blocked: list[tuple[object, ...]] = field(default_factory=list)
-    holes: list[tuple[int, int, int, int, int, int, int, str]] = field(default_factory=list)
+    holes: list[HoleRow] = field(default_factory=list)
     segments: list[tuple[str, int, int, int, int, int, int, int]] = field(default_factory=list)
-    ledger: dict[tuple[int, int], dict[str, int]] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=dict)
     epochs: list[tuple[int, Begin, int]] = field(default_factory=list)
     calls: list[tuple[int, tuple[CallInfo, ...]]] = field(default_factory=list)
     settings: list[tuple[int, Settings]] = field(default_factory=list)
@@ -216,7 +224,7 @@ class Index:
         """Return the number of the last journal item that is in the index."""
         return int(self.base.execute("select position from state").fetchone()[0])
 
-    def ledger(self) -> dict[tuple[int, int], dict[str, int]]:
+    def ledger(self) -> Ledger:
         """Return the terms by epoch and CPU."""
         rows = self.base.execute("select epoch, cpu, terms from ledger")
         return {(epoch, cpu): json.loads(terms) for epoch, cpu, terms in rows}
@@ -247,6 +255,65 @@ class Index:
         """Return the first id that no process has."""
         return int(self.base.execute("select coalesce(max(id), 0) + 1 from proc").fetchone()[0])
 
+    def segments(self) -> dict[str, dict[tuple[int, int], int]]:
+        """Return how many records each segment has, by its name, then by epoch and CPU."""
+        found: dict[str, dict[tuple[int, int], int]] = {}
+        for name, epoch, cpu, n in self.base.execute("select name, epoch, cpu, n from segment_cpu order by name"):
+            found.setdefault(name, {})[epoch, cpu] = n
+        return found
+
+    def segment_ends(self) -> dict[str, float]:
+        """Return when each segment ends, seconds since 1970, as far as is known today."""
+        epochs = self.epochs()
+        found: dict[str, float] = {}
+        for name, epoch, end in self.base.execute("select name, epoch, max(end) from segment_cpu group by name, epoch"):
+            found[name] = max(found.get(name, 0.0), epochs[epoch].wall(end) if epoch in epochs else 0.0)
+        return found
+
+    def stretch(self, name: str, epoch: int, cpu: int) -> tuple[int, int, int, int]:
+        """Return the first and the last number of a CPU in a segment, and when it begins and ends."""
+        query = "select first, last, begin, end from segment_cpu where (name, epoch, cpu) = (?, ?, ?)"
+        first, last, begin, end = self.base.execute(query, (name, epoch, cpu)).fetchone()
+        return first, last, begin, end
+
+    def forget_segment(self, name: str, ledger: Ledger, holes: list[HoleRow]) -> None:
+        """Write that a segment is gone."""
+        with self._transaction():
+            self.base.execute("delete from segment_cpu where name = ?", (name,))
+            self.base.execute("delete from segment where name = ?", (name,))
+            self._write_ledger(ledger)
+            self._write_holes(holes)
+
+    def lose(self, whose: tuple[str, int, int], n: int, ledger: Ledger, hole: HoleRow) -> None:
+        """Write that so many records of an epoch and CPU are in a segment no more."""
+        with self._transaction():
+            self.base.execute("update segment_cpu set n = n - ? where (name, epoch, cpu) = (?, ?, ?)", (n, *whose))
+            self._write_ledger(ledger)
+            self._write_holes([hole])
+
+    def expire(self, tiers: Mapping[str, float], blocked: float) -> None:
+        """Remove what is older.
+
+        Args:
+            tiers: of the sums, by tier, seconds since 1970.
+            blocked: of the blocked calls.
+        """
+        with self._transaction():
+            for number, epoch in self.epochs().items():
+                for tier, before in tiers.items():
+                    cut = (number, int(before - epoch.offset / NS))
+                    if tier == "h":
+                        sums = "select coalesce(sum(n), 0) from roll_h where epoch = ? and t < ?"
+                        self.base.execute(f"update state set forgotten = forgotten + ({sums})", cut)
+                    self.base.execute(f"delete from roll_{tier} where epoch = ? and t < ?", cut)
+                    self.base.execute(f"delete from proc_{tier} where epoch = ? and t < ?", cut)
+                cut = (number, int(blocked * NS) - epoch.offset)
+                self.base.execute("delete from blocked where epoch = ? and t < ?", cut)
+                cut = (number, int(tiers["h"] * NS) - epoch.offset)
+                self.base.execute("delete from proc where epoch = ? and last < ?", cut)
+                self.base.execute("delete from hole where epoch = ? and end < ?", cut)
+        self.base.execute("pragma incremental_vacuum(1000)").fetchall()
+
     def begin_again(self, forgotten: int) -> None:
         """Take notice that the sums of so many records were in an index that is gone."""
         self.base.execute("update state set forgotten = ?", (forgotten,))
@@ -272,9 +339,14 @@ class Index:
         Raises:
             sqlite3.Error: it could not be written.
         """
+        with self._transaction():
+            self._write(delta)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
         self.base.execute("begin immediate")
         try:
-            self._write(delta)
+            yield
             self.base.execute("commit")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
@@ -289,9 +361,15 @@ class Index:
         self._prune()
         self._write_lists(delta)
         self._write_segments(delta)
-        ledger = [(*whose, json.dumps(terms)) for whose, terms in delta.ledger.items()]
-        self.base.executemany("insert or replace into ledger values (?, ?, ?)", ledger)
+        self._write_ledger(delta.ledger)
         self.base.execute("update state set position = max(position, ?)", (delta.position,))
+
+    def _write_ledger(self, ledger: Ledger) -> None:
+        rows = [(*whose, json.dumps(terms)) for whose, terms in ledger.items()]
+        self.base.executemany("insert or replace into ledger values (?, ?, ?)", rows)
+
+    def _write_holes(self, holes: list[HoleRow]) -> None:
+        self.base.executemany("insert into hole values (null, ?, ?, ?, ?, ?, ?, ?, ?)", holes)
 
     def _write_epochs(self, delta: Delta) -> None:
         for number, begin, at in delta.epochs:
@@ -360,7 +438,7 @@ class Index:
         self.base.executemany("insert or replace into proc values (?, ?, ?, ?, ?, ?, ?, ?, ?)", known)
         marks = ", ".join("?" * 15)
         self.base.executemany(f"insert or ignore into blocked values ({marks})", delta.blocked)
-        self.base.executemany("insert into hole values (null, ?, ?, ?, ?, ?, ?, ?, ?)", delta.holes)
+        self._write_holes(delta.holes)
         self.base.executemany("insert into change values (null, ?, ?, ?, ?, ?, ?)", delta.changes)
 
     def _write_segments(self, delta: Delta) -> None:

@@ -15,13 +15,11 @@ from types import TracebackType
 from kmodlab.errors import KmodlabError
 
 from .items import Feed
-from .journal import Journal
 from .ledger import Books
 from .queries import By, History
-from .recorder import Recorder
 from .retention import Keep, Keeper
 from .roller import Limits, Roller
-from .store import recalled
+from .station import Local, Station, newer
 from .tally import NS
 from .tick import TOP, Change, Events, Filter, Machine, Ranked, Rates, Row, Tick, merged
 
@@ -77,7 +75,7 @@ class Live:
     """The collector, which is a `tick.Source`. `start` it, or use it in a `with` block.
 
     Args:
-        feed: where records come from; it is closed with the collector.
+        feed: where records come from, which is closed with the collector; or a station that records already.
         folder: where the history is kept.
         own: process ids of this daemon, where its own machine is recorded: their calls are counted and left out.
         limits: when it writes.
@@ -89,20 +87,18 @@ class Live:
 
     def __init__(
         self,
-        feed: Feed,
+        feed: Feed | Station,
         folder: Path,
         own: frozenset[int] = frozenset(),
         limits: Limits | None = None,
         keep: Keep | None = None,
     ) -> None:
-        self._feed = feed
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._roller = Roller(folder, own, limits)
         self._keeper = Keeper(self._roller, keep)
         self._keeper.inspect()
-        self.journal = Journal(folder, recalled(folder))
+        self._station = feed if isinstance(feed, Station) else Local(feed, folder, own)
         self._woken = threading.Event()
-        self._recorder = Recorder(feed, self.journal, own, self._woken.set)
         self._history = History(folder)
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -123,12 +119,12 @@ class Live:
 
     def start(self) -> None:
         """Begin to record."""
-        self._recorder.start()
+        self._station.start(self._woken.set)
         self._thread.start()
 
     def close(self) -> None:
         """End: what has come is written."""
-        self._recorder.stop()
+        self._station.stop()
         self._stop.set()
         self._woken.set()
         self._thread.join()
@@ -175,6 +171,7 @@ class Live:
         return done
 
     def _step(self) -> bool:
+        self._roller.own = self._station.own
         return self._roller.step()
 
     def _keep(self) -> bool:
@@ -188,7 +185,7 @@ class Live:
         return True
 
     def _publish(self) -> bool:
-        tick = self._roller.tick(self.journal.ledger(), self._troubles())
+        tick = self._roller.tick(self._recorded(), self._troubles())
         self._ticks.append(tick)
         for each in list(self._subscribers):
             each.send(tick)
@@ -196,9 +193,11 @@ class Live:
             self._caught_up.notify_all()
         return True
 
+    def _recorded(self) -> dict[tuple[int, int], dict[str, int]]:
+        return newer(self._roller.recorded, self._station.ledger())
+
     def _troubles(self) -> tuple[str, ...]:
-        ended = self._recorder.ended if self._recorder.failed else ""
-        return tuple(text for text in (self.journal.trouble, self._error, ended) if text)
+        return (*self._station.troubles, *([self._error] if self._error else []))
 
     # -- what a server asks ------------------------------------------------------------------------------------------
 
@@ -233,7 +232,7 @@ class Live:
     def _state(self) -> str:
         if self._stop.is_set():
             return "stopped"
-        return self._recorder.ended or "recording"
+        return self._station.state
 
     def subscribe(self) -> Subscription:
         """Return the ticks from now on; see `tick.Source`."""
@@ -294,11 +293,11 @@ class Live:
     def ledger(self) -> Books:
         """Return the books as of now, with what was counted in the files themselves as of the last writing."""
         with self._lock:
-            cpus = self._roller.ledger(self.journal.ledger())
+            cpus = self._roller.ledger(self._recorded())
             troubles = (*self._roller.troubles.values(), *self._troubles())
         return Books(cpus, self._history.ledger().checks, troubles)
 
     def control(self, command: str, who: str) -> None:
         """Change the tracer; see `tick.Source`."""
         log.info("%s: %s", who, command)
-        self._feed.control(command, who)
+        self._station.control(command, who)

@@ -351,6 +351,7 @@ class Demo:
     """
 
     patient = True
+    state = ""
 
     def __init__(self, seed: int = 1, rate: float = RATE, past: float = 0.0) -> None:
         self._now = time.monotonic_ns()

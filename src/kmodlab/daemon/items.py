@@ -132,10 +132,20 @@ class End:
 Item = Begin | Batch | Counters | Clock | Calls | Changed | End
 
 
+NO_MODULE = "no module"
+"""The state of a feed whose module is not loaded."""
+
+
 class Feed(Protocol):
-    """Where items come from; `patient` is one that can wait, for what it has does not come by itself."""
+    """Where items come from.
+
+    Attributes:
+        patient: whether it can wait, for what it has does not come by itself.
+        state: why nothing comes just now, though more may follow; empty while it comes.
+    """
 
     patient: bool
+    state: str
 
     def receive(self, seconds: float) -> list[Item]:
         """Return what has come, in its order; wait up to so long for the first."""

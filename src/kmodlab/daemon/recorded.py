@@ -131,6 +131,7 @@ class Replay:
     """
 
     patient = True
+    state = ""
 
     def __init__(self, items: Iterable[Item], at_once: int = 64) -> None:
         self._items = iter(items)

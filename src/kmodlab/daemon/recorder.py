@@ -34,6 +34,8 @@ class Recorder:
     Attributes:
         ended: why no more comes; empty while it may.
         failed: whether that is a fault of this program.
+        own: as given; may be set anew at any time.
+        beat: grows for as long as the feed is looked at.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class Recorder:
     ) -> None:
         self.ended = ""
         self.failed = False
-        self._feed, self._journal, self._own, self._on_commit = feed, journal, own, on_commit
+        self.own = own
+        self.beat = 0
+        self._feed, self._journal, self._on_commit = feed, journal, on_commit
         self._stop = threading.Event()
         self._written = threading.Event()
         self._due = threading.Condition()
@@ -80,6 +84,7 @@ class Recorder:
 
     def _receive(self) -> None:
         while not self._stop.is_set() and not self.ended:
+            self.beat += 1
             if self._feed.patient and self._journal.crowded:
                 self._ask(0)
                 self._written.wait(SOON)
@@ -97,7 +102,7 @@ class Recorder:
 
     def _can_wait(self, item: Item) -> bool:
         if isinstance(item, Batch):
-            return item.n <= _FEW and {_PID.unpack_from(item.data, at)[0] for at in offsets(item.data)} <= self._own
+            return item.n <= _FEW and {_PID.unpack_from(item.data, at)[0] for at in offsets(item.data)} <= self.own
         return isinstance(item, Counters)
 
     def _ask(self, seconds: float) -> None:

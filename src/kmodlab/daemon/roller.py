@@ -69,6 +69,7 @@ class Roller:
         clock: seconds that only go on.
 
     Attributes:
+        own: as given; may be set anew at any time.
         epoch: the newest one; None while there is none.
         troubles: what is wrong now, by what it is about.
 
@@ -86,7 +87,7 @@ class Roller:
         self.folder = folder
         self.troubles: dict[str, str] = {}
         self.limits = limits or Limits()
-        self._own, self._clock = own, clock
+        self.own, self._clock = own, clock
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._held = _hold(folder)
         self.pulse = Pulse()
@@ -244,7 +245,7 @@ class Roller:
             log.error("block %d is of an epoch that nothing is known of", block.id)
             return
         self._catch_up(whose, block.ordinal, block)
-        data, own = _without(self._own, block.data)
+        data, own = _without(self.own, block.data)
         self._of(whose)["own"] += own
         self._last[whose] = block.last, block.end
         if not data:

@@ -273,7 +273,8 @@ class Machine:
         raw_since: wall time from which on each call is there, not only sums.
         wall: what the machine's clock says now, seconds since 1970; `clock` the same moment as `Tick.clock` has it.
         clock_set: seconds by which the clock was set since the epoch began.
-        state: `recording`, `no module`, `ended` (a recording was played to its end) or `stopped`.
+        state: `recording`, `no module`, `no recorder`, `ended` (a recording was played to its end) or `stopped`; or why
+            else nothing is recorded.
     """
 
     host: str

@@ -46,7 +46,7 @@ class Gate:
     Args:
         app: the application.
         sessions: of this server.
-        hosts: what browsers may call this server, with the port: anything else is DNS rebinding.
+        hosts: what browsers may call this server, with the port, `*` for any: anything else is DNS rebinding.
         authorize: what a peer of the Unix socket may do.
     """
 
@@ -90,9 +90,12 @@ class Gate:
 
     def _check_host(self, headers: Headers) -> None:
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or hosts[0].lower() not in self.hosts:
+        if len(hosts) != 1 or not self._goes_by(hosts[0].lower()):
             hint = f"it goes by {', '.join(sorted(self.hosts))}"
             raise Denied(421, "this server does not go by that name", hint=hint)
+
+    def _goes_by(self, host: str) -> bool:
+        return host in self.hosts or f"{host.rpartition(':')[0]}:*" in self.hosts
 
     def _check_site(self, scope: Scope, headers: Headers) -> None:
         """Refuse what a page of another origin makes a browser send, but following a link to the page."""
@@ -140,7 +143,11 @@ def _hardened(send: Send) -> Send:
     return sending
 
 
-def names(port: int, others: Iterable[str] = ()) -> frozenset[str]:
-    """Return what browsers may call a server that listens on this port of the loopback, and by these names."""
+def names(port: int | str, others: Iterable[str] = ()) -> frozenset[str]:
+    """Return what browsers may call a server that listens on this port of the loopback, and by these names.
+
+    The port `*` is any: whoever comes through a tunnel names the port that the tunnel has. A page that has bound a name
+    of its own to this address is refused by that name.
+    """
     local = (f"{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]"))
     return frozenset(name.lower() for name in (*local, *others))

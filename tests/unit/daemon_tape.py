@@ -84,7 +84,7 @@ class Tape:
     """
 
     def __init__(self, size: int = 500, rate: int = 40_000, lossy: bool = True, seed: int = 1) -> None:
-        self._rng = random.Random(seed)
+        self._rng = random.Random(seed)  # noqa: S311
         self._size, self._step, self._lossy = size, NS * 2 // rate, lossy
         self._templates = [self._template(cpu) for cpu in (0, 0, 1, 1)]
         self.now = 100 * NS
@@ -175,17 +175,17 @@ def write(folder: Path, items: list[Item] | Iterator[Item], every: int = 64, **l
     journal.close()
 
 
-def roll(folder: Path, limits: Limits | None = None, **given: object) -> Roller:
-    """Have the second stage do all that there is; return it, closed."""
-    roller = Roller(folder, limits=limits, **given)  # type: ignore[arg-type]
-    drain(roller)
+def roll(folder: Path, limits: Limits | None = None, own: frozenset[int] = frozenset(), most: int = 64) -> Roller:
+    """Have the second stage do all that there is, so many blocks at a time; return it, closed."""
+    roller = Roller(folder, own, limits)
+    drain(roller, most)
     roller.close()
     return roller
 
 
-def drain(roller: Roller) -> None:
+def drain(roller: Roller, most: int = 64) -> None:
     """Have a roller do all that there is."""
-    while roller.step():
+    while roller.step(most):
         pass
     roller.flush()
 

@@ -350,6 +350,8 @@ class Demo:
         past: seconds of its past; in it a tenth of the calls are made.
     """
 
+    patient = True
+
     def __init__(self, seed: int = 1, rate: float = RATE, past: float = 0.0) -> None:
         self._now = time.monotonic_ns()
         self._machine = Simulation(seed, rate / 10, self._now - int(past * NS))

@@ -133,7 +133,9 @@ Item = Begin | Batch | Counters | Clock | Calls | Changed | End
 
 
 class Feed(Protocol):
-    """Where items come from."""
+    """Where items come from; `patient` is one that can wait, for what it has does not come by itself."""
+
+    patient: bool
 
     def receive(self, seconds: float) -> list[Item]:
         """Return what has come, in its order; wait up to so long for the first."""

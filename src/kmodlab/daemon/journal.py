@@ -26,6 +26,7 @@ from pathlib import Path
 
 from kmodlab.errors import KmodlabError
 
+from . import segments
 from .items import Batch, Begin, Calls, Changed, Clock, Counters, Item
 from .recorded import plain
 
@@ -77,7 +78,7 @@ class Account:
     begun: int
     next: int
     dropped_before: int
-    issued: int
+    issued: int = 0
     received: int = 0
     missing: int = 0
     lost_ring: int = 0
@@ -183,7 +184,7 @@ def recall(path: Path) -> Recalled:
         ((last,),) = base.execute("select max(id) from (select id from block union all select id from note)")
         ((key, epoch),) = base.execute("select key, epoch from about")
         ledger = {(e, cpu): json.loads(terms) for e, cpu, terms in base.execute("select epoch, cpu, terms from ledger")}
-    return Recalled((last or 0) + 1, epoch, key, ledger)
+    return Recalled(max(last or 0, int(path.stem)) + 1, epoch, key, ledger)
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ class Journal:
 
     @staticmethod
     def _hold(folder: Path) -> int:
-        held = os.open(folder / "recorder.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held = os.open(folder / "recorder.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -279,7 +280,7 @@ class Journal:
         account = self.accounts.get((self.epoch, batch.cpu))
         if account is None:
             # A CPU that came online later begins with what it sends first.
-            account = self.accounts[self.epoch, batch.cpu] = Account(batch.first, batch.first, 0, 0)
+            account = self.accounts[self.epoch, batch.cpu] = Account(batch.first, batch.first, 0)
         try:
             account.add(batch)
         except KmodlabError as error:
@@ -316,7 +317,7 @@ class Journal:
             self._clock = None
         self._begin = begin
         for cpu, issued in begin.issued.items():
-            fresh = Account(issued, issued, begin.dropped.get(cpu, 0), issued)
+            fresh = Account(issued, issued, begin.dropped.get(cpu, 0))
             self.accounts.setdefault((self.epoch, cpu), fresh)
 
     def _let_go(self, reason: str) -> None:
@@ -345,6 +346,11 @@ class Journal:
     def idle(self) -> bool:
         """Whether there is nothing to write."""
         return not self._dirty and not self.reason
+
+    @property
+    def crowded(self) -> bool:
+        """Whether half of what may wait for the disk does: whoever can wait now loses nothing."""
+        return self._bytes > self._pending_bytes // 2
 
     def ledger(self) -> dict[tuple[int, int], dict[str, int]]:
         """Return the terms of each (epoch, CPU) as of now."""
@@ -400,10 +406,12 @@ class Journal:
                 self._let_go(reason)
 
     def _abandon(self) -> None:
-        """Go on in another file."""
+        """Go on in another file; of one that nothing was written into nothing is left."""
         if self._base:
             with contextlib.suppress(sqlite3.Error):
                 self._base.close()
+            if not self._size:
+                segments.remove(self._path)
         self._base = None
 
     def _write(self, load: _Load) -> None:
@@ -453,9 +461,10 @@ class Journal:
             self._abandon()
         if not self._base:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._path = self.folder / f"{self._next_id:012}.db"
+            # No name is used twice, not even after a failure: somebody may have the file open.
+            self._path, self._next_id, self._size = self.folder / f"{self._next_id:012}.db", self._next_id + 1, 0
             self._base = _created(self._path)
-            self._inode, self._size = self._path.stat().st_ino, 0
+            self._inode = self._path.stat().st_ino
         return self._base
 
     def _is_there(self) -> bool:
@@ -477,17 +486,13 @@ def _block(number: int, epoch: int, batch: Batch, ordinal: int) -> tuple[object,
 
 
 def _created(path: Path) -> sqlite3.Connection:
-    """Return a new journal, in the place of one that nothing was written into."""
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    base = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    """Return a new journal, or leave nothing."""
     try:
+        base = segments.new(path)
         # It is written once and soon removed: what is in the log need not be copied into the file while it grows.
-        for pragma in ("journal_mode = wal", "synchronous = normal", "wal_autocheckpoint = 0"):
-            base.execute(f"pragma {pragma}")
+        base.execute("pragma wal_autocheckpoint = 0")
         base.executescript(f"begin; {_SCHEMA} commit;")
     except BaseException:
-        base.close()
+        segments.remove(path)
         raise
-    path.chmod(0o600)
     return base

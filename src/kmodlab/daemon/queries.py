@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 SECONDS = 1.0
 """How long a question may take."""
+LAST = 9e9
+"""The year 2255: in nanoseconds a number of SQLite's holds hardly more."""
 MOST_STEPS = 3600
 MOST_ROWS = 10_000
 _EVERY = 2000
@@ -41,9 +43,10 @@ class OutOfTime(Exception):
     """The time limit has ended a search."""
 
 
-def _checked(begin: float, end: float) -> None:
+def _checked(begin: float, end: float) -> tuple[float, float]:
     if not begin < end:
         raise UsageError(f"from {begin:.0f} to {end:.0f} is no time", hint="the end has to be behind the beginning")
+    return max(begin, 0.0), min(end, LAST)
 
 
 class History:
@@ -93,7 +96,7 @@ class History:
 
     def rates(self, begin: float, end: float, step: float, by: By = "call") -> Rates:
         """Return the sums of each step; see `tick.Source`."""
-        _checked(begin, end)
+        begin, end = _checked(begin, end)
         with self._base() as base:
             tier, seconds = _tier(base, begin, end)
             wanted = max(step, (end - begin) / MOST_STEPS)
@@ -136,7 +139,7 @@ class History:
 
     def top(self, begin: float, end: float, by: By, limit: int = TOP) -> list[Ranked]:
         """Return the busiest; see `tick.Source`."""
-        _checked(begin, end)
+        begin, end = _checked(begin, end)
         with self._base() as base:
             tier, _ = _tier(base, begin, end)
             found: dict[object, Ranked] = {}
@@ -161,7 +164,7 @@ class History:
         matches: Callable[[Row], bool] | None = None,
     ) -> Events:
         """Return the newest calls of a time; see `tick.Source`."""
-        _checked(begin, end)
+        begin, end = _checked(begin, end)
         search = _Search(self, only or Filter(), matches, max(1, min(limit, MOST_ROWS)), _cursor(before))
         with self._base() as base:
             epochs = read_epochs(base)
@@ -177,7 +180,7 @@ class History:
         Nothing is held between two rows: whoever takes them slowly holds up nobody. What is removed meanwhile is left
         out.
         """
-        _checked(begin, end)
+        begin, end = _checked(begin, end)
         with self._base() as base:
             epochs = read_epochs(base)
             spans = base.execute(_SPANS).fetchall()
@@ -223,7 +226,7 @@ class History:
 
     def blocked(self, begin: float, end: float, limit: int = 100, before: str | None = None) -> Events:
         """Return the newest blocked calls; see `tick.Source`."""
-        _checked(begin, end)
+        begin, end = _checked(begin, end)
         limit, cursor = max(1, min(limit, MOST_ROWS)), _cursor(before)
         found: list[tuple[tuple[int, ...], Row]] = []
         with self._base() as base:
@@ -243,7 +246,7 @@ class History:
 
     def changes(self, begin: float, end: float) -> list[Change]:
         """Return what was changed; see `tick.Source`."""
-        _checked(begin, end)
+        begin, end = _checked(begin, end)
         with self._base() as base:
             epochs = read_epochs(base)
             rows_of = base.execute(
@@ -254,6 +257,7 @@ class History:
 
     def holes(self, begin: float, end: float) -> tuple[Hole, ...]:
         """Return what is not there."""
+        begin, end = _checked(begin, end)
         with self._base() as base:
             return _holes(base, read_epochs(base), begin, end)
 

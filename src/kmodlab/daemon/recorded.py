@@ -130,6 +130,8 @@ class Replay:
         at_once: how many `receive` returns at most.
     """
 
+    patient = True
+
     def __init__(self, items: Iterable[Item], at_once: int = 64) -> None:
         self._items = iter(items)
         self._at_once = at_once

@@ -47,6 +47,7 @@ class Recorder:
         self.failed = False
         self._feed, self._journal, self._own, self._on_commit = feed, journal, own, on_commit
         self._stop = threading.Event()
+        self._written = threading.Event()
         self._due = threading.Condition()
         self._due_at = 0.0
         self._threads = [
@@ -79,6 +80,11 @@ class Recorder:
 
     def _receive(self) -> None:
         while not self._stop.is_set() and not self.ended:
+            if self._feed.patient and self._journal.crowded:
+                self._ask(0)
+                self._written.wait(SOON)
+                self._written.clear()
+                continue
             items = self._feed.receive(LATE)
             for item in items:
                 if isinstance(item, End):
@@ -108,6 +114,7 @@ class Recorder:
                 self._on_commit()
             else:
                 self._ask(RETRY)
+            self._written.set()
 
     def _wait(self) -> bool:
         with self._due:

@@ -29,7 +29,7 @@ from .ledger import KEPT, ROLLER, Books
 from .packer import Packer, Piece
 from .processes import Processes
 from .pulse import Pulse
-from .store import Delta, HoleRow, Index
+from .store import Delta, HoleRow, Index, is_damaged, opened
 from .tally import HIST, NS, Second, Who, add, tally
 from .tick import BUCKETS, Tick
 
@@ -90,7 +90,7 @@ class Roller:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._held = _hold(folder)
         self.pulse = Pulse()
-        self.index = Index(folder)
+        self.index = opened(folder)
         self.packer = Packer(folder / "raw", self.limits.segment_bytes, self.limits.segment_seconds, clock)
         self.follower = Follower(folder, self.index.position())
         self.recorded: Ledger = self.index.ledger()
@@ -294,23 +294,27 @@ class Roller:
 
     def _merge(self) -> None:
         """Add what was counted to what is to be written and what is to be told."""
-        for (number, t), second in sorted(self._seconds.items()):
+        for key in sorted(self._seconds):
+            number, t = key
             epoch = self._epochs[number]
-            for key, sums in second.calls.items():
-                sums[HIST + BUCKETS - 1] += sums.pop()
-                self.pulse.call(epoch.name(key >> 2), key & 3, sums)
-                add(self._delta.rolls, (number, t, key >> 2, key & 3), sums)
+            # This may read the index, and fail: nothing is half done then.
             processes = self._processes_of(epoch)
-            for who, sums in second.whos.items():
-                one = processes.of(who, t * NS)
-                self.pulse.process(one, epoch, sums)
-                add(self._delta.procs, (number, t, one.id), sums)
+            self._add(epoch, processes, t, self._seconds.pop(key))
             self._next_process = processes.next_id
             self._delta.known.update(processes.take_changed())
-        self._seconds.clear()
         for epoch, who in self._ended:
             self._processes_of(epoch).ended([who])
         self._ended.clear()
+
+    def _add(self, epoch: Epoch, processes: Processes, t: int, second: Second) -> None:
+        for key, sums in second.calls.items():
+            sums[HIST + BUCKETS - 1] += sums.pop()
+            self.pulse.call(epoch.name(key >> 2), key & 3, sums)
+            add(self._delta.rolls, (epoch.number, t, key >> 2, key & 3), sums)
+        for who, sums in second.whos.items():
+            one = processes.of(who, t * NS)
+            self.pulse.process(one, epoch, sums)
+            add(self._delta.procs, (epoch.number, t, one.id), sums)
 
     # -- the disk ----------------------------------------------------------------------------------------------------
 
@@ -326,6 +330,8 @@ class Roller:
             self._write(delta)
         except (sqlite3.Error, OSError) as error:
             self._trouble("index", f"the history cannot be written: {error}")
+            if is_damaged(error):
+                self._begin_again(segments.set_aside(self.index.path, self.folder / "damaged"))
             return False
         self._trouble("index", "")
         self._written = delta.position, delta.ledger
@@ -336,20 +342,22 @@ class Roller:
 
     def _write(self, delta: Delta) -> None:
         if not self.index.is_there():
-            self._begin_again()
+            segments.remove(self.index.path)
+            self._begin_again(None)
         if self._held_by_reader():
             raise sqlite3.OperationalError("a reader holds it, and its log is at its limit")
         delta.segments = self.packer.write(self._pieces, self.index.position())
         delta.ledger = self.ledger()
         self.index.flush(delta)
 
-    def _begin_again(self) -> None:
-        """Make the index anew, for somebody has removed it: what was in it is gone, and the books say so."""
-        log.error("%s was removed: the history begins anew", self.index.path)
+    def _begin_again(self, aside: Path | None) -> None:
+        """Make the index anew, for it was removed, or set aside: what was in it is gone, and the books say so."""
+        log.error(
+            "%s was %s: the history begins anew", self.index.path, f"damaged, see {aside}" if aside else "removed"
+        )
         self.index.close()
         self.packer.close()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        segments.remove(self.index.path)
         self.index = Index(self.folder)
         waiting = {(piece.epoch, piece.cpu): 0 for piece in self._pieces}
         for piece in self._pieces:
@@ -469,7 +477,7 @@ def _own_terms(terms: dict[str, int]) -> dict[str, int]:
 
 
 def _hold(folder: Path) -> int:
-    held = os.open(folder / "roller.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    held = os.open(folder / "roller.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import os
 import sqlite3
 import zlib
 from collections import Counter
@@ -134,18 +135,28 @@ def connect(path: Path) -> sqlite3.Connection:
     return base
 
 
-def create(path: Path) -> sqlite3.Connection:
-    """Return a connection to a new segment."""
+def new(path: Path) -> sqlite3.Connection:
+    """Return a connection to a file that is made, for nobody else to read, unless it is there."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     base = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
     try:
         for pragma in ("journal_mode = wal", "synchronous = normal", f"journal_size_limit = {4 << 20}"):
             base.execute(f"pragma {pragma}")
+    except BaseException:
+        base.close()
+        raise
+    return base
+
+
+def create(path: Path) -> sqlite3.Connection:
+    """Return a connection to a segment, which is made unless it is there."""
+    base = new(path)
+    try:
         if not base.execute("pragma user_version").fetchone()[0]:
             base.executescript(f"begin; {_SCHEMA} commit;")
     except BaseException:
         base.close()
         raise
-    path.chmod(0o600)
     return base
 
 
@@ -195,7 +206,7 @@ def counts(base: sqlite3.Connection) -> dict[tuple[int, int], int]:
 
 
 def damaged(base: sqlite3.Connection) -> list[Head]:
-    """Return the blocks whose checksums are wrong, all data read.
+    """Return the blocks that are not what their heads say, all data read.
 
     Raises:
         sqlite3.Error: the file itself is damaged.
@@ -203,8 +214,12 @@ def damaged(base: sqlite3.Connection) -> list[Head]:
     bad = []
     for *numbers, packed in base.execute(f"select {_HEADS}, data from block"):
         head = Head(*numbers)
-        if head.checksum(packed) != head.crc:
-            bad.append(head)
+        try:
+            if head.checksum(packed) == head.crc and unpack(packed, head.n):
+                continue
+        except KmodlabError:
+            pass
+        bad.append(head)
     return bad
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,7 @@ from .items import Begin, CallInfo, Settings
 from .journal import Recalled
 from .ledger import KERNEL, RECORDER, SHED
 from .recorded import settings_of
+from .segments import set_aside
 from .tally import NS
 from .tick import BUCKETS, TOP
 
@@ -189,9 +191,9 @@ class Index:
 
     def __init__(self, folder: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
         self.path = folder / NAME
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self.base = sqlite3.connect(self.path, isolation_level=None, timeout=5.0, check_same_thread=False)
         try:
-            self.path.chmod(0o600)
             (version,) = self.base.execute("pragma user_version").fetchone()
             if not version:
                 self.base.execute("pragma auto_vacuum = incremental")
@@ -453,6 +455,36 @@ class Index:
             " begin = min(begin, excluded.begin), end = max(end, excluded.end)",
             [(row[0], *row[-2:]) for row in delta.segments],
         )
+
+
+def is_damaged(error: Exception) -> bool:
+    """Return whether it is the file that is wrong, not the moment."""
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+
+
+def opened(folder: Path) -> Index:
+    """Return the index of a folder; one that is damaged is set aside, and another is begun.
+
+    Raises:
+        KmodlabError: it is of a newer program.
+        sqlite3.Error: it cannot be made.
+    """
+    try:
+        index = Index(folder)
+        try:
+            ((said,),) = index.base.execute("pragma quick_check(1)").fetchall()
+            if said == "ok":
+                return index
+        except sqlite3.DatabaseError as error:
+            said = str(error)
+        index.close()
+    except sqlite3.DatabaseError as error:
+        if not is_damaged(error):
+            raise
+        said = str(error)
+    target = set_aside(folder / NAME, folder / "damaged")
+    log.error("%s was damaged (%s): it is %s, and another is begun", folder / NAME, said, target)
+    return Index(folder)
 
 
 def _coarser(sums: Sums, seconds: int) -> Sums:

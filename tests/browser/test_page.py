@@ -86,11 +86,9 @@ def test_live(view: View) -> None:
 
 
 def test_the_pointer_shows_a_second_of_the_chart(view: View) -> None:
-    box = view.panel("Calls a second").locator(".u-over").bounding_box()
-    assert box
-    view.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
+    view.panel("Calls a second").locator(".u-over").hover(position={"x": 300, "y": 50})
     expect(view.page.get_by_role("columnheader", name=re.compile(r"^Call, \d\d:\d\d:\d\d$"))).to_be_visible()
-    view.page.mouse.move(2, 2)
+    view.page.get_by_role("heading", name="kmodlab").hover()
     expect(view.page.get_by_role("columnheader", name="Call, last 10 s")).to_be_visible()
 
 
@@ -358,19 +356,20 @@ def _look(page: Page, how: str) -> None:
 
 
 def test_a_tab_that_nobody_looks_at_has_no_stream_and_is_right_again(view: View) -> None:
+    def streams() -> int:
+        found: int = view.ask("ledger")["server"]["clients"]
+        return found
+
+    def rolled() -> int:
+        found: int = view.ask("ledger")["totals"]["rolled"]
+        return found
+
     _look(view.page, "hidden")
-    view.page.wait_for_function(
-        "() => fetch('api/v1/ledger').then((a) => a.json()).then(({server}) => server.clients === 0)"
-    )
-    rolled = view.ask("ledger")["totals"]["rolled"]
-    view.page.wait_for_function(
-        "least => fetch('api/v1/ledger').then((a) => a.json()).then(({totals}) => totals.rolled > least)",
-        arg=rolled + 500,
-    )
+    view.until(lambda: streams() == 0)
+    before = rolled()
+    view.until(lambda: rolled() > before + 500)
     _look(view.page, "visible")
-    view.page.wait_for_function(
-        "() => fetch('api/v1/ledger').then((a) => a.json()).then(({server}) => server.clients === 1)"
-    )
+    view.until(lambda: streams() == 1)
     last = view.page.locator("footer span").first.inner_text()
     expect(view.page.locator("footer span").first).not_to_have_text(last)
     expect(view.page.locator("footer")).to_contain_text("the books close")

@@ -25,8 +25,14 @@ check: setup-test ## What needs no VM: lint, types, unit tests
 	@$(BIN)/pytest -n 2 --dist worksteal tests/unit
 
 test: setup-test ## Everything that proves the project, VMs included
-	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 tests/unit tests/fuzz
+	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 tests/unit tests/fuzz tests/browser
 	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 --dist loadfile --no-loadscope-reorder --durations 20 tests/guest tests/mutants -m "(core or not mutant) and not grading"
+
+browser: setup-test ## The dashboard's page in a browser; SHOTS=DIR keeps a picture of each view
+	@$(BIN)/pytest tests/browser $(if $(SHOTS),--shots="$(SHOTS)")
+
+vendor: ## Remake the page's libraries from npm's packages, as they are locked (takes node)
+	@.config/vendor/make
 
 bare: ## COMMAND (make lab, make down) on a bare Debian: RELEASE=bookworm BARE_AS=root; see .config/bare
 	@RELEASE=$(RELEASE) .config/bare $(COMMAND)
@@ -82,4 +88,4 @@ setup-test:
 setup-matrix:
 	@.config/setup matrix
 
-.PHONY: help lab down check test bare mutants fuzz grading matrix neighbours bench bench-lab bench-tracer bench-instructions bench-grade lock clean setup setup-test setup-matrix
+.PHONY: help lab down check test browser vendor bare mutants fuzz grading matrix neighbours bench bench-lab bench-tracer bench-instructions bench-grade lock clean setup setup-test setup-matrix

@@ -1,4 +1,4 @@
 // What the page uses of Lit: templates that escape by default. No custom elements.
 export {html, nothing, render} from "lit";
-export {live} from "lit/directives/live.js";
+export {guard} from "lit/directives/guard.js";
 export {repeat} from "lit/directives/repeat.js";

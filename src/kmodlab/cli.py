@@ -318,14 +318,14 @@ def dashboard_command(
         bool, typer.Option("--demo", help="A machine that is made up: no module, no guest, no network.")
     ] = False,
     port: Annotated[int, typer.Option(help="Port on this machine; 0: any free one.", min=0, max=65535)] = 0,
-    browser: Annotated[bool, typer.Option(help="Open the page in the browser, where there is a desktop.")] = True,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open no browser.")] = False,
 ) -> None:
     """Show what the tracer sees as it happens, and its history, on a page in the browser; Ctrl-C ends it."""
     if not demo:
         raise UsageError("only a machine that is made up can be shown so far", hint="kmodlab dashboard --demo")
     from kmodlab.daemon import dashboard  # noqa: PLC0415  # half of what the command line takes to start, for one command
 
-    dashboard.demo(port, browser)
+    dashboard.demo(port, not no_browser)
 
 
 @app.command("doctor")

@@ -136,7 +136,7 @@ class Live:
         vars(self.source).clear()
         vars(self.source).update(vars(FakeSource(_queues=queues)))
         for kept in (self.hub.totals, self.hub.open, self.sessions._sessions, self.sessions._attempts):
-            kept.clear()  # type: ignore[attr-defined]
+            kept.clear()
         self.hub.latest, self.hub.past = None, Sums()
         vars(self.changes).update(vars(Bucket(CHANGES_AT_ONCE, 5)))
 

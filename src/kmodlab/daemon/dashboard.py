@@ -51,11 +51,14 @@ def _serve(source: Source, port: int, sockets: list[server.Socket], folder: Path
     app, hub = made.app()
     token = made.sessions.invite(Caller(getpass.getuser(), Role.ADMIN))
     address = f"http://127.0.0.1:{port}/#token={token}"
-    say(f"A machine that is made up, at this address, which opens once, within ten minutes:\n\n  {address}\n")
-    say("Ctrl-C ends it.")
-    if browser:
-        show(address, folder)
-    asyncio.run(server.server(app, hub).serve(sockets=sockets))
+
+    def ready() -> None:
+        say(f"A machine that is made up, at this address, which opens once, within ten minutes:\n\n  {address}\n")
+        say("Ctrl-C ends it.")
+        if browser:
+            show(address, folder)
+
+    asyncio.run(server.server(app, hub, ready=ready).serve(sockets=sockets))
 
 
 def show(address: str, folder: Path) -> bool:

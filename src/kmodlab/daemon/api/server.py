@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,9 +67,15 @@ def unix(path: Path, group: int | None = None) -> Iterator[socket.socket]:
 class _Uvicorn(uvicorn.Server):
     """Ends its streams itself: they have no end of their own to wait for."""
 
-    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+    def __init__(self, config: uvicorn.Config, hub: Hub, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._hub = hub
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin, and say so."""
+        await super().startup(sockets)
+        self._ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -99,8 +105,17 @@ class Listening:
     proxies: str = ""
 
 
-def server(app: ASGIApp, hub: Hub, listening: Listening | None = None) -> uvicorn.Server:
-    """Return a server that is not started: `serve(sockets=...)`; no line of its log has a path or a query."""
+def server(
+    app: ASGIApp, hub: Hub, listening: Listening | None = None, ready: Callable[[], None] = lambda: None
+) -> uvicorn.Server:
+    """Return a server that is not started: `serve(sockets=...)`; no line of its log has a path or a query.
+
+    Args:
+        app: what answers.
+        hub: has its streams ended.
+        listening: how it is reached.
+        ready: called when it answers, and takes Ctrl-C as its end.
+    """
     how = listening or Listening()
     config = uvicorn.Config(
         app,
@@ -119,4 +134,4 @@ def server(app: ASGIApp, hub: Hub, listening: Listening | None = None) -> uvicor
         h11_max_incomplete_event_size=16384,
         limit_concurrency=1024,
     )
-    return _Uvicorn(config, hub)
+    return _Uvicorn(config, hub, ready)

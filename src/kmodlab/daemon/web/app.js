@@ -20,7 +20,8 @@ const ZONES = [["utc", "UTC"], ["server", "server's time"], ["browser", "browser
 const THEMES = [["auto", "as the system"], ["dark", "dark"], ["light", "light"]];
 const LINKS = {open: ["good", "live"], connecting: ["dim", "connecting"], reconnecting: ["warn", "reconnecting"], ended: ["bad", "session ended"]};
 const KEYS = [["1 \u2013 7", "the views"], ["/", "the filter of the events"], ["p", "pause, and go on"], ["t", "charts as tables, and back"], ["\u2191 \u2193", "from row to row"], ["Enter", "all of a call"], ["?", "these keys"]];
-const FRAME = 200;
+const FRAME = 240;
+const LOOK = 5000;
 const ENDS = {"no module": "The module is not loaded: nothing is recorded.", ended: "The recording has ended.", stopped: "Nothing is recorded."};
 
 function kept(name, fallback) {
@@ -210,6 +211,7 @@ class Page {
     addEventListener("keydown", (event) => this.key(event));
     for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) matchMedia(query).addEventListener("change", () => this.repaint());
     setInterval(() => this.changed(), 1000);
+    setInterval(() => this.session && document.visibilityState === "visible" && this.look(), LOOK);
   }
 
   key(event) {
@@ -306,7 +308,7 @@ class Page {
     if (!sums.known) return html`<footer><span>waiting for the ledger</span></footer>`;
     const open = sums.open.length ? `${sums.open.length} sums are open` : `this page misses ${whole(sums.missing)}`;
     return html`<footer class=${sums.closes ? "" : "open"}><a href="#health">${sums.closes ? html`<b class="good">\u2713</b> the books close` : html`<b class="bad">the books do not close: ${open}</b>`}</a>
-      <span>received ${whole(ledger.received ?? 0)} = stored ${whole(ledger.stored ?? 0)} + let go ${whole(shed)}</span>
+      <span>received ${whole(ledger.received ?? 0)} = stored ${whole(ledger.stored ?? 0)} + on the way ${whole(ledger.pending ?? 0)} + let go ${whole(shed)}</span>
       <span>in the sums ${whole(sums.rolled)} = ${whole(sums.base)} before + ${whole(sums.events)} on this page</span>
       <time class="now">${this.clock.full(this.model.now)} ${this.clock.label}</time></footer>`;
   }

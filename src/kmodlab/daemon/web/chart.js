@@ -88,7 +88,7 @@ export class Chart {
     const font = "12px system-ui, sans-serif";
     const axis = {stroke: css("--dim"), font, grid: {stroke: css("--grid"), width: 1}, ticks: {show: false}};
     return {
-      width, height, series: [{}, ...layers], legend: {show: false}, padding: [8, 8, 0, 0],
+      width, height, series: [{}, ...layers], legend: {show: false}, padding: [8, 22, 0, 0],
       cursor: {points: {show: false}, drag: {x: Boolean(this.chosen), y: false, setScale: false}, y: false},
       scales: {x: {time: true}, y: {range: (_, __, most) => [0, most > 0 ? most * 1.08 : 1]}},
       axes: [{...axis, space: 70, size: 30, values: (_, splits, __, ___, step) => splits.map((at) => this.tick(at, step))},

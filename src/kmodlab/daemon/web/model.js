@@ -4,7 +4,7 @@ import {rows} from "./api.js";
 
 export const WINDOW = 180;
 /** Seconds that the live chart shows. */
-const MOST_ROWS = 500;
+const MOST_ROWS = 200;
 const MOST_BLOCKED = 2000;
 const RECENT = 10;
 /** Seconds over which the numbers beside the chart are taken. */
@@ -117,8 +117,10 @@ export class Model {
 
   keep(view) {
     const kept = this.views.get(view.filter) ?? {rows: [], matched: 0, shown: 0};
+    // Each CPU sends its own: together they are in the order of time only where they are put into it.
+    const newest = rows(view.rows).sort((a, b) => b.wall - a.wall);
     this.views.set(view.filter, {
-      rows: rows(view.rows).reverse().concat(kept.rows).slice(0, MOST_ROWS),
+      rows: newest.concat(kept.rows).slice(0, MOST_ROWS),
       matched: kept.matched + view.matched,
       shown: kept.shown + view.shown,
     });

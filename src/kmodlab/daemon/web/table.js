@@ -1,6 +1,6 @@
 // Tables of calls, and what one of them was in full.
 
-import {html, nothing, repeat} from "./vendor/lit.js";
+import {guard, html, nothing, repeat} from "./vendor/lit.js";
 import {duration, plain, returned, whole} from "./format.js";
 
 const WORDS = {LOGGED: "ok", BLOCKED: "blocked", FAILED: "failed"};
@@ -38,9 +38,9 @@ export function calls(page, rows, {label, brief = false, empty = "Nothing yet.",
   const columns = COLUMNS.filter(([, title]) => !brief || BRIEF.has(title));
   if (!rows.length) return html`<p class="empty">${empty}</p>${foot}`;
   return html`<div class="scroll" role="region" tabindex="0" aria-label=${label}>
-    <table class="calls ${brief ? "brief" : ""}" @keydown=${(event) => move(event, page, rows)}>
+    <table class="calls ${brief ? "brief" : ""}" @keydown=${move}>
       <thead><tr>${columns.map(([names, title]) => html`<th scope="col" class=${names}>${title}</th>`)}</tr></thead>
-      <tbody>${repeat(rows, key, (row) => line(page, row, columns))}</tbody>
+      <tbody>${repeat(rows, key, (row) => guard([row, page.clock, page.palette.swatch(row.call)], () => line(page, row, columns)))}</tbody>
     </table>${foot}</div>`;
 }
 

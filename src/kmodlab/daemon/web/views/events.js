@@ -1,6 +1,6 @@
 // The newest calls, one by one: filtered by the server, held where somebody reads.
 
-import {html, live, nothing} from "../vendor/lit.js";
+import {html, nothing} from "../vendor/lit.js";
 import {whole} from "../format.js";
 import {calls} from "../table.js";
 
@@ -38,7 +38,7 @@ export class Events {
     return html`<section class="panel fill"><header class="bar">
         <form class="filter" role="search" @submit=${(event) => this.submit(event)}>
           <label for="filter">Filter</label>
-          <input id="filter" name="filter" type="search" autocomplete="off" spellcheck="false" maxlength="512" .value=${live(page.filter)}
+          <input id="filter" name="filter" type="search" autocomplete="off" spellcheck="false" maxlength="512" .value=${page.filter}
             placeholder="call=openat status=blocked pid=1 uid=0 comm=bash, or any part of an argument" aria-describedby="filter-said">
           <button>Show</button>
         </form>

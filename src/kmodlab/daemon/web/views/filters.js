@@ -5,6 +5,9 @@ import {get, post, rows} from "../api.js";
 import {plain} from "../format.js";
 
 const MONTH = 31 * 86400;
+const EVERY = 5000;
+const TRIES = 10;
+const AGAIN = 150;
 const PARTS = [["errno", "Error", "EPERM", "text"], ["pid", "PID", "any", "numeric"], ["uid", "UID", "any", "numeric"], ["comm", "Command name", "any", "text"], ["path", "Path begins with", "any", "text"]];
 
 export class Filters {
@@ -12,32 +15,43 @@ export class Filters {
 
   constructor(page) {
     this.page = page;
-    this.changes = null;
+    this.changes = [];
+    this.asked = -Infinity;
   }
 
   /** Have the module do something, and say what it says. */
   async control(command, done) {
     this.said = null;
     try {
+      const before = JSON.stringify(settings(this.page.model.machine));
       this.page.model.machine = await post("control", {command});
+      await this.settle(before);
       this.said = {good: true, text: done ?? `Done: ${command}`};
     } catch (error) {
       this.said = {good: false, text: error.message, hint: error.hint};
     }
-    this.changes = null;
+    this.asked = -Infinity;
     this.page.changed();
     return this.said.good;
   }
 
+  /** Wait until the change is seen: the module tells it, not whoever asked for it. */
+  async settle(before) {
+    for (let left = TRIES; left && JSON.stringify(settings(this.page.model.machine)) === before; left -= 1) {
+      await new Promise((done) => setTimeout(done, AGAIN));
+      await this.page.look();
+    }
+  }
+
   async load() {
-    this.changes = [];
+    this.asked = performance.now();
     const end = this.page.model.now + 60;
-    this.changes = rows(await get("changes", {begin: Math.max(0, end - MONTH), end}).catch(() => ({wall: []})));
+    this.changes = rows(await get("changes", {begin: Math.max(0, end - MONTH), end}).catch(() => ({})));
     this.page.changed();
   }
 
   render() {
-    if (this.changes === null && this.page.model.latest) this.load();
+    if (this.page.model.latest && performance.now() - this.asked > EVERY) this.load();
     const {machine} = this.page.model;
     if (!machine) return html`<p class="empty">Waiting for the machine.</p>`;
     return html`${this.page.admin ? nothing : html`<p class="note">You may look. Changes take the role admin.</p>`}
@@ -104,6 +118,10 @@ export class Filters {
       ${this.changes?.length ? html`<div class="scroll" tabindex="0" role="region" aria-label="Changes"><table><thead><tr><th scope="col">Time</th><th scope="col">Who</th><th scope="col">What</th><th scope="col">Before</th><th scope="col">After</th></tr></thead>
         <tbody>${this.changes.map((one) => html`<tr><td><time>${clock.full(one.wall)}</time></td><td><bdi>${plain(one.who)}</bdi></td><td class="args"><bdi>${plain(one.what)}</bdi></td><td class="args"><bdi>${plain(one.before) || "\u2013"}</bdi></td><td class="args"><bdi>${plain(one.after) || "\u2013"}</bdi></td></tr>`)}</tbody></table></div>` : html`<p class="empty">Nothing was changed in the last 31 days.</p>`}</section>`;
   }
+}
+
+function settings({mode, filters, traced}) {
+  return [mode, filters, traced];
 }
 
 /** A word of the tracer's commands: every byte but `!` to `~` as a backslash and three octal digits, as docs/abi.md has it. */

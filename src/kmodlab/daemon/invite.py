@@ -1,4 +1,4 @@
-"""`kmodlabd invite`: a one-time token from the daemon of this machine, by its socket, with few imports: a guest is slow."""
+"""`kmodlabd invite`: a one-time token from the daemon of this machine; with few imports, for a guest is slow."""
 
 from __future__ import annotations
 

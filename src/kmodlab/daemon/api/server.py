@@ -57,7 +57,9 @@ def unix(path: Path, group: int | None = None) -> Iterator[socket.socket]:
         finally:
             os.umask(before)
         if group is not None:
-            os.chown(path, -1, group)
+            # Where it is the group of this process already there is no need to be allowed to change it.
+            if path.stat().st_gid != group:
+                os.chown(path, -1, group)
             path.chmod(0o660)
         listening.listen(BACKLOG)
         yield listening

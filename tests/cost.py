@@ -40,6 +40,7 @@ BUDGETS: dict[str, float] = {
     "test_budget.py": 180,
     "test_build.py": 240,
     "test_collection.py": 120,
+    "test_dashboard.py": 180,
     "test_faults.py": 360,
     "test_fleet.py": 360,
     "test_first_form.py": 120,

@@ -28,7 +28,7 @@ from kmodlab.image.buildroot import BuildRoot
 from kmodlab.image.image import build_image, is_current, list_images
 from kmodlab.image.plan import planned
 from kmodlab.image.release import RELEASES
-from kmodlab.lab import run_lab
+from kmodlab.lab import GUEST, run_lab
 from kmodlab.process import interruptible, run
 from kmodlab.vm import accelerator, snapshot
 from kmodlab.vm.hardware import Boot
@@ -314,18 +314,22 @@ def matrix_command(
 
 @app.command("dashboard")
 def dashboard_command(
+    guest: Annotated[str, typer.Argument(help="The guest whose tracer is shown.")] = GUEST,
     demo: Annotated[
         bool, typer.Option("--demo", help="A machine that is made up: no module, no guest, no network.")
     ] = False,
     port: Annotated[int, typer.Option(help="Port on this machine; 0: any free one.", min=0, max=65535)] = 0,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open no browser.")] = False,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser, where there is a desktop.")] = True,
 ) -> None:
-    """Show what the tracer sees as it happens, and its history, on a page in the browser; Ctrl-C ends it."""
+    """Show what the tracer of a guest sees as it happens, and its history, on a page in the browser; Ctrl-C ends it."""
     if not demo:
-        raise UsageError("only a machine that is made up can be shown so far", hint="kmodlab dashboard --demo")
-    from kmodlab.daemon import dashboard  # noqa: PLC0415  # half of what the command line takes to start, for one command
+        from kmodlab import dashboard  # noqa: PLC0415  # as below
 
-    dashboard.demo(port, not no_browser)
+        dashboard.show(guest, port, browser)
+        return
+    from kmodlab.daemon import dashboard as made_up  # noqa: PLC0415  # half of what starting takes, for one command
+
+    made_up.demo(port, browser)
 
 
 @app.command("doctor")

@@ -9,6 +9,8 @@ from pathlib import Path
 from kmodlab.errors import LabError
 
 SECONDS = 60.0
+PORT_FILE = "port"
+"""Beside the daemon's socket: where its page is."""
 _HINT = "`systemctl status kmodlab-dashboard` says whether it runs; `ansible-playbook deploy.yml` installs it"
 
 
@@ -36,6 +38,14 @@ def invite(at: Path, role: str) -> str:
         raise LabError(found["detail"], hint=found.get("hint"))
     except (ValueError, KeyError) as error:
         raise LabError("the daemon gave an answer that is none", hint=_HINT) from error
+
+
+def port(at: Path) -> int:
+    """Return the port of the daemon whose socket this is, 0 where it has none."""
+    try:
+        return int(at.with_name(PORT_FILE).read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _ask(at: Path, request: bytes) -> bytes:

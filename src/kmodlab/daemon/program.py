@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -32,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--mib", type=int, default=2048, help="MiB of records to keep (%(default)s)")
     serve.add_argument("--days", type=int, default=30, help="days to keep them (%(default)s)")
     invite.add_argument("--role", choices=["reader", "admin"], default="admin", help="(%(default)s)")
+    invite.add_argument("--json", action="store_true", help="print it with the port that it is for")
     return parser
 
 
@@ -71,9 +73,10 @@ def _serve(given: argparse.Namespace) -> None:
 
 
 def _invite(given: argparse.Namespace) -> None:
-    from .invite import invite  # noqa: PLC0415
+    from .invite import invite, port  # noqa: PLC0415
 
-    print(invite(given.socket, given.role))
+    token = invite(given.socket, given.role)
+    print(json.dumps({"token": token, "port": port(given.socket)}) if given.json else token)
 
 
 def program() -> None:

@@ -56,6 +56,9 @@ def _signals_wait() -> Iterator[Callable[[float], bool]]:
     try:
         yield lambda seconds: signal.sigtimedwait(_ENDING, seconds) is not None
     finally:
+        # Who asks twice is not to have it end by the second.
+        while signal.sigtimedwait(_ENDING, 0):
+            pass
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

@@ -16,6 +16,7 @@ from .api.access import names
 from .api.app import Server
 from .api.peer import GROUP
 from .collector import Live
+from .invite import PORT_FILE
 from .notify import notify, period
 from .remote import Remote
 from .retention import Keep
@@ -54,7 +55,9 @@ def serve(places: Places, keep: Keep | None = None) -> None:
         # Whoever comes by a tunnel names the port that it has there; by an address of the loopback all the same.
         hosts: frozenset[str] = names("*")
         if places.port is not None:
-            sockets.append(stack.enter_context(contextlib.closing(server.tcp(places.port))))
+            listening = stack.enter_context(contextlib.closing(server.tcp(places.port)))
+            places.unix.with_name(PORT_FILE).write_text(f"{listening.getsockname()[1]}\n")
+            sockets.append(listening)
         live = stack.enter_context(Live(Remote(places.recorder), places.folder, keep=keep))
         app, hub = Server(live, hosts).app()
         asyncio.run(_serve(server.server(app, hub), sockets))

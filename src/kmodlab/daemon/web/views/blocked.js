@@ -3,7 +3,8 @@
 import {html, nothing} from "../vendor/lit.js";
 import {get, rows} from "../api.js";
 import {whole} from "../format.js";
-import {calls, key} from "../table.js";
+import {identity} from "../model.js";
+import {calls} from "../table.js";
 
 const MONTH = 31 * 86400;
 const PAGE = 200;
@@ -38,8 +39,8 @@ export class Blocked {
   render() {
     const {page} = this;
     if (this.before === undefined && page.model.latest) this.more();
-    const seen = new Set(page.model.blocked.map(key));
-    const all = page.model.blocked.concat(this.older.filter((row) => !seen.has(key(row))));
+    const seen = new Set(page.model.blocked.map(identity));
+    const all = page.model.blocked.concat(this.older.filter((row) => !seen.has(identity(row))));
     const unseen = page.model.blockedMore;
     const mode = page.model.machine?.mode;
     return html`<section class="panel fill"><header><h2>Blocked calls</h2>

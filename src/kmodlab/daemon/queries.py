@@ -150,11 +150,11 @@ class History:
             tier, _ = _tier(base, begin, end)
             found: dict[object, Ranked] = {}
             for number, epoch in read_epochs(base).items():
-                span = (number, begin - epoch.offset / NS, end - epoch.offset / NS)
                 each = _top_processes if by == "process" else _top_calls
-                for key, one in each(base, epoch, tier, span, by):
-                    before = found.get(key)
-                    found[key] = _together(before, one) if before else one
+                for part, low, high in _parts(tier, begin - epoch.offset / NS, end - epoch.offset / NS):
+                    for key, one in each(base, epoch, part, (number, low, high), by):
+                        before = found.get(key)
+                        found[key] = _together(before, one) if before else one
             ranked = sorted(found.values(), key=lambda one: (one.process is OTHER, -one.count.n, one.name))
         return ranked[: min(limit, MOST_ROWS)]
 
@@ -307,6 +307,14 @@ def _tier(base: sqlite3.Connection, begin: float, end: float) -> tuple[str, int]
             if tier == "h" or (oldest is not None and oldest <= max(begin, _oldest(base, "h") or begin) + 3600):
                 return tier, seconds
     return "h", 3600
+
+
+def _parts(tier: str, low: float, high: float) -> list[tuple[str, float, float]]:
+    """Return a stretch of minutes as the whole hours in it, and the minutes before and behind."""
+    first, last = -(-low // 3600) * 3600, high // 3600 * 3600
+    if tier != "m" or first >= last:
+        return [(tier, low, high)]
+    return [("m", low, first), ("h", first, last), ("m", last, high)]
 
 
 def _oldest(base: sqlite3.Connection, tier: str) -> float | None:

@@ -36,11 +36,17 @@ export class Blocked {
     this.page.changed();
   }
 
+  /** Those that came, and those of before as far as they were asked for. */
+  get rows() {
+    const {model} = this.page;
+    if (this.before === undefined && model.latest) this.more();
+    const seen = new Set(model.blocked.map(identity));
+    return model.blocked.concat(this.older.filter((row) => !seen.has(identity(row))));
+  }
+
   render() {
     const {page} = this;
-    if (this.before === undefined && page.model.latest) this.more();
-    const seen = new Set(page.model.blocked.map(identity));
-    const all = page.model.blocked.concat(this.older.filter((row) => !seen.has(identity(row))));
+    const all = this.rows;
     const unseen = page.model.blockedMore;
     const mode = page.model.machine?.mode;
     return html`<section class="panel fill"><header><h2>Blocked calls</h2>

@@ -380,6 +380,20 @@ def test_a_tab_that_nobody_looks_at_has_no_stream_and_is_right_again(view: View)
     expect(view.page.locator("footer")).to_contain_text("the books close")
 
 
+def test_a_tab_that_was_away_goes_on_from_what_another_hands_on(view: View, admin: BrowserContext) -> None:
+    other = View(admin.new_page(), view.origin).open()
+    for tab, rest in ((other, view), (view, other)):
+        _look(tab.page, "hidden")
+        last = rest.page.locator("footer span").first.inner_text()
+        expect(rest.page.locator("footer span").first).not_to_have_text(last)
+        _look(tab.page, "visible")
+        for _ in range(3):
+            last = tab.page.locator("footer span").first.inner_text()
+            expect(tab.page.locator("footer span").first).not_to_have_text(last)
+            assert "the books close" in tab.page.locator("footer").inner_text()
+    other.page.close()
+
+
 def test_keys(view: View) -> None:
     for key, title in zip("1234567", ("Live", "Events", "Top", "Blocked", "History", "Filters", "Health"), strict=True):
         view.page.keyboard.press(key)

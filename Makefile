@@ -69,6 +69,9 @@ bench-instructions: setup ## Count the instructions of the tracer and of others,
 bench-grade: setup ## Measure the grader; writes docs/benchmarks-grading.md
 	@$(BIN)/python tests/bench/grading.py
 
+bench-live: setup ## Measure the daemon that records: events a second, bytes an event, a day's query
+	@PYTHONPATH=tests $(BIN)/python -m bench.live
+
 lock: setup ## Renew the locked dependencies from pyproject.toml
 	@$(BIN)/pip install -q uv
 	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
@@ -88,4 +91,4 @@ setup-test:
 setup-matrix:
 	@.config/setup matrix
 
-.PHONY: help lab down check test browser vendor bare mutants fuzz grading matrix neighbours bench bench-lab bench-tracer bench-instructions bench-grade lock clean setup setup-test setup-matrix
+.PHONY: help lab down check test browser vendor bare mutants fuzz grading matrix neighbours bench bench-lab bench-tracer bench-instructions bench-grade bench-live lock clean setup setup-test setup-matrix

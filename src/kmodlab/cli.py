@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from typer.core import TyperGroup
 
 from kmodlab import __version__, doctor, environment, matrix, matrix_page
+from kmodlab.daemon.commands import app as history_app
 from kmodlab.errors import UsageError
 from kmodlab.faults import guarded
 from kmodlab.grading.commands import check_command, grade_command, new_command, own_command, worker_command
@@ -62,6 +63,7 @@ lab_app = typer.Typer(help="The lab: one guest with both modules, or the labs th
 app.add_typer(lab_app, name="lab")
 app.add_typer(guest_app, name="guest")
 app.add_typer(image_app, name="image")
+app.add_typer(history_app, name="history")
 
 Name = Annotated[str, typer.Argument(help="The guest's name.")]
 ImageOption = Annotated[str, typer.Option(help=f"Release: auto (the host's own), {', '.join(RELEASES)}.")]

@@ -94,7 +94,7 @@ def test_what_cannot_be_seen_is_written_out(live: Live, view: View) -> None:
 
 
 def test_the_policy_is_kept_by_the_browser(view: View) -> None:
-    view.expected = ("TrustedHTML", "Content Security Policy", "This document requires")
+    view.expected += ("TrustedHTML", "Content Security Policy", "This document requires")
     said = view.page.evaluate("try { document.body.innerHTML = '<b>x</b>'; 'let in' } catch (error) { error.name }")
     assert said == "TypeError"
     inline = "const s = document.createElement('script'); try { s.text = 'document.title = 1' } catch (e) { e.name }"

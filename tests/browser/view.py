@@ -24,7 +24,8 @@ class View:
         self.page, self.origin = page, origin
         self.errors: list[str] = []
         self.elsewhere: list[str] = []
-        self.expected: tuple[str, ...] = ()
+        # What `painted` does is slow, and Chromium says so.
+        self.expected: tuple[str, ...] = ("willReadFrequently",)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._heard)
         page.route(re.compile(f"^(?!{re.escape(origin)}/)"), self._block)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kmodlab.daemon.follow import Follower
@@ -165,7 +165,7 @@ class Tape:
         return Counters(found)
 
 
-def write(folder: Path, items: list[Item] | Iterator[Item], every: int = 64, **limits: int) -> None:
+def write(folder: Path, items: Iterable[Item], every: int = 64, **limits: int) -> None:
     """Record items into a folder, as the first stage does, in one go."""
     journal = Journal(folder, recalled(folder), **limits)
     for number, item in enumerate(items):

@@ -131,6 +131,18 @@ BREAKS = {
         "kmodlab.daemon.api is not allowed to import kmodlab.daemon.store: "
         "- kmodlab.daemon.api.frames -> kmodlab.daemon.store (l.",
     ),
+    "The daemon has layers": (
+        "daemon/histogram.py",
+        "from kmodlab.daemon import epochs",
+        "kmodlab.daemon.histogram is not allowed to import kmodlab.daemon.epochs: "
+        "- kmodlab.daemon.histogram -> kmodlab.daemon.epochs (l.",
+    ),
+    "Who records knows nothing of who counts": (
+        "daemon/recorder.py",
+        "from kmodlab.daemon import store",
+        "kmodlab.daemon.recorder is not allowed to import kmodlab.daemon.store: "
+        "- kmodlab.daemon.recorder -> kmodlab.daemon.store (l.",
+    ),
     "The ground knows no client": (
         "process.py",
         "from kmodlab.modules import tree",

@@ -39,6 +39,8 @@ CALLS = tuple(CallInfo(number, name, kinds, kinds) for number, (name, kinds) in 
 _IDS = {one.name: one.id for one in CALLS}
 FILTERS = (Filter("unlink", True, path=b"/etc/"), Filter("connect", True, errno.EACCES, uid=1000))
 """What a demo begins with."""
+FULL = 180
+"""Seconds of a demo's past that are as busy as what follows: those that a live chart shows."""
 RATE = 600.0
 """Calls a second, about, that the programs below make when nobody hurries them."""
 
@@ -254,6 +256,7 @@ class Simulation:
         self.now = begin
         self.seq = [0] * cpus
         self.filters: list[Filter] = list(FILTERS)
+        self.traced = set(SIGNATURES)
         self.enforcing = True
         self.rate = rate
         self._programs: list[tuple[float, int, Acts, Act]] = []
@@ -274,6 +277,8 @@ class Simulation:
             while self._programs[0][0] < end:
                 at, number, program, act = heapq.heappop(self._programs)
                 self._push(at, number, program)
+                if act.call not in self.traced:
+                    continue
                 cpu = (act.who.pid + number) % len(self.seq)
                 parts[cpu].append(self._record(int(at), cpu, act))
                 ends[cpu].append(int(at))
@@ -317,7 +322,7 @@ class Simulation:
     def settings(self) -> Settings:
         """Return how it is set."""
         mode = "enforcing" if self.enforcing else "permissive"
-        return Settings("ftrace", mode, True, tuple(map(str, self.filters)), tuple(sorted(SIGNATURES)))
+        return Settings("ftrace", mode, True, tuple(map(str, self.filters)), tuple(sorted(self.traced)))
 
     def begun(self, key: str) -> Begin:
         """Return what its tracer is; `key` is that of the epoch."""
@@ -329,6 +334,12 @@ class Simulation:
         """Return what its kernel has counted."""
         logged = [min(number, LOG_ENTRIES) for number in self.seq]
         return Counters({cpu: (n, logged[cpu], n - logged[cpu], 0) for cpu, n in enumerate(self.seq)})
+
+
+def _known(*names: str) -> None:
+    for name in names:
+        if members([name]).isdisjoint(SIGNATURES):
+            raise UsageError(f"no system call {name}", hint=f"the demo has {' '.join(sorted(SIGNATURES))}")
 
 
 def _matches(rule: Filter, act: Act) -> bool:
@@ -347,7 +358,7 @@ class Demo:
     Args:
         seed: what happens.
         rate: calls a second, about.
-        past: seconds of its past; in it a tenth of the calls are made.
+        past: seconds of its past; but for the last `FULL` a tenth of the calls are made in it.
     """
 
     patient = True
@@ -369,14 +380,14 @@ class Demo:
     def receive(self, seconds: float) -> list[Item]:
         """Return what the machine did meanwhile."""
         with self._lock:
-            if self._machine.now >= self._now:
+            if self._machine.now >= self._now - FULL * NS:
                 self._machine.rate = self._rate
         if self._machine.now >= self._now and not self._told:
             self._stop.wait(min(seconds, BATCH_NS / NS))
         with self._lock:
             until = time.monotonic_ns()
             if self._machine.now < self._now:
-                until = min(self._now, self._machine.now + 20 * NS)
+                until = min(self._now, self._machine.now + 10 * NS)
             found, self._told = self._told, []
             found += self._machine.advance(until)
             if until >= self._next_count:
@@ -396,6 +407,10 @@ class Demo:
             machine.enforcing = words == ["enforce=1"]
         elif words == ["clear"]:
             machine.set_filters([])
+        elif words[:1] in (["trace"], ["untrace"]) and words[1:]:
+            _known(*words[1:])
+            calls = members(words[1:]).intersection(SIGNATURES)
+            machine.traced = machine.traced | calls if words[0] == "trace" else machine.traced - calls
         elif len(words) == 2 and words[1] == "delete":
             left = [one for one in machine.filters if one.name != words[0]]
             if len(left) == len(machine.filters):
@@ -403,9 +418,8 @@ class Demo:
             machine.set_filters(left)
         else:
             added = Filter.parse(words)
-            unknown = members([added.name]).isdisjoint(SIGNATURES)
-            if unknown:
-                raise UsageError(f"no system call {added.name}", hint=f"the demo has {' '.join(sorted(SIGNATURES))}")
+            _known(added.name)
+            machine.traced |= members([added.name]).intersection(SIGNATURES)
             machine.set_filters([*machine.filters, added])
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from .tally import NS, Who
 _IDS = struct.Struct("=IIII")
 INIT = 1
 LINGER = NS
-"""For so long after a process has said that it ends its other threads may still be heard of, ns."""
+"""So long after a process has said that it ends its threads may be heard of, ns; times are whole seconds here."""
 
 
 class Processes:

@@ -29,6 +29,8 @@ SECONDS = 1.0
 """How long a question may take."""
 LAST = 9e9
 """The year 2255: in nanoseconds a number of SQLite's holds hardly more."""
+FIRST_SECONDS = 0.25
+"""How long to look for blocks in a segment, whatever is left of that."""
 MOST_STEPS = 3600
 MOST_ROWS = 10_000
 _EVERY = 2000
@@ -41,6 +43,11 @@ By = Literal["call", "status", "process"]
 
 class OutOfTime(Exception):
     """The time limit has ended a search."""
+
+
+def _out_of_time(seconds: float) -> KmodlabError:
+    hint = "ask for a shorter time, or for a longer step"
+    return KmodlabError(f"the question took longer than {seconds:g} s", hint=hint)
 
 
 def _checked(begin: float, end: float) -> tuple[float, float]:
@@ -83,8 +90,7 @@ class History:
             yield base
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
-                hint = "ask for a shorter time, or for a longer step"
-                raise KmodlabError(f"the question took longer than {self.seconds:g} s", hint=hint) from error
+                raise _out_of_time(self.seconds) from error
             raise KmodlabError(f"the history in {self.folder} cannot be read: {error}") from error
         except sqlite3.DatabaseError as error:
             hint = "the daemon sets a damaged index aside when it starts, and begins another"
@@ -144,11 +150,11 @@ class History:
             tier, _ = _tier(base, begin, end)
             found: dict[object, Ranked] = {}
             for number, epoch in read_epochs(base).items():
-                span = (number, begin - epoch.offset / NS, end - epoch.offset / NS)
                 each = _top_processes if by == "process" else _top_calls
-                for key, one in each(base, epoch, tier, span, by):
-                    before = found.get(key)
-                    found[key] = _together(before, one) if before else one
+                for part, low, high in _parts(tier, begin - epoch.offset / NS, end - epoch.offset / NS):
+                    for key, one in each(base, epoch, part, (number, low, high), by):
+                        before = found.get(key)
+                        found[key] = _together(before, one) if before else one
             ranked = sorted(found.values(), key=lambda one: (one.process is OTHER, -one.count.n, one.name))
         return ranked[: min(limit, MOST_ROWS)]
 
@@ -303,6 +309,14 @@ def _tier(base: sqlite3.Connection, begin: float, end: float) -> tuple[str, int]
     return "h", 3600
 
 
+def _parts(tier: str, low: float, high: float) -> list[tuple[str, float, float]]:
+    """Return a stretch of minutes as the whole hours in it, and the minutes before and behind."""
+    first, last = -(-low // 3600) * 3600, high // 3600 * 3600
+    if tier != "m" or first >= last:
+        return [(tier, low, high)]
+    return [("m", low, first), ("h", first, last), ("m", last, high)]
+
+
 def _oldest(base: sqlite3.Connection, tier: str) -> float | None:
     times = []
     for number, epoch in read_epochs(base).items():
@@ -434,6 +448,8 @@ class _Search:
         except OutOfTime:
             stopped = True
         self._found.sort(key=lambda one: one[0], reverse=True)
+        if stopped and not self._reached:
+            raise _out_of_time(self._history.seconds)
         if stopped and self._reached:
             # What is older than where the search came may lack some of what lies between.
             self._found = [one for one in self._found if one[0] >= self._reached]
@@ -450,34 +466,38 @@ class _Search:
         return heapq.nlargest(self._limit + 1, (cursor for cursor, _ in self._found))[-1]
 
     def _segment(self, name: str, epoch: Epoch, low: int, high: int) -> None:
-        path = self._history.folder / "raw" / name
         try:
-            base = segments.connect(path)
+            base = segments.connect(self._history.folder / "raw" / name)
         except sqlite3.Error:
             return  # it is gone meanwhile, and the books say why
         try:
             base.execute("pragma query_only = 1")
-            base.set_progress_handler(lambda: time.monotonic() > self._until, _EVERY)
-            if self._before and self._before[0] == epoch.number:
-                high = min(high, self._before[1] + 1)
-            for head in list(segments.heads(base, low, high, self._only.pid)):
-                if head.epoch != epoch.number:
-                    continue
-                if self._is_enough((epoch.number, head.end, 1 << 31, 1 << 63)):
-                    break
-                if time.monotonic() > self._until:
-                    raise OutOfTime
-                self._reached = (epoch.number, head.end, 1 << 31, 1 << 63)
-                self._block(base, name, epoch, head, low, high)
-        except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorname", "") != "SQLITE_INTERRUPT":
-                self._history.suspect(name, error)
-            else:
-                raise OutOfTime from error
+            until = max(self._until, time.monotonic() + FIRST_SECONDS)
+            base.set_progress_handler(lambda: time.monotonic() > until, _EVERY)
+            self._walk(base, name, epoch, low, high)
         except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
+                raise OutOfTime from error
             self._history.suspect(name, error)
         finally:
             base.close()
+
+    def _walk(self, base: sqlite3.Connection, name: str, epoch: Epoch, low: int, high: int) -> None:
+        if self._before and self._before[0] == epoch.number:
+            high = min(high, self._before[1] + 1)
+        for head in list(segments.heads(base, low, high, self._only.pid)):
+            if head.epoch != epoch.number:
+                continue
+            newest = (epoch.number, head.end, 1 << 31, 1 << 63)
+            if self._is_enough(newest):
+                break
+            # A page that ends here has to be further than the one before, or there would be no end of pages.
+            if self._reached and newest < self._reached and time.monotonic() > self._until:
+                self._reached = newest
+                raise OutOfTime
+            self._block(base, name, epoch, head, low, high)
+            if head.end < high:
+                self._reached = newest
 
     def _block(self, base: sqlite3.Connection, name: str, epoch: Epoch, head: Head, low: int, high: int) -> None:
         try:

@@ -104,7 +104,7 @@ class Roller:
         self._next_process = self.index.next_process()
         self._last: dict[tuple[int, int], tuple[int, int]] = {}
         self._seconds: dict[tuple[int, int], Second] = {}
-        self._ended: list[tuple[Epoch, Who]] = []
+        self._ended: dict[tuple[int, int], list[Who]] = {}
         self._delta = Delta(position=self.follower.position)
         self._pieces: list[Piece] = []
         self._bytes = 0
@@ -255,7 +255,8 @@ class Roller:
         self._of(whose)["kept"] += found.n
         self._keep(epoch, block, data, found.n)
         self._blocked(epoch, data, found.blocked)
-        self._ended += [(epoch, who) for who in found.ended]
+        for who, made in found.ended:
+            self._ended.setdefault((epoch.number, (made + epoch.asleep) // NS), []).append(who)
 
     def _turn(self, epoch: Epoch) -> Callable[[int], tuple[Second, int, int]]:
         number, asleep, seconds = epoch.number, epoch.asleep, self._seconds
@@ -301,11 +302,9 @@ class Roller:
             # This may read the index, and fail: nothing is half done then.
             processes = self._processes_of(epoch)
             self._add(epoch, processes, t, self._seconds.pop(key))
+            processes.ended(self._ended.pop(key, ()))
             self._next_process = processes.next_id
             self._delta.known.update(processes.take_changed())
-        for epoch, who in self._ended:
-            self._processes_of(epoch).ended([who])
-        self._ended.clear()
 
     def _add(self, epoch: Epoch, processes: Processes, t: int, second: Second) -> None:
         for key, sums in second.calls.items():

@@ -208,6 +208,18 @@ class Index:
             raise
         self._open_buckets: dict[tuple[str, int, int], None] = {}
         self._newest: dict[int, int] = {}
+        self._reopen()
+
+    def _reopen(self) -> None:
+        """Take up the buckets of the latest hours that have more than they may: nobody has come to that before."""
+        for tier in TIERS:
+            query = (
+                f"select epoch, t from proc_{tier} where t >= (select max(t) from proc_{tier}) - 7200"
+                f" group by t, epoch having count(*) > {TOP + 1}"
+            )
+            for epoch, t in self.base.execute(query).fetchall():
+                self._open_buckets[tier, epoch, t] = None
+                self._newest[epoch] = max(self._newest.get(epoch, 0), t)
 
     def is_there(self) -> bool:
         """Return whether the file is still the one that was opened."""
@@ -410,7 +422,7 @@ class Index:
         """Keep the busiest of each bucket: of those that are over, and of those that have become large."""
         for bucket in list(self._open_buckets):
             tier, epoch, t = bucket
-            over = t + TIERS[tier] < self._newest[epoch]
+            over = t + TIERS[tier] <= self._newest[epoch]
             self._keep_busiest(tier, epoch, t, TOP if over else 8 * TOP)
             if over:
                 del self._open_buckets[bucket]

@@ -37,11 +37,11 @@ class Second:
 
 @dataclass
 class Found:
-    """What is to be looked at again in a block: where blocked records begin, and which processes have ended."""
+    """What is to be looked at again in a block: where blocked records begin, which processes have ended, and when."""
 
     n: int = 0
     blocked: list[int] = field(default_factory=list)
-    ended: list[Who] = field(default_factory=list)
+    ended: list[tuple[Who, int]] = field(default_factory=list)
 
 
 def tally(  # noqa: C901  # a function for each step would double what a record costs
@@ -93,7 +93,7 @@ def tally(  # noqa: C901  # a function for each step would double what a record 
                 who[3] += 1
                 found.blocked.append(at)
             if call in endings:
-                found.ended.append((ids, comm))
+                found.ended.append(((ids, comm), made))
             at += head + (size + 7 & -8) if size else head
             n += 1
     except struct.error:

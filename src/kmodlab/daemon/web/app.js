@@ -1,7 +1,7 @@
 // The page: who looks, which view, which keys; the views do the rest.
 
 import {html, nothing, render} from "./vendor/lit.js";
-import {get, post, remove, session} from "./api.js";
+import {get, post, remove, rows, session} from "./api.js";
 import {Palette} from "./chart.js";
 import {Clock, plain, whole} from "./format.js";
 import {Model, WINDOW} from "./model.js";
@@ -22,6 +22,8 @@ const LINKS = {open: ["good", "live"], connecting: ["dim", "connecting"], reconn
 const KEYS = [["1 \u2013 7", "the views"], ["/", "the filter of the events"], ["p", "pause, and go on"], ["t", "charts as tables, and back"], ["\u2191 \u2193", "from row to row"], ["Enter", "all of a call"], ["?", "these keys"]];
 const FRAME = 240;
 const LOOK = 5000;
+const BEFORE = 900;
+const BEFORE_ROWS = 100;
 const ENDS = {"no module": "The module is not loaded: nothing is recorded.", ended: "The recording has ended.", stopped: "Nothing is recorded."};
 
 function kept(name, fallback) {
@@ -168,13 +170,16 @@ class Page {
   async filtered(filter) {
     this.filter = filter;
     this.filterProblem = null;
+    const end = this.model.now;
     try {
-      if (filter) await get("events", {filter, begin: 0, end: 1, limit: 1});
-      this.stream?.want(filter);
+      // What has come before somebody asked for it: a rare call would have one wait for the next.
+      const found = await get("events", {filter, begin: end - BEFORE, end, limit: BEFORE_ROWS});
+      this.model.prefill(filter, rows(found.rows));
     } catch (error) {
       if (error.status === 400) this.filterProblem = error;
-      else this.stream?.want(filter);
     }
+    // One that the server refuses would take the stream from every tab.
+    if (!this.filterProblem && filter === this.filter) this.stream?.want(filter);
     this.changed();
   }
 

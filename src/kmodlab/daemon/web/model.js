@@ -126,6 +126,14 @@ export class Model {
     });
   }
 
+  /** Put rows of the history behind those that came. */
+  prefill(filter, older) {
+    const kept = this.views.get(filter) ?? {rows: [], matched: 0, shown: 0};
+    const seen = new Set(kept.rows.map(identity));
+    const all = kept.rows.concat(older.filter((row) => !seen.has(identity(row))));
+    this.views.set(filter, {...kept, rows: all.sort((a, b) => b.wall - a.wall).slice(0, MOST_ROWS)});
+  }
+
   /** The last second that is whole. */
   get second() {
     return this.latest ? Math.floor(this.latest.clock) - 1 : 0;
@@ -179,6 +187,11 @@ export class Model {
     const known = this.latest !== null;
     return {known, base: this.base ?? 0, events: this.events, rolled, missing, open, closes: known && !missing && !open.length};
   }
+}
+
+/** What tells a call from all others. */
+export function identity(row) {
+  return `${row.epoch}:${row.cpu}:${row.seq}`;
 }
 
 function add(sums, call, one) {

@@ -15,6 +15,7 @@ export class Stream {
     this.tab = crypto.randomUUID?.() ?? String(Math.random());
     this.filter = "";
     this.leads = false;
+    this.stale = false;
     this.others = new Map();
     this.last = "";
     this.latest = null;
@@ -38,6 +39,7 @@ export class Stream {
   /** A tab that nobody looks at has no stream. */
   seen() {
     if (document.visibilityState === "hidden") {
+      this.stale = true;
       this.resign?.();
     } else {
       this.tell("hello", this.filter);
@@ -88,17 +90,28 @@ export class Stream {
     if (kind === "bye") this.others.delete(from);
     if ((kind === "filter" || kind === "hello") && this.leads) {
       this.others.set(from, {filter: what, at: performance.now()});
-      if (kind === "hello" && this.latest) this.tell("state", {machine: this.machine, base: this.latest});
+      if (kind === "hello" && this.latest) this.tell("state", {what: {machine: this.machine, base: this.latest}, id: this.last});
       this.renew();
     }
     if (!this.leads && document.visibilityState === "visible" && ["state", "tick", "link"].includes(kind)) this.follow(kind, what);
   }
 
-  follow(kind, what) {
-    // A state that is not for us would have us begin again.
-    if (kind === "state" && this.begun && !what.anew) return;
-    if (kind === "state") this.begun = true;
-    if (kind !== "tick" || this.begun) this.heard(kind, what);
+  /** Take what the tab with the stream hands on, from a state on: one that is not for us would have us begin again. */
+  follow(kind, {what, id, anew}) {
+    if (kind === "state") {
+      if (this.begun && !this.stale && !anew) return;
+      this.begun = true;
+      this.stale = false;
+    } else if (kind === "tick" && (!this.begun || this.stale)) return;
+    this.take(kind, what, id);
+  }
+
+  /** Remember where we are: we may be the next to have the stream, and go on from there. */
+  take(kind, what, id) {
+    this.last = id || this.last;
+    if (kind === "state") this.machine = what.machine;
+    if (kind !== "link") this.latest = kind === "tick" ? head(what) : what.base;
+    this.heard(kind, what);
   }
 
   /** Open the stream with all the filters that somebody wants; anew only where these are others. */
@@ -130,17 +143,15 @@ export class Stream {
 
   got(kind, event) {
     const what = JSON.parse(event.data);
-    this.last = event.lastEventId || this.last;
     this.begun = true;
-    if (kind === "state") this.machine = what.machine;
-    this.latest = kind === "tick" ? head(what) : what.base;
-    this.heard(kind, what);
-    this.tell(kind, kind === "state" ? {...what, anew: true} : what);
+    this.stale = false;
+    this.take(kind, what, event.lastEventId);
+    this.tell(kind, {what, id: event.lastEventId, anew: true});
   }
 
   say(link) {
     this.heard("link", link);
-    this.tell("link", link);
+    this.tell("link", {what: link});
   }
 
   /** Look why, and try again unless the session is over. */

@@ -2,12 +2,10 @@
 
 import {guard, html, nothing, repeat} from "./vendor/lit.js";
 import {duration, plain, returned, whole} from "./format.js";
+import {identity} from "./model.js";
 
 const WORDS = {LOGGED: "ok", BLOCKED: "blocked", FAILED: "failed"};
 
-export function key(row) {
-  return `${row.epoch}:${row.cpu}:${row.seq}`;
-}
 
 export function status(row) {
   const word = row.status === "BLOCKED" && !row.enforced ? "would block" : WORDS[row.status];
@@ -40,12 +38,12 @@ export function calls(page, rows, {label, brief = false, empty = "Nothing yet.",
   return html`<div class="scroll" role="region" tabindex="0" aria-label=${label}>
     <table class="calls ${brief ? "brief" : ""}" @keydown=${move}>
       <thead><tr>${columns.map(([names, title]) => html`<th scope="col" class=${names}>${title}</th>`)}</tr></thead>
-      <tbody>${repeat(rows, key, (row) => guard([row, page.clock, page.palette.swatch(row.call)], () => line(page, row, columns)))}</tbody>
+      <tbody>${repeat(rows, identity, (row) => guard([row, page.clock, page.palette.swatch(row.call)], () => line(page, row, columns)))}</tbody>
     </table>${foot}</div>`;
 }
 
 function line(page, row, columns) {
-  return html`<tr class="row-${row.status.toLowerCase()}" tabindex="-1" data-key=${key(row)} @click=${() => page.open(row)}>
+  return html`<tr class="row-${row.status.toLowerCase()}" tabindex="-1" data-key=${identity(row)} @click=${() => page.open(row)}>
     ${columns.map(([names, title, show]) => (title === "Call"
       ? html`<td class=${names}><button class="plain" tabindex="0" aria-label=${`${plain(row.call)} of ${plain(row.comm)}, details`}>${show(row, page)}</button></td>`
       : html`<td class=${names}>${show(row, page)}</td>`))}</tr>`;

@@ -3,7 +3,8 @@
 import {html, nothing} from "../vendor/lit.js";
 import {get, rows} from "../api.js";
 import {whole} from "../format.js";
-import {calls, key} from "../table.js";
+import {identity} from "../model.js";
+import {calls} from "../table.js";
 
 const MONTH = 31 * 86400;
 const PAGE = 200;
@@ -35,11 +36,17 @@ export class Blocked {
     this.page.changed();
   }
 
+  /** Those that came, and those of before as far as they were asked for. */
+  get rows() {
+    const {model} = this.page;
+    if (this.before === undefined && model.latest) this.more();
+    const seen = new Set(model.blocked.map(identity));
+    return model.blocked.concat(this.older.filter((row) => !seen.has(identity(row))));
+  }
+
   render() {
     const {page} = this;
-    if (this.before === undefined && page.model.latest) this.more();
-    const seen = new Set(page.model.blocked.map(key));
-    const all = page.model.blocked.concat(this.older.filter((row) => !seen.has(key(row))));
+    const all = this.rows;
     const unseen = page.model.blockedMore;
     const mode = page.model.machine?.mode;
     return html`<section class="panel fill"><header><h2>Blocked calls</h2>

@@ -12,6 +12,7 @@ export class Events {
   constructor(page) {
     this.page = page;
     this.held = null;
+    this.seen = [];
   }
 
   get paused() {
@@ -20,8 +21,10 @@ export class Events {
 
   /** Hold what is shown, for as long as it takes; what comes meanwhile is counted. */
   pause() {
-    this.held = this.paused ? null : {rows: this.rows, events: this.page.model.events, shown: this.view.shown};
-    this.page.changed();
+    // What is seen is held, not what has come since it was drawn; and at once.
+    const rows = this.page.view === "events" ? this.seen : this.rows;
+    this.held = this.paused ? null : {rows, events: this.page.model.events};
+    this.page.draw();
   }
 
   get view() {
@@ -35,6 +38,7 @@ export class Events {
   render() {
     const {page} = this;
     const rows = this.held?.rows ?? this.rows;
+    this.seen = rows;
     return html`<section class="panel fill"><header class="bar">
         <form class="filter" role="search" @submit=${(event) => this.submit(event)}>
           <label for="filter">Filter</label>

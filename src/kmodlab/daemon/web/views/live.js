@@ -53,7 +53,7 @@ export class Live {
         <section class="panel"><header><h2>Newest calls</h2><a href="#events">All of them</a></header>
           ${calls(page, filter.rows.slice(0, NEWEST), {label: "Newest calls", brief: true, empty: this.waiting()})}</section>
         <section class="panel"><header><h2>Newest blocked calls</h2><a href="#blocked">All of them</a></header>
-          ${calls(page, model.blocked.slice(0, NEWEST), {label: "Newest blocked calls", brief: true, empty: "No call was blocked since this page was opened."})}</section>
+          ${calls(page, page.views.blocked.rows.slice(0, NEWEST), {label: "Newest blocked calls", brief: true, empty: "No call was blocked."})}</section>
       </div>`;
   }
 

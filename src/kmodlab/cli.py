@@ -321,17 +321,17 @@ def dashboard_command(
         bool, typer.Option("--demo", help="A machine that is made up: no module, no guest, no network.")
     ] = False,
     port: Annotated[int, typer.Option(help="Port on this machine; 0: any free one.", min=0, max=65535)] = 0,
-    browser: Annotated[bool, typer.Option(help="Open the page in the browser, where there is a desktop.")] = True,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open no browser.")] = False,
 ) -> None:
     """Show what the tracer of a guest sees as it happens, and its history, on a page in the browser; Ctrl-C ends it."""
     if not demo:
         from kmodlab import dashboard  # noqa: PLC0415  # as below
 
-        dashboard.show(guest, port, browser)
+        dashboard.show(guest, port, not no_browser)
         return
     from kmodlab.daemon import dashboard as made_up  # noqa: PLC0415  # half of what starting takes, for one command
 
-    made_up.demo(port, browser)
+    made_up.demo(port, not no_browser)
 
 
 @app.command("doctor")

@@ -9,8 +9,8 @@ export LC_ALL := C.UTF-8
 unexport CDPATH PYTHONHOME PYTHONPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTEST_ADDOPTS PYTEST_PLUGINS
 
 FUZZ_SECONDS ?= 600
-# Of what runs guests, for two processors: while one waits (for a timer, an answer, a console) the others are at work.
-WORKERS ?= 3
+# Of what runs guests. A third one is at work while the others wait for a timer, an answer, a console, and takes its memory.
+WORKERS ?= 2
 RELEASE ?= bookworm
 FLOOR = $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
 
@@ -27,8 +27,14 @@ check: setup-test ## What needs no VM: lint, types, unit tests
 	@$(BIN)/pytest -n 2 --dist worksteal tests/unit
 
 test: setup-test ## Everything that proves the project, VMs included
-	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 tests/unit tests/fuzz
+	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 tests/unit tests/fuzz tests/browser
 	@PYTHONPATH=tests $(BIN)/pytest -p cost -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 20 tests/guest tests/mutants -m "(core or not mutant) and not grading"
+
+browser: setup-test ## The dashboard's page in a browser; SHOTS=DIR keeps a picture of each view
+	@$(BIN)/pytest tests/browser $(if $(SHOTS),--shots="$(SHOTS)")
+
+vendor: ## Remake the page's libraries from npm's packages, as they are locked (takes node)
+	@.config/vendor/make
 
 bare: ## COMMAND (make lab, make down) on a bare Debian: RELEASE=bookworm BARE_AS=root; see .config/bare
 	@RELEASE=$(RELEASE) .config/bare $(COMMAND)
@@ -65,6 +71,9 @@ bench-instructions: setup ## Count the instructions of the tracer and of others,
 bench-grade: setup ## Measure the grader; writes docs/benchmarks-grading.md
 	@$(BIN)/python tests/bench/grading.py
 
+bench-live: setup ## Measure the daemon that records: events a second, bytes an event, a day's query
+	@PYTHONPATH=tests $(BIN)/python -m bench.live
+
 lock: setup ## Renew the locked dependencies from pyproject.toml
 	@$(BIN)/pip install -q uv
 	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
@@ -84,4 +93,4 @@ setup-test:
 setup-matrix:
 	@.config/setup matrix
 
-.PHONY: help lab down check test bare mutants fuzz grading matrix neighbours bench bench-lab bench-tracer bench-instructions bench-grade lock clean setup setup-test setup-matrix
+.PHONY: help lab down check test browser vendor bare mutants fuzz grading matrix neighbours bench bench-lab bench-tracer bench-instructions bench-grade bench-live lock clean setup setup-test setup-matrix

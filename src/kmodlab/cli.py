@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from typer.core import TyperGroup
 
 from kmodlab import __version__, doctor, environment, matrix, matrix_page
+from kmodlab.daemon.commands import app as history_app
 from kmodlab.errors import UsageError
 from kmodlab.faults import guarded
 from kmodlab.grading.commands import check_command, grade_command, new_command, own_command, worker_command
@@ -28,7 +29,7 @@ from kmodlab.image.buildroot import BuildRoot
 from kmodlab.image.image import build_image, is_current, list_images
 from kmodlab.image.plan import planned
 from kmodlab.image.release import RELEASES
-from kmodlab.lab import run_lab
+from kmodlab.lab import GUEST, run_lab
 from kmodlab.process import interruptible, run
 from kmodlab.vm import accelerator, snapshot
 from kmodlab.vm.hardware import Boot
@@ -62,6 +63,7 @@ lab_app = typer.Typer(help="The lab: one guest with both modules, or the labs th
 app.add_typer(lab_app, name="lab")
 app.add_typer(guest_app, name="guest")
 app.add_typer(image_app, name="image")
+app.add_typer(history_app, name="history")
 
 Name = Annotated[str, typer.Argument(help="The guest's name.")]
 ImageOption = Annotated[str, typer.Option(help=f"Release: auto (the host's own), {', '.join(RELEASES)}.")]
@@ -313,6 +315,26 @@ def matrix_command(
     counted = matrix.SUITES[suite].page.counted
     print(json.dumps([asdict(row) for row in rows]) if as_json else matrix_page.table(rows, counted))
     raise typer.Exit(0 if all(row.verdict == "pass" for row in rows) else 1)
+
+
+@app.command("dashboard")
+def dashboard_command(
+    guest: Annotated[str, typer.Argument(help="The guest whose tracer is shown.")] = GUEST,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="A machine that is made up: no module, no guest, no network.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="Port on this machine; 0: any free one.", min=0, max=65535)] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open no browser.")] = False,
+) -> None:
+    """Show what the tracer of a guest sees as it happens, and its history, on a page in the browser; Ctrl-C ends it."""
+    if not demo:
+        from kmodlab import dashboard  # noqa: PLC0415  # as below
+
+        dashboard.show(guest, port, not no_browser)
+        return
+    from kmodlab.daemon import dashboard as made_up  # noqa: PLC0415  # half of what starting takes, for one command
+
+    made_up.demo(port, not no_browser)
 
 
 @app.command("doctor")

@@ -135,6 +135,7 @@ class Link(socket.socket):
         if (level, option) == (SOL_NETLINK, NETLINK_ADD_MEMBERSHIP):
             if self.kernel.denies:
                 raise OSError(self.kernel.denies, "no")
+            self.kernel.joined_at = len(self.kernel.asked)
             self.kernel.listeners.append(self)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
@@ -153,6 +154,8 @@ class FakeKernel:
         self.present = True
         self.group = "events"
         self.denies = 0
+        self.joined_at = -1
+        self.mode = 1
         self.capped = True
         self.calls = dict.fromkeys(SIGNATURES, False)
         self.calls["read"] = True
@@ -256,11 +259,14 @@ class FakeKernel:
         texts = {"version": "1.0.0", "hook": "ftrace"}
         (replies,) = [each["do"]["reply"]["attributes"] for each in OPERATIONS.values() if each["name"] == "status-get"]
         numbers = dict(zip(replies, itertools.count(), strict=False))
-        return [{**numbers, **texts, "data-bytes": 128, "mode": 1, "returns": 0}]
+        return [{**numbers, **texts, "data-bytes": 128, "mode": self.mode, "returns": 0}]
 
     def cpu_get(self, _: Values) -> list[Values]:
         """The counters."""
-        return [{"cpu": cpu, "issued": count} for cpu, count in self.issued.items()]
+        return [
+            {"cpu": cpu, "issued": count, "logged": count, "overwritten": 0, "dropped": 0}
+            for cpu, count in self.issued.items()
+        ]
 
     def call_get(self, _: Values) -> list[Values]:
         """The calls."""

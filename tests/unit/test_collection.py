@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 # Of the checkout, what a controller needs: everything else stays behind.
 CARRIED = re.compile(
-    r"(docs|kernel|meta|playbooks|plugins|roles|src/kmodlab/(contract|modules))/|(LICENSE|README\.md)$"
+    r"(docs|kernel|meta|playbooks|plugins|roles|src/kmodlab/(contract|daemon|modules))/|(LICENSE|README\.md)$"
     r"|src/kmodlab/(__init__|errors|kernel_report)\.py$"
 )
 LITTER = (".venv/bin/python", "kernel/task_lister/list.o", "kernel/task_lister/task_lister.ko", "build/x", "x.tar.gz")

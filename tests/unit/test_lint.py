@@ -123,6 +123,29 @@ BREAKS = {
         "kmodlab.image.release is not allowed to import kmodlab.image.archive: "
         "- kmodlab.image.release -> kmodlab.image.archive (l.",
     ),
+    "The daemon needs no lab": (
+        "daemon/tick.py",
+        "from kmodlab import namespaces",
+        "kmodlab.daemon is not allowed to import kmodlab.namespaces: - kmodlab.daemon.tick -> kmodlab.namespaces (l.",
+    ),
+    "The server knows no collector": (
+        "daemon/api/frames.py",
+        "from kmodlab.daemon import store",
+        "kmodlab.daemon.api is not allowed to import kmodlab.daemon.store: "
+        "- kmodlab.daemon.api.frames -> kmodlab.daemon.store (l.",
+    ),
+    "The daemon has layers": (
+        "daemon/histogram.py",
+        "from kmodlab.daemon import epochs",
+        "kmodlab.daemon.histogram is not allowed to import kmodlab.daemon.epochs: "
+        "- kmodlab.daemon.histogram -> kmodlab.daemon.epochs (l.",
+    ),
+    "Who records knows nothing of who counts": (
+        "daemon/recorder.py",
+        "from kmodlab.daemon import store",
+        "kmodlab.daemon.recorder is not allowed to import kmodlab.daemon.store: "
+        "- kmodlab.daemon.recorder -> kmodlab.daemon.store (l.",
+    ),
     "The ground knows no client": (
         "process.py",
         "from kmodlab.modules import tree",

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import cast
 
 from ..errors import KmodlabError
 from .decode import Signature, comm_text
@@ -114,6 +115,12 @@ class Tracer:
     def issued(self) -> dict[int, int]:
         """Return how many calls each CPU has counted."""
         return {cpu["cpu"]: cpu["issued"] for cpu in self._link.dump("cpu-get")}
+
+    def counters(self) -> dict[int, tuple[int, int, int, int]]:
+        """Return what each CPU has counted: calls issued, records logged and overwritten, calls dropped."""
+        names = ("issued", "logged", "overwritten", "dropped")
+        found = {each["cpu"]: tuple(each.get(name, 0) for name in names) for each in self._link.dump("cpu-get")}
+        return cast("dict[int, tuple[int, int, int, int]]", found)
 
     def calls(self) -> list[Call]:
         """Return the calls that were traced or named since the module was loaded."""

@@ -1,0 +1,303 @@
+"""The collector: recorder and roller at work in threads, and what a server asks of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import TracebackType
+
+from kmodlab.errors import KmodlabError
+
+from .items import Feed
+from .ledger import Books
+from .queries import By, History
+from .retention import Keep, Keeper
+from .roller import Limits, Roller
+from .station import Local, Station, newer
+from .tally import NS
+from .tick import TOP, Change, Events, Filter, Machine, Ranked, Rates, Row, Tick, merged
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.25
+TICKS_KEPT = 64
+EXPIRE_SECONDS, SCRUB_SECONDS = 5.0, 60.0
+RETRY_SECONDS = 0.5
+_WAITING = 8
+"""Ticks that wait for a subscriber before they are merged."""
+
+
+class Subscription(AsyncIterator[Tick]):
+    """Ticks from now on, for one event loop: `aclose` ends it."""
+
+    def __init__(self, leave: Callable[[Subscription], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._leave = leave
+        self._ticks: deque[Tick] = deque()
+        self._come = asyncio.Event()
+        self._closed = False
+
+    def send(self, tick: Tick | None) -> None:
+        """Hand over a tick, from any thread; None ends the subscription."""
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and its subscriber with it
+            self._loop.call_soon_threadsafe(self._put, tick)
+
+    def _put(self, tick: Tick | None) -> None:
+        if tick is None:
+            self._closed = True
+        elif len(self._ticks) >= _WAITING and self._ticks[-1].epoch == tick.epoch:
+            self._ticks[-1] = merged(self._ticks[-1], tick)
+        else:
+            self._ticks.append(tick)
+        self._come.set()
+
+    async def __anext__(self) -> Tick:
+        while not self._ticks:
+            if self._closed:
+                raise StopAsyncIteration
+            self._come.clear()
+            await self._come.wait()
+        return self._ticks.popleft()
+
+    async def aclose(self) -> None:
+        """Take no more."""
+        self._leave(self)
+        self._put(None)
+
+
+class Live:
+    """The collector, which is a `tick.Source`. `start` it, or use it in a `with` block.
+
+    Args:
+        feed: where records come from, which is closed with the collector; or a station that records already.
+        folder: where the history is kept.
+        own: process ids of this daemon, where its own machine is recorded: their calls are counted and left out.
+        limits: when it writes.
+        keep: how much is kept.
+
+    Raises:
+        KmodlabError: another process keeps this history, or a newer program did.
+    """
+
+    def __init__(
+        self,
+        feed: Feed | Station,
+        folder: Path,
+        own: frozenset[int] = frozenset(),
+        limits: Limits | None = None,
+        keep: Keep | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._roller = Roller(folder, own, limits)
+        self._keeper = Keeper(self._roller, keep)
+        self._keeper.inspect()
+        self._station = feed if isinstance(feed, Station) else Local(feed, folder, own)
+        self._woken = threading.Event()
+        self._history = History(folder)
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._ticks: deque[Tick] = deque(maxlen=TICKS_KEPT)
+        self._subscribers: set[Subscription] = set()
+        self._thread = threading.Thread(target=self._run, name="roll", daemon=True)
+        self._error = ""
+        self._caught_up = threading.Condition()
+
+    def __enter__(self) -> Live:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Begin to record."""
+        self._station.start(self._woken.set)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End: what has come is written."""
+        self._station.stop()
+        self._stop.set()
+        self._woken.set()
+        self._thread.join()
+        for each in list(self._subscribers):
+            each.send(None)
+
+    # -- the roller's thread -----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        due = {self._publish: 0.0, self._keep: EXPIRE_SECONDS, self._scrub: SCRUB_SECONDS}
+        every = {self._publish: TICK_SECONDS, self._keep: EXPIRE_SECONDS, self._scrub: SCRUB_SECONDS}
+        begun = time.monotonic()
+        while not self._stop.is_set():
+            self._woken.clear()
+            more = self._guarded(self._step)
+            for work, at in due.items():
+                if (now := time.monotonic() - begun) >= at:
+                    due[work] = now + every[work]
+                    self._guarded(work)
+            if not more:
+                self._woken.wait(max(0.0, min(due.values()) - (time.monotonic() - begun)))
+        self._finish()
+
+    def _finish(self) -> None:
+        while self._guarded(self._step):
+            pass
+        self._guarded(self._publish)
+        with self._lock:
+            self._roller.close()
+
+    def _guarded(self, work: Callable[[], bool]) -> bool:
+        """Do some work; what goes wrong is said, and is tried again."""
+        try:
+            with self._lock:
+                done = work()
+        except Exception as error:
+            if str(error) != self._error:
+                log.exception("the history is not kept up to date")
+            self._error = str(error) or type(error).__name__
+            self._stop.wait(RETRY_SECONDS)
+            return False
+        if work == self._step:
+            self._error = ""
+        return done
+
+    def _step(self) -> bool:
+        self._roller.own = self._station.own
+        return self._roller.step()
+
+    def _keep(self) -> bool:
+        while self._history.suspects:
+            self._keeper.scrub(self._history.suspects.pop())
+        self._keeper.expire()
+        return True
+
+    def _scrub(self) -> bool:
+        self._keeper.scrub_next()
+        return True
+
+    def _publish(self) -> bool:
+        tick = self._roller.tick(self._recorded(), self._troubles())
+        self._ticks.append(tick)
+        for each in list(self._subscribers):
+            each.send(tick)
+        with self._caught_up:
+            self._caught_up.notify_all()
+        return True
+
+    def _recorded(self) -> dict[tuple[int, int], dict[str, int]]:
+        return newer(self._roller.recorded, self._station.ledger())
+
+    def _troubles(self) -> tuple[str, ...]:
+        return (*self._station.troubles, *([self._error] if self._error else []))
+
+    # -- what a server asks ------------------------------------------------------------------------------------------
+
+    def machine(self) -> Machine:
+        """Return what is recorded, as of now."""
+        with self._lock:
+            told, epoch = self._roller.machine(), self._roller.epoch
+            clock = self._roller.pulse.clock(time.monotonic())
+        since, raw = self._history.reach()
+        if told is None or epoch is None:
+            return Machine("", 0, "", "", "", "", "", False, (), (), since, raw, time.time(), 0.0, 0.0, self._state())
+        begin, now = told
+        return Machine(
+            host=begin.host,
+            epoch=epoch.number,
+            boot=begin.boot,
+            kernel=begin.kernel,
+            version=begin.version,
+            hook=now.hook,
+            mode=now.mode,
+            returns=now.returns,
+            filters=now.filters,
+            traced=now.traced,
+            recorded_since=since,
+            raw_since=raw,
+            wall=clock + epoch.offset / NS,
+            clock=clock,
+            clock_set=epoch.set_by / NS,
+            state=self._state(),
+        )
+
+    def _state(self) -> str:
+        if self._stop.is_set():
+            return "stopped"
+        return self._station.state
+
+    def subscribe(self) -> Subscription:
+        """Return the ticks from now on; see `tick.Source`."""
+        one = Subscription(self._subscribers.discard)
+        self._subscribers.add(one)
+        if self._stop.is_set():
+            one.send(None)
+        return one
+
+    def ticks(self, since: int) -> list[Tick] | None:
+        """Return the ticks behind a number, or None where not all of them are there any more."""
+        kept = list(self._ticks)
+        if kept and (since < kept[0].number - 1 or since > kept[-1].number):
+            return None
+        return [tick for tick in kept if tick.number > since]
+
+    def wait(self, until: Callable[[Tick], bool], seconds: float = 60.0) -> Tick:
+        """Return the first tick of which something is true, of those from the latest on.
+
+        Raises:
+            KmodlabError: none was, in so many seconds.
+        """
+        deadline = time.monotonic() + seconds
+        with self._caught_up:
+            while not (self._ticks and until(self._ticks[-1])):
+                if not self._caught_up.wait(deadline - time.monotonic()):
+                    raise KmodlabError(f"what was waited for has not come in {seconds:g} s")
+            return self._ticks[-1]
+
+    def rates(self, begin: float, end: float, step: float, by: By = "call") -> Rates:
+        """Return the sums for each step; see `tick.Source`."""
+        return self._history.rates(begin, end, step, by)
+
+    def top(self, begin: float, end: float, by: By, limit: int = TOP) -> list[Ranked]:
+        """Return the busiest; see `tick.Source`."""
+        return self._history.top(begin, end, by, limit)
+
+    def events(
+        self,
+        begin: float,
+        end: float,
+        only: Filter | None = None,
+        limit: int = 100,
+        before: str | None = None,
+        matches: Callable[[Row], bool] | None = None,
+    ) -> Events:
+        """Return the newest calls of a time; see `tick.Source`."""
+        return self._history.events(begin, end, only, limit, before, matches)
+
+    def blocked(self, begin: float, end: float, limit: int = 100, before: str | None = None) -> Events:
+        """Return the newest blocked calls; see `tick.Source`."""
+        return self._history.blocked(begin, end, limit, before)
+
+    def changes(self, begin: float, end: float) -> list[Change]:
+        """Return what was changed; see `tick.Source`."""
+        return self._history.changes(begin, end)
+
+    def ledger(self) -> Books:
+        """Return the books as of now, with what was counted in the files themselves as of the last writing."""
+        with self._lock:
+            cpus = self._roller.ledger(self._recorded())
+            troubles = (*self._roller.troubles.values(), *self._troubles())
+        return Books(cpus, self._history.ledger().checks, troubles)
+
+    def control(self, command: str, who: str) -> None:
+        """Change the tracer; see `tick.Source`."""
+        log.info("%s: %s", who, command)
+        self._station.control(command, who)

@@ -1,0 +1,118 @@
+"""The kernel's messages as batches: off the socket as fast as they come, and looked into no further than it takes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import select
+import socket
+import struct
+from collections.abc import Sequence
+
+from kmodlab.errors import KmodlabError
+from kmodlab.modules.netlink import BODY, HEADER, Connection
+from kmodlab.modules.record import LAYOUT, SEQ, made_at
+from kmodlab.modules.spec import unpack
+from kmodlab.modules.stream import DATAGRAM_BYTES, GROUP, SO_RCVBUFFORCE, SOCKET_BYTES
+
+from .items import Batch
+
+AT_ONCE = 128
+"""Messages that are taken off the socket before what came is handed on."""
+_NUMBER = struct.Struct("=I")
+_CALL_AND_SIZE = struct.Struct("=104xH4xH")
+"""Of a record: the id of its call, and how much data follows it."""
+
+
+class Events:
+    """The records of all CPUs, as the kernel sends them, from a connection of their own.
+
+    Args:
+        link: a connection that has joined nothing yet; it is closed with this.
+
+    Attributes:
+        full: how many times the socket was full: what was lost then is seen by the numbers that follow.
+    """
+
+    def __init__(self, link: Connection) -> None:
+        self.full = 0
+        self._link = link
+        numbers = link.spec.sets["batch"]
+        self._cpu, self._lost, self._records = (numbers.get(name).number for name in ("cpu", "lost", "records"))
+        try:
+            with contextlib.suppress(OSError):  # without the right to, the socket's usual size has to do
+                link.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BYTES)
+            link.join(GROUP)
+        except BaseException:
+            link.close()
+            raise
+        link.socket.setblocking(False)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._link.close()
+
+    def receive(self, seconds: float, others: Sequence[int] = ()) -> list[tuple[Batch, set[int]]]:
+        """Return what has come, each batch with the ids of its calls; wait so long for the first.
+
+        Args:
+            seconds: how long.
+            others: file descriptors that end the waiting as well.
+
+        Raises:
+            KmodlabError: the kernel sent something else.
+            OSError: the socket fails.
+        """
+        poller = select.poll()
+        for descriptor in (self._link.socket.fileno(), *others):
+            poller.register(descriptor, select.POLLIN)
+        poller.poll(seconds * 1000)
+        found: list[tuple[Batch, set[int]]] = []
+        while len(found) < AT_ONCE and (datagram := self._next()) is not None:
+            batch = self._batch(datagram)
+            if batch:
+                found.append(batch)
+        return found
+
+    def _next(self) -> bytes | None:
+        while True:
+            try:
+                return self._link.socket.recv(DATAGRAM_BYTES)
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self.full += 1
+
+    def _batch(self, datagram: bytes) -> tuple[Batch, set[int]] | None:
+        if len(datagram) < BODY or HEADER.unpack_from(datagram)[1] != self._link.family.number:
+            raise KmodlabError("a message that is no batch of records came with them")
+        values = dict(unpack(datagram[BODY:]))
+        try:
+            (cpu,) = _NUMBER.unpack(values[self._cpu])
+            (lost,) = _NUMBER.unpack(values.get(self._lost, bytes(4)))
+            data = values[self._records]
+        except (KeyError, struct.error) as error:
+            raise KmodlabError("a batch of records without a CPU or without records") from error
+        return described(cpu, lost, data) if data else None
+
+
+def described(cpu: int, lost: int, data: bytes) -> tuple[Batch, set[int]]:
+    """Return records as a batch, and the ids of their calls.
+
+    Raises:
+        KmodlabError: they end in the middle of one.
+    """
+    at, last, n, end, head = 0, 0, 0, len(data), LAYOUT.size
+    calls: set[int] = set()
+    look = _CALL_AND_SIZE.unpack_from
+    while at + head <= end:
+        call, size = look(data, at)
+        calls.add(call)
+        last, n = at, n + 1
+        at += head + (size + 7 & -8)
+    if at != end or not n:
+        raise KmodlabError(f"a batch of {end} bytes ends in the middle of a record")
+    first, final = LAYOUT.unpack_from(data), LAYOUT.unpack_from(data, last)
+    return Batch(cpu, first[SEQ], final[SEQ], n, made_at(first), made_at(final), lost, data), calls

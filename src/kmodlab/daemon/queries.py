@@ -1,0 +1,520 @@
+"""Questions about the past, each within a time limit. They read, and never hold a reader's lock for long."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from kmodlab.errors import KmodlabError, UsageError
+from kmodlab.modules.record import SEQ, made_at, rows
+
+from . import histogram, segments
+from .epochs import Epoch, status_of
+from .ledger import Books, Equation
+from .segments import Head
+from .store import NAME, functions, read_epochs
+from .tally import NS
+from .tick import OTHER, STATUSES, TOP, Change, Count, Events, Filter, Hole, Process, Ranked, Rates, Row
+
+log = logging.getLogger(__name__)
+
+SECONDS = 1.0
+"""How long a question may take."""
+LAST = 9e9
+"""The year 2255: in nanoseconds a number of SQLite's holds hardly more."""
+FIRST_SECONDS = 0.25
+"""How long to look for blocks in a segment, whatever is left of that."""
+MOST_STEPS = 3600
+MOST_ROWS = 10_000
+_EVERY = 2000
+"""Instructions of SQLite's machine between two looks at the clock."""
+_BY_TIER = ((2 * 3600.0, "s", 1), (4 * 86400.0, "m", 60), (float("inf"), "h", 3600))
+"""Up to how many seconds which tier answers, and its seconds."""
+_SPANS = "select name, epoch, min(begin), max(end) from segment_cpu group by name, epoch"
+By = Literal["call", "status", "process"]
+
+
+class OutOfTime(Exception):
+    """The time limit has ended a search."""
+
+
+def _out_of_time(seconds: float) -> KmodlabError:
+    hint = "ask for a shorter time, or for a longer step"
+    return KmodlabError(f"the question took longer than {seconds:g} s", hint=hint)
+
+
+def _checked(begin: float, end: float) -> tuple[float, float]:
+    if not begin < end:
+        raise UsageError(f"from {begin:.0f} to {end:.0f} is no time", hint="the end has to be behind the beginning")
+    return max(begin, 0.0), min(end, LAST)
+
+
+class History:
+    """A history as it can be read, by any number of threads and processes beside its writer.
+
+    Args:
+        folder: of the history.
+        seconds: how long a question may take.
+
+    Raises:
+        UsageError: there is none.
+    """
+
+    def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
+        self.folder = folder
+        self.seconds = seconds
+        self.suspects: set[str] = set()
+        if not (folder / NAME).exists():
+            hint = "where does the daemon keep its own? name that folder with --folder"
+            raise UsageError(f"there is no history in {folder}", hint=hint)
+
+    @contextlib.contextmanager
+    def _base(self, seconds: float | None = None) -> Iterator[sqlite3.Connection]:
+        """Yield a connection that a clock is held to; it is gone behind the question, and with it what it holds."""
+        try:
+            base = sqlite3.connect(f"file:{self.folder / NAME}?mode=rw", uri=True, isolation_level=None, timeout=1.0)
+        except sqlite3.Error as error:
+            raise KmodlabError(f"the history in {self.folder} cannot be read: {error}") from error
+        until = time.monotonic() + (self.seconds if seconds is None else seconds)
+        try:
+            base.execute("pragma query_only = 1")
+            functions(base)
+            base.set_progress_handler(lambda: time.monotonic() > until, _EVERY)
+            yield base
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
+                raise _out_of_time(self.seconds) from error
+            raise KmodlabError(f"the history in {self.folder} cannot be read: {error}") from error
+        except sqlite3.DatabaseError as error:
+            hint = "the daemon sets a damaged index aside when it starts, and begins another"
+            raise KmodlabError(f"the index in {self.folder} is damaged: {error}", hint=hint) from error
+        finally:
+            base.close()
+
+    # -- sums --------------------------------------------------------------------------------------------------------
+
+    def rates(self, begin: float, end: float, step: float, by: By = "call") -> Rates:
+        """Return the sums of each step; see `tick.Source`."""
+        begin, end = _checked(begin, end)
+        with self._base() as base:
+            tier, seconds = _tier(base, begin, end)
+            wanted = max(step, (end - begin) / MOST_STEPS)
+            step = max(seconds, -(-wanted // seconds) * seconds)
+            epochs = read_epochs(base)
+            shift = max(epochs.values(), key=lambda one: one.number).offset / NS % step if epochs else 0.0
+            start = (begin - shift) // step * step + shift
+            steps = int(-(-(end - start) // step))
+            series = self._series(base, epochs, (tier, start, end, step, steps), by)
+            holes = _holes(base, epochs, start, end)
+        return Rates(start, step, steps, series, holes, seconds)
+
+    def _series(
+        self,
+        base: sqlite3.Connection,
+        epochs: dict[int, Epoch],
+        shape: tuple[str, float, float, float, int],
+        by: By,
+    ) -> dict[str, tuple[Count, ...]]:
+        tier, start, end, step, steps = shape
+        columns = {"call": "roll_{}, call", "status": "roll_{}, status", "process": "proc_{}, proc"}[by]
+        table, key = columns.format(tier).split(", ")
+        found: dict[str, list[Count]] = {}
+        names = _process_names(base) if by == "process" else {}
+        for number, epoch in epochs.items():
+            offset = epoch.offset / NS
+            query = (
+                f"select cast((t + ? - ?) / ? as integer) as slot, {key}, sum(n), sum(err), sum(lat_sum) from {table}"
+                f" where epoch = ? and t >= ? and t < ? group by slot, {key}"
+            )
+            low, high = start - offset, start + steps * step - offset
+            for slot, which, n, err, lat in base.execute(
+                query, (offset, start, step, number, low, min(high, end - offset))
+            ):
+                name = _name(by, epoch, which, names)
+                counts = found.setdefault(name, [Count()] * steps)
+                if 0 <= slot < steps:
+                    counts[slot] += Count(n, err, lat)
+        return {name: tuple(counts) for name, counts in sorted(found.items())}
+
+    def top(self, begin: float, end: float, by: By, limit: int = TOP) -> list[Ranked]:
+        """Return the busiest; see `tick.Source`."""
+        begin, end = _checked(begin, end)
+        with self._base() as base:
+            tier, _ = _tier(base, begin, end)
+            found: dict[object, Ranked] = {}
+            for number, epoch in read_epochs(base).items():
+                each = _top_processes if by == "process" else _top_calls
+                for part, low, high in _parts(tier, begin - epoch.offset / NS, end - epoch.offset / NS):
+                    for key, one in each(base, epoch, part, (number, low, high), by):
+                        before = found.get(key)
+                        found[key] = _together(before, one) if before else one
+            ranked = sorted(found.values(), key=lambda one: (one.process is OTHER, -one.count.n, one.name))
+        return ranked[: min(limit, MOST_ROWS)]
+
+    # -- one by one ----------------------------------------------------------------------------------------------------
+
+    def events(
+        self,
+        begin: float,
+        end: float,
+        only: Filter | None = None,
+        limit: int = 100,
+        before: str | None = None,
+        matches: Callable[[Row], bool] | None = None,
+    ) -> Events:
+        """Return the newest calls of a time; see `tick.Source`."""
+        begin, end = _checked(begin, end)
+        search = _Search(self, only or Filter(), matches, max(1, min(limit, MOST_ROWS)), _cursor(before))
+        with self._base() as base:
+            epochs = read_epochs(base)
+            spans = base.execute(
+                "select name, epoch, min(begin), max(end) from segment_cpu group by name, epoch"
+            ).fetchall()
+        spans.sort(key=lambda row: (row[1], row[3]), reverse=True)
+        return search.run(epochs, spans, begin, end)
+
+    def export(self, begin: float, end: float, only: Filter | None = None) -> Iterator[Row]:
+        """Yield all calls of a time that are still there one by one, oldest first.
+
+        Nothing is held between two rows: whoever takes them slowly holds up nobody. What is removed meanwhile is left
+        out.
+        """
+        begin, end = _checked(begin, end)
+        with self._base() as base:
+            epochs = read_epochs(base)
+            spans = base.execute(_SPANS).fetchall()
+        waiting: list[tuple[Cursor, Row]] = []
+        for name, number, low, high in sorted(spans, key=lambda row: (row[1], row[2])):
+            epoch = epochs.get(number)
+            if epoch and epoch.wall(high) >= begin and epoch.wall(low) < end:
+                times = int(begin * NS) - epoch.offset, int(end * NS) - epoch.offset
+                for head, data in self._blocks(name, number, times, only):
+                    while waiting and waiting[0][0] < (number, head.begin, 0, 0):
+                        yield heapq.heappop(waiting)[1]
+                    for cursor, row in _read(epoch, head, data, times):
+                        if only is None or only.matches(row):
+                            heapq.heappush(waiting, (cursor, row))
+        while waiting:
+            yield heapq.heappop(waiting)[1]
+
+    def _blocks(
+        self, name: str, epoch: int, times: tuple[int, int], only: Filter | None
+    ) -> Iterator[tuple[Head, bytes]]:
+        """Yield the blocks of a segment, earliest beginnings first."""
+        try:
+            base = segments.connect(self.folder / "raw" / name)
+        except sqlite3.Error:
+            return  # it is gone meanwhile, and the books say why
+        try:
+            found = list(segments.heads(base, *times, only.pid if only else None))
+            for head in sorted(found, key=lambda one: (one.begin, one.cpu)):
+                if head.epoch == epoch:
+                    try:
+                        yield head, segments.data(base, head)
+                    except KmodlabError as error:
+                        self.suspect(name, error)
+        except sqlite3.DatabaseError as error:
+            self.suspect(name, error)
+        finally:
+            base.close()
+
+    def suspect(self, name: str, error: Exception) -> None:
+        """Note that a segment seems to be damaged: its writer looks at it when it is told."""
+        log.error("the segment %s cannot be read: %s", name, error)
+        self.suspects.add(name)
+
+    def blocked(self, begin: float, end: float, limit: int = 100, before: str | None = None) -> Events:
+        """Return the newest blocked calls; see `tick.Source`."""
+        begin, end = _checked(begin, end)
+        limit, cursor = max(1, min(limit, MOST_ROWS)), _cursor(before)
+        found: list[tuple[tuple[int, ...], Row]] = []
+        with self._base() as base:
+            for number, epoch in sorted(read_epochs(base).items(), reverse=True):
+                if len(found) > limit or (cursor and number > cursor[0]):
+                    continue
+                low, high = int(begin * NS) - epoch.offset, int(end * NS) - epoch.offset
+                at = cursor[1:] if cursor and cursor[0] == number else (high, -1, -1)
+                query = (
+                    "select * from blocked where epoch = ? and t >= ? and t < ? and (t, cpu, seq) < (?, ?, ?)"
+                    " order by t desc, cpu desc, seq desc limit ?"
+                )
+                for row in base.execute(query, (number, low, high, *at, limit + 1)):
+                    found.append(((number, row[1], row[2], row[3]), _blocked_row(epoch, row)))
+        more = found[limit - 1][0] if len(found) > limit else None
+        return Events(tuple(row for _, row in found[:limit]), _text(more) if more else None)
+
+    def changes(self, begin: float, end: float) -> list[Change]:
+        """Return what was changed; see `tick.Source`."""
+        begin, end = _checked(begin, end)
+        with self._base() as base:
+            epochs = read_epochs(base)
+            rows_of = base.execute(
+                "select epoch, t, who, what, before, after from change order by id desc limit ?", (MOST_ROWS,)
+            )
+            found = [Change(epochs[epoch].wall(t), *words) for epoch, t, *words in rows_of if epoch in epochs]
+        return [one for one in found if begin <= one.wall < end]
+
+    def holes(self, begin: float, end: float) -> tuple[Hole, ...]:
+        """Return what is not there."""
+        begin, end = _checked(begin, end)
+        with self._base() as base:
+            return _holes(base, read_epochs(base), begin, end)
+
+    def ledger(self) -> Books:
+        """Return the books as the index has them, and as what is in it and in the segments adds up."""
+        with self._base() as base:
+            base.execute("begin")
+            rows_of = base.execute("select epoch, cpu, terms from ledger")
+            cpus = {(epoch, cpu): json.loads(terms) for epoch, cpu, terms in rows_of}
+            sums = {name: sum(terms.get(name, 0) for terms in cpus.values()) for name in ("rolled", "kept")}
+            ((forgotten,),) = base.execute("select forgotten from state").fetchall()
+            ((counted,),) = base.execute("select coalesce(sum(n), 0) from roll_h").fetchall()
+            ((told,),) = base.execute("select coalesce(sum(n), 0) from proc_h").fetchall()
+            ((kept,),) = base.execute("select coalesce(sum(n), 0) from segment_cpu").fetchall()
+        checks = (
+            Equation("calls in sums", ("rolled", sums["rolled"]), {"hours": counted, "forgotten": forgotten}),
+            Equation("processes in sums", ("hours", counted), {"processes": told}),
+            Equation("records in segments", ("kept", sums["kept"]), {"segments": kept}),
+        )
+        return Books(cpus, checks)
+
+    def reach(self) -> tuple[float | None, float | None]:
+        """Return when the sums begin, and when the records do; None where there are none. Seconds since 1970."""
+        with self._base() as base:
+            epochs = read_epochs(base)
+            sums = base.execute("select epoch, min(t) from roll_h group by epoch").fetchall()
+            kept = base.execute("select epoch, min(begin) from segment_cpu group by epoch").fetchall()
+            first = base.execute("select epoch, min(first) from proc group by epoch").fetchall()
+        since = [epochs[epoch].wall(t) for epoch, t in first if epoch in epochs]
+        hours = [epochs[epoch].wall(t * NS) for epoch, t in sums if epoch in epochs]
+        raw = [epochs[epoch].wall(t) for epoch, t in kept if epoch in epochs]
+        return min(since, default=min(hours, default=None)), min(raw, default=None)
+
+
+def _tier(base: sqlite3.Connection, begin: float, end: float) -> tuple[str, int]:
+    """Return the finest tier that has few enough rows of a time, and still has that time."""
+    for most, tier, seconds in _BY_TIER:
+        if end - begin <= most:
+            # Seconds are kept for a day only: what is older is in the minutes alone.
+            oldest = _oldest(base, tier)
+            if tier == "h" or (oldest is not None and oldest <= max(begin, _oldest(base, "h") or begin) + 3600):
+                return tier, seconds
+    return "h", 3600
+
+
+def _parts(tier: str, low: float, high: float) -> list[tuple[str, float, float]]:
+    """Return a stretch of minutes as the whole hours in it, and the minutes before and behind."""
+    first, last = -(-low // 3600) * 3600, high // 3600 * 3600
+    if tier != "m" or first >= last:
+        return [(tier, low, high)]
+    return [("m", low, first), ("h", first, last), ("m", last, high)]
+
+
+def _oldest(base: sqlite3.Connection, tier: str) -> float | None:
+    times = []
+    for number, epoch in read_epochs(base).items():
+        row = base.execute(f"select t from roll_{tier} where epoch = ? order by t limit 1", (number,)).fetchone()
+        if row:
+            times.append(row[0] + epoch.offset / NS)
+    return min(times, default=None)
+
+
+def _name(by: By, epoch: Epoch, which: int, names: dict[int, str]) -> str:
+    if by == "call":
+        return epoch.name(which)
+    return STATUSES[which] if by == "status" else names.get(which, OTHER.comm)
+
+
+def _process_names(base: sqlite3.Connection) -> dict[int, str]:
+    return {number: f"{comm}[{pid}]" for number, pid, comm in base.execute("select id, pid, comm from proc")}
+
+
+def _together(one: Ranked, other: Ranked) -> Ranked:
+    return Ranked(one.name, one.count + other.count, one.blocked + other.blocked, one.process)
+
+
+def _top_calls(
+    base: sqlite3.Connection, epoch: Epoch, tier: str, span: tuple[int, float, float], by: By
+) -> Iterator[tuple[object, Ranked]]:
+    key = "call" if by == "call" else "status"
+    query = (
+        f"select {key}, sum(n), sum(err), sum(lat_sum), hist_sum(hist), sum(n * (status = 1)) from roll_{tier}"
+        f" where epoch = ? and t >= ? and t < ? group by {key}"
+    )
+    for which, n, err, lat, hist, blocked in base.execute(query, span):
+        name = _name(by, epoch, which, {})
+        buckets = tuple(histogram.summed([hist])) if hist else ()
+        yield name, Ranked(name, Count(n, err, lat, buckets), blocked)
+
+
+def _top_processes(
+    base: sqlite3.Connection, epoch: Epoch, tier: str, span: tuple[int, float, float], by: By
+) -> Iterator[tuple[object, Ranked]]:
+    del by
+    query = (
+        "select s.proc, s.n, s.err, s.lat, s.blocked, p.pid, p.comm, p.uid, p.ppid, p.first from ("
+        f"select proc, sum(n) n, sum(err) err, sum(lat_sum) lat, sum(blocked) blocked from proc_{tier}"
+        " where epoch = ? and t >= ? and t < ? group by proc) s left join proc p on p.id = s.proc"
+        f" order by s.n desc limit {MOST_ROWS}"
+    )
+    for number, n, err, lat, blocked, pid, comm, uid, ppid, first in base.execute(query, span):
+        one = OTHER
+        if number and comm is not None:
+            one = Process(number, epoch.number, pid, comm, uid, ppid, epoch.wall(first))
+        name = f"{one.comm}[{one.pid}]" if one.id else one.comm
+        yield one.id, Ranked(name, Count(n, err, lat), blocked, one)
+
+
+def _holes(base: sqlite3.Connection, epochs: dict[int, Epoch], begin: float, end: float) -> tuple[Hole, ...]:
+    found = []
+    query = "select epoch, cpu, begin, end, first, last, n, reason from hole order by end desc limit ?"
+    for number, cpu, low, high, first, last, n, reason in base.execute(query, (MOST_ROWS,)):
+        if epoch := epochs.get(number):
+            one = Hole(epoch.wall(low), epoch.wall(high), number, cpu, first, last, n, reason)
+            if one.end >= begin and one.begin < end:
+                found.append(one)
+    return tuple(reversed(found))
+
+
+def _blocked_row(epoch: Epoch, row: tuple[Any, ...]) -> Row:
+    number, t, cpu, seq, clock, pid, tid, ppid, uid, comm, call, arguments, enforced, returned, latency = row
+    wall = epoch.wall(t - (latency or 0))
+    words = tuple(json.loads(arguments))
+    name = epoch.name(call)
+    ids = (pid, tid, ppid, uid, comm)
+    return Row(
+        number, cpu, seq, clock, wall, *ids, name, words, status_of(True, returned), bool(enforced), returned, latency
+    )
+
+
+Cursor = tuple[int, int, int, int]
+"""Epoch, when complete (ns of CLOCK_BOOTTIME), CPU, number: the order of calls."""
+
+
+def _cursor(text: str | None) -> Cursor | None:
+    if text is None:
+        return None
+    try:
+        epoch, t, cpu, seq = map(int, text.split("."))
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no place in a list", hint="take `before` from the page before") from error
+    return epoch, t, cpu, seq
+
+
+def _text(cursor: Cursor | tuple[int, ...]) -> str:
+    return ".".join(map(str, cursor))
+
+
+class _Search:
+    """A search for calls, newest first, through the blocks of the segments."""
+
+    def __init__(
+        self,
+        history: History,
+        only: Filter,
+        matches: Callable[[Row], bool] | None,
+        limit: int,
+        before: Cursor | None,
+    ) -> None:
+        self._history, self._only, self._matches, self._limit, self._before = history, only, matches, limit, before
+        self._until = time.monotonic() + history.seconds
+        self._found: list[tuple[Cursor, Row]] = []
+        self._reached: Cursor | None = None
+
+    def run(self, epochs: dict[int, Epoch], spans: list[tuple[str, int, int, int]], begin: float, end: float) -> Events:
+        """Return what is found.
+
+        Args:
+            epochs: by number.
+            spans: of the segments: name, epoch, begin, end, newest end first.
+            begin: where the search ends, seconds since 1970.
+            end: where it begins.
+        """
+        stopped = False
+        try:
+            for name, number, low, high in spans:
+                epoch = epochs.get(number)
+                if epoch is None or self._is_enough((number, high, 1 << 31, 1 << 63)):
+                    continue
+                if epoch.wall(high) >= begin and epoch.wall(low) < end:
+                    self._segment(name, epoch, int(begin * NS) - epoch.offset, int(end * NS) - epoch.offset)
+        except OutOfTime:
+            stopped = True
+        self._found.sort(key=lambda one: one[0], reverse=True)
+        if stopped and not self._reached:
+            raise _out_of_time(self._history.seconds)
+        if stopped and self._reached:
+            # What is older than where the search came may lack some of what lies between.
+            self._found = [one for one in self._found if one[0] >= self._reached]
+        page = self._found[: self._limit]
+        more = len(self._found) > self._limit
+        before = page[-1][0] if more else self._reached if stopped else None
+        return Events(tuple(row for _, row in page), _text(before) if before else None, stopped and not more)
+
+    def _is_enough(self, newest: Cursor) -> bool:
+        """Return whether nothing that is as new as this, or older, belongs on the page any more."""
+        return len(self._found) > self._limit and self._found_at_limit() >= newest
+
+    def _found_at_limit(self) -> Cursor:
+        return heapq.nlargest(self._limit + 1, (cursor for cursor, _ in self._found))[-1]
+
+    def _segment(self, name: str, epoch: Epoch, low: int, high: int) -> None:
+        try:
+            base = segments.connect(self._history.folder / "raw" / name)
+        except sqlite3.Error:
+            return  # it is gone meanwhile, and the books say why
+        try:
+            base.execute("pragma query_only = 1")
+            until = max(self._until, time.monotonic() + FIRST_SECONDS)
+            base.set_progress_handler(lambda: time.monotonic() > until, _EVERY)
+            self._walk(base, name, epoch, low, high)
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
+                raise OutOfTime from error
+            self._history.suspect(name, error)
+        finally:
+            base.close()
+
+    def _walk(self, base: sqlite3.Connection, name: str, epoch: Epoch, low: int, high: int) -> None:
+        if self._before and self._before[0] == epoch.number:
+            high = min(high, self._before[1] + 1)
+        for head in list(segments.heads(base, low, high, self._only.pid)):
+            if head.epoch != epoch.number:
+                continue
+            newest = (epoch.number, head.end, 1 << 31, 1 << 63)
+            if self._is_enough(newest):
+                break
+            # A page that ends here has to be further than the one before, or there would be no end of pages.
+            if self._reached and newest < self._reached and time.monotonic() > self._until:
+                self._reached = newest
+                raise OutOfTime
+            self._block(base, name, epoch, head, low, high)
+            if head.end < high:
+                self._reached = newest
+
+    def _block(self, base: sqlite3.Connection, name: str, epoch: Epoch, head: Head, low: int, high: int) -> None:
+        try:
+            data = segments.data(base, head)
+        except KmodlabError as error:
+            self._history.suspect(name, error)
+            return
+        for cursor, row in _read(epoch, head, data, (low, high)):
+            if self._before and cursor >= self._before:
+                continue
+            if self._only.matches(row) and (self._matches is None or self._matches(row)):
+                self._found.append((cursor, row))
+
+
+def _read(epoch: Epoch, head: Head, data: bytes, times: tuple[int, int]) -> Iterator[tuple[Cursor, Row]]:
+    """Yield the records of a block that are of a time (ns of CLOCK_BOOTTIME), with their places."""
+    for raw in rows(data):
+        t = made_at(raw) + head.asleep
+        if times[0] <= t < times[1]:
+            yield (epoch.number, t, head.cpu, raw[SEQ]), epoch.row(raw, head.asleep)

@@ -1,0 +1,76 @@
+"""`kmodlabd record`: the process that has the right to listen to the tracer, and nothing else to do."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from kmodlab.errors import KmodlabError
+
+from .desk import Desk, listening
+from .items import Feed
+from .notify import notify, period
+from .station import Local
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+def record(folder: Path, at: Path, feed: Feed) -> None:
+    """Record into a folder until a signal comes.
+
+    Args:
+        folder: of the history.
+        at: where the socket is to be for who keeps the history.
+        feed: where records come from.
+
+    Raises:
+        KmodlabError: another process records there, or recording has ended.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _signals_wait() as ended:
+        station = Local(feed, folder, frozenset({os.getpid()}))
+        desk = Desk(station, listening(at))
+        station.start(desk.tell)
+        desk.start()
+        notify("READY=1")
+        try:
+            _live(station, desk, ended)
+        finally:
+            notify("STOPPING=1")
+            station.stop()
+            desk.close()
+            at.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[Callable[[float], bool]]:
+    """Yield what waits for a signal that ends this process, in this thread and all that it starts."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield lambda seconds: signal.sigtimedwait(_ENDING, seconds) is not None
+    finally:
+        # Who asks twice is not to have it end by the second.
+        while signal.sigtimedwait(_ENDING, 0):
+            pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _live(station: Local, desk: Desk, ended: Callable[[float], bool]) -> None:
+    """Give a sign of life for as long as the feed is looked at."""
+    seconds, seen, state = period() or LOOK_SECONDS, -1, ""
+    while not ended(min(seconds, LOOK_SECONDS)):
+        if station.recorder.failed:
+            raise KmodlabError(station.recorder.ended)
+        if station.recorder.beat != seen:
+            seen = station.recorder.beat
+            notify("WATCHDOG=1")
+        if station.state != state:
+            state = station.state
+            desk.tell()

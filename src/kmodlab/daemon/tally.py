@@ -1,0 +1,115 @@
+"""Counting: each record is looked at once, and its calls and processes are summed up by the second."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kmodlab.errors import KmodlabError
+from kmodlab.modules.record import ENFORCED, LAYOUT, RETURNED
+
+from .tick import BUCKETS
+
+NS = 1_000_000_000
+LOGGED, BLOCKED, FAILED = range(3)
+"""As in `tick.STATUSES`."""
+N, ERR, LAT_SUM, HIST = range(4)
+"""Where sums of a call have what; the histogram is the rest. Those of a process have `BLK` in place of it."""
+BLK = 3
+ERRORS = 4096
+"""A call that returns more than minus this much, and less than 0, has failed."""
+_SLIM = struct.Struct("=8xQQq56x16sHxxBBH16s")
+"""Of a record: clock, latency, ret, the four ids (process, thread, parent, user), call, status, flags, size, comm."""
+assert _SLIM.size == LAYOUT.size  # noqa: S101
+
+Who = tuple[bytes, bytes]
+"""The four ids and the command name, as a record has them."""
+
+
+@dataclass
+class Second:
+    """What was counted in one second of one epoch: by call << 2 | status, and by who made it, first seen first."""
+
+    calls: dict[int, list[int]] = field(default_factory=dict)
+    whos: dict[Who, list[int]] = field(default_factory=dict)
+
+
+@dataclass
+class Found:
+    """What is to be looked at again in a block: where blocked records begin, which processes have ended, and when."""
+
+    n: int = 0
+    blocked: list[int] = field(default_factory=list)
+    ended: list[tuple[Who, int]] = field(default_factory=list)
+
+
+def tally(  # noqa: C901  # a function for each step would double what a record costs
+    data: bytes, turn: Callable[[int], tuple[Second, int, int]], endings: frozenset[int]
+) -> Found:
+    """Count the records of a block.
+
+    This is the one loop that sees every record: it is written for speed.
+
+    Args:
+        data: the records.
+        turn: returns for a time (CLOCK_MONOTONIC, ns) its second, and when that begins and ends.
+        endings: ids of the calls that end a process.
+
+    Raises:
+        KmodlabError: the data ends in the middle of a record.
+    """
+    found = Found()
+    unpack, head = _SLIM.unpack_from, LAYOUT.size
+    at, size_of, n = 0, len(data), 0
+    low = high = 0
+    calls: dict[int, list[int]] = {}
+    whos: dict[Who, list[int]] = {}
+    try:
+        while at < size_of:
+            clock, latency, ret, ids, call, status, flags, size, comm = unpack(data, at)
+            made = clock + latency if flags & RETURNED else clock
+            if not low <= made < high:
+                second, low, high = turn(made)
+                calls, whos = second.calls, second.whos
+            err = -ERRORS < ret < 0 and flags & (RETURNED | ENFORCED)
+            key = call << 2 | (BLOCKED if status else FAILED if err else LOGGED)
+            sums = calls.get(key)
+            if sums is None:
+                sums = calls[key] = [0] * (HIST + BUCKETS + 1)
+            who = whos.get((ids, comm))
+            if who is None:
+                who = whos[ids, comm] = [0, 0, 0, 0]
+            sums[0] += 1
+            who[0] += 1
+            if flags & RETURNED:
+                sums[2] += latency
+                who[2] += latency
+                sums[HIST + latency.bit_length()] += 1
+            if err:
+                sums[1] += 1
+                who[1] += 1
+            if status:
+                who[3] += 1
+                found.blocked.append(at)
+            if call in endings:
+                found.ended.append(((ids, comm), made))
+            at += head + (size + 7 & -8) if size else head
+            n += 1
+    except struct.error:
+        at = size_of + 1
+    if at != size_of:
+        raise KmodlabError(f"a block of {size_of} bytes ends in the middle of a record")
+    found.n = n
+    return found
+
+
+def add(into: dict[tuple[int, ...], list[int]], key: tuple[int, ...], sums: list[int]) -> None:
+    """Add sums to those under a key; the list itself is taken where there are none."""
+    before = into.get(key)
+    if before is None:
+        into[key] = sums
+    else:
+        for at, number in enumerate(sums):
+            if number:
+                before[at] += number

@@ -1,0 +1,92 @@
+"""How the page looks: dark, light, on a phone, in the user's own colours; with axe, and with a picture of each view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from browser.view import VIEWS, View
+
+WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 360, "height": 780}
+LOOKS = {"dark": ("dark", WIDE), "light": ("light", WIDE), "phone": ("light", PHONE), "forced": ("dark", WIDE)}
+READY = {
+    "live": "Newest calls",
+    "events": "Newest calls",
+    "top": "Processes",
+    "blocked": "Blocked calls",
+    "history": "Calls of that time",
+    "filters": None,
+    "health": "Ledger",
+}
+_RULES = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "resultTypes": ["violations"],
+}
+#: rows of a table are made by one template: some of them stand for all
+_CONTEXT = {"exclude": [["tbody tr:nth-child(n + 5)"]]}
+
+
+def _show(view: View, look: str) -> None:
+    theme, size = LOOKS[look]
+    view.page.set_viewport_size(size)  # type: ignore[arg-type]
+    view.page.emulate_media(forced_colors="active" if look == "forced" else "none")
+    view.page.get_by_label("Colours").select_option(theme)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_look(view: View, look: str, shots: Path) -> None:
+    _show(view, look)
+    axe = Axe()
+    for name in VIEWS:
+        view.page.evaluate("name => { location.hash = name; }", name)
+        expect(view.page.locator("nav [aria-current]")).to_contain_text(name.title())
+        if region := READY[name]:
+            expect(view.table(region).nth(3)).to_be_visible()
+        long = look == "phone" and name not in ("events", "blocked", "history")
+        view.page.screenshot(path=shots / f"{name}-{look}.png", full_page=long)
+        assert view.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+            f"{name} is wider than the window"
+        )
+        if look == "forced":
+            continue  # the colours are the user's, so there is nothing for axe to find that dark and light have not
+        found = axe.run(view.page, context=_CONTEXT, options=_RULES)
+        assert found.response["violations"] == [], found.generate_report()
+
+
+def test_a_call_in_full_and_the_keys(view: View, shots: Path) -> None:
+    _show(view, "dark")
+    view.page.goto(f"{view.origin}/#events?filter=call%3Dopenat")
+    view.table("Newest calls").first.get_by_role("button").click()
+    expect(view.page.get_by_role("dialog")).to_be_visible()
+    view.page.screenshot(path=shots / "details-dark.png")
+    found = Axe().run(view.page, options=_RULES)
+    assert found.response["violations"] == [], found.generate_report()
+    view.page.keyboard.press("Escape")
+    view.page.get_by_role("button", name="Everything").click()
+    view.page.keyboard.press("1")
+    view.page.keyboard.press("t")
+    view.page.screenshot(path=shots / "table-dark.png")
+    view.page.keyboard.press("t")
+    view.page.keyboard.press("?")
+    view.page.screenshot(path=shots / "keys-dark.png")
+
+
+def test_the_door(view: View, shots: Path) -> None:
+    page = view.page.context.browser.new_page()  # type: ignore[union-attr]
+    page.goto(view.origin)
+    expect(page.get_by_label("Address or token")).to_be_visible()
+    page.screenshot(path=shots / "door.png")
+    found = Axe().run(page, options=_RULES)
+    assert found.response["violations"] == [], found.generate_report()
+    page.close()
+
+
+def test_forced_colours_are_used_by_the_chart(view: View) -> None:
+    _show(view, "forced")
+    expect(view.panel("Calls a second").locator("canvas")).to_be_visible()
+    colours = view.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--hue-1').trim()")
+    assert colours == "CanvasText"
+    view.page.emulate_media(forced_colors="none")

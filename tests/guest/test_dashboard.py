@@ -1,0 +1,285 @@
+"""The daemon in a guest, as a deployment leaves it: what it sees, what it refuses, and how it comes back."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from kmodlab import dashboard
+from kmodlab.guest import Guest
+from kmodlab.image.plan import planned
+
+from .test_lab import play, recap, start
+
+SECONDS = 120.0
+SERVICES = ("kmodlab-recorder", "kmodlab-dashboard")
+SOCKETS = ("/run/kmodlab/recorder/socket", "/run/kmodlab/dashboard/socket")
+EXPOSED = {"kmodlab-recorder": 2.0, "kmodlab-dashboard": 2.0}
+"""What `systemd-analyze security` may say of each at most."""
+
+
+def wait(until: Callable[[], Any], seconds: float = SECONDS) -> Any:
+    """Return what something becomes, once it is true."""
+    end = time.monotonic() + seconds
+    while not (found := until()):
+        assert time.monotonic() < end, "it has not come"
+        time.sleep(0.1)
+    return found
+
+
+@dataclass
+class Page:
+    """What a browser is at the other end of a tunnel: a session, by the token of an invitation."""
+
+    port: int
+    token: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def ask(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
+        """Return the status and what came."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
+        raw = None if body is None else json.dumps(body)
+        sent = {"content-type": "application/json", "origin": f"http://127.0.0.1:{self.port}", **self.headers}
+        connection.request(method, f"/api/v1/{path}", raw, {**sent, **headers})
+        answer = connection.getresponse()
+        if cookie := answer.headers["set-cookie"]:
+            self.headers["cookie"] = cookie.partition(";")[0]
+        text = answer.read()
+        connection.close()
+        return answer.status, json.loads(text) if text else None
+
+    def log_in(self) -> None:
+        """Open a session."""
+        assert self.ask("POST", "session", {"token": self.token})[0] == 201
+
+    def get(self, path: str) -> Any:
+        """Return what is told."""
+        status, found = self.ask("GET", path)
+        assert status == 200, found
+        return found
+
+    def rows(self, what: str, text: str) -> list[dict[str, Any]]:
+        """Return the calls of the last minutes that have a text among their arguments."""
+        found = self.get(f"{what}?begin={time.time() - 600}&end={time.time() + 600}&limit=500")["rows"]
+        rows = [dict(zip(found, one, strict=True)) for one in zip(*found.values(), strict=True)]
+        return [row for row in rows if text in json.dumps(row["arguments"])]
+
+    def control(self, command: str) -> tuple[int, Any]:
+        """Send a command."""
+        return self.ask("POST", "control", {"command": command})
+
+    def books(self) -> Any:
+        """Return the ledger, once all that was stored is in the sums."""
+        return wait(lambda: (books := self.get("ledger"))["totals"].get("waiting") == 0 and books)
+
+
+@pytest.fixture(scope="module")
+def deployed(lab: Guest) -> Guest:
+    """A guest with both modules and the dashboard, by the playbook."""
+    lab.up(image=planned("debian-12"))
+    done = play("deploy.yml")
+    assert done.returncode == 0, done.stdout
+    return lab
+
+
+@pytest.fixture(scope="module")
+def page(deployed: Guest) -> Iterator[Page]:
+    """A session at the other end of a tunnel."""
+    said: list[str] = []
+    invitation = dashboard.invite(deployed, said.append)
+    with dashboard.tunnel(deployed, dashboard._free(0), invitation.port) as (port, _):
+        one = Page(port, invitation.token)
+        one.log_in()
+        yield one
+
+
+def pid(guest: Guest, service: str) -> str:
+    """Return the main process of a service; 0 where there is none."""
+    return guest.succeed(f"systemctl show -P MainPID {service}").strip()
+
+
+def test_a_call_is_seen_with_its_arguments(deployed: Guest, page: Page) -> None:
+    wait(lambda: page.get("machine")["state"] == "recording")
+    deployed.succeed("cat /srv/kmodlab-seen 2>/dev/null; true")
+    begun = time.monotonic()
+    (row,) = wait(lambda: page.rows("events", "/srv/kmodlab-seen"))
+    print(f"a call was among the events {time.monotonic() - begun:.1f} s after ssh had returned")
+    assert (row["call"], row["comm"]) == ("openat", "cat")
+    assert page.books()["closes"]
+
+
+def test_a_filter_is_set_and_a_blocked_call_is_seen(deployed: Guest, page: Page) -> None:
+    status, machine = page.control("unlink block path=/srv/kmodlab-kept")
+    assert status == 200, machine
+    deployed.succeed("touch /srv/kmodlab-kept; rm /srv/kmodlab-kept")
+    (row,) = wait(lambda: page.rows("blocked", "/srv/kmodlab-kept"))
+    assert (row["call"], row["status"], row["enforced"]) == ("unlinkat", "BLOCKED", False)
+    wait(lambda: page.get("machine")["filters"] == ["unlink: BLOCK path=/srv/kmodlab-kept"])
+    assert deployed.succeed("kmodlab trace filter list") == "unlink: BLOCK path=/srv/kmodlab-kept\n"
+
+
+def test_enforcing_is_switched_by_the_page_and_seen_when_others_do(deployed: Guest, page: Page) -> None:
+    assert page.control("enforce=1")[0] == 200
+    wait(lambda: page.get("machine")["mode"] == "enforcing")
+    assert deployed.execute("touch /srv/kmodlab-kept; rm /srv/kmodlab-kept").status == 1
+    deployed.succeed("echo 0 >/sys/module/syscall_tracer/parameters/enforce; kmodlab trace filter clear")
+    wait(lambda: (page.get("machine")["mode"], page.get("machine")["filters"]) == ("permissive", []))
+    changes = page.get(f"changes?begin={time.time() - 600}&end={time.time() + 600}")
+    text = json.dumps(changes)
+    assert '"root"' in text
+    assert '"elsewhere"' in text
+
+
+def test_a_refusal_is_the_kernels_own_sentence(page: Page) -> None:
+    status, told = page.control("getpid block path=/x")
+    assert status in (400, 409, 422), told
+    assert "it takes no path" in told["detail"]
+
+
+def test_another_load_is_another_epoch_and_the_books_close(deployed: Guest, page: Page) -> None:
+    before = page.get("machine")["epoch"]
+    deployed.succeed("modprobe -r syscall_tracer")
+    wait(lambda: page.get("machine")["state"] == "no module")
+    status, told = page.control("clear")
+    assert (status, told["detail"]) == (503, "the module syscall_tracer is not loaded on this machine")
+    deployed.succeed("modprobe syscall_tracer")
+    wait(lambda: page.get("machine")["state"] == "recording")
+    wait(lambda: page.get("machine")["epoch"] == before + 1)
+    deployed.succeed("cat /srv/kmodlab-anew 2>/dev/null; true")
+    (row,) = wait(lambda: page.rows("events", "/srv/kmodlab-anew"))
+    assert row["call"] == "openat"
+    assert page.books()["closes"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_killed_it_comes_back_alone(deployed: Guest, page: Page, service: str) -> None:
+    before = {each: pid(deployed, each) for each in SERVICES}
+    deployed.succeed(f"cat /srv/kmodlab-before-{service} 2>/dev/null; sync; kill -9 {before[service]}")
+    wait(lambda: pid(deployed, service) not in ("0", before[service]))
+    deployed.succeed(f"systemctl start {service}", seconds=SECONDS)  # returns when it is ready
+    assert all(pid(deployed, each) == before[each] for each in SERVICES if each != service)
+    if service == "kmodlab-dashboard":  # sessions are kept in memory alone
+        assert page.ask("GET", "machine")[0] == 401
+        page.token = dashboard.invite(deployed).token
+        page.log_in()
+    wait(lambda: page.get("machine")["state"] == "recording")
+    deployed.succeed(f"cat /srv/kmodlab-after-{service} 2>/dev/null; true")
+    wait(lambda: page.rows("events", f"/srv/kmodlab-after-{service}"))
+    assert page.books()["closes"]
+
+
+def test_the_port_takes_a_session_and_its_own_name(page: Page) -> None:
+    nobody = Page(page.port, "")
+    for path in ("machine", "events", "ledger", "changes"):
+        assert nobody.ask("GET", path)[0] == 401
+    assert nobody.control("clear")[0] == 401
+    assert page.ask("GET", "machine", Host="evil.example")[0] == 421
+    assert page.ask("POST", "control", {"command": "clear"}, origin="http://evil.example")[0] == 403
+
+
+AS_OTHER = """
+import socket, sys, urllib.request, urllib.error
+for path in sys.argv[2:]:
+    try: socket.socket(socket.AF_UNIX).connect(path)
+    except OSError as error: print(path, type(error).__name__)
+try: urllib.request.urlopen("http://127.0.0.1:%s/api/v1/machine" % sys.argv[1])
+except urllib.error.HTTPError as error: print(error.code)
+try: open("/var/lib/kmodlab/index.db")
+except OSError as error: print(type(error).__name__)
+"""
+
+
+def test_another_local_user_gets_nothing(deployed: Guest) -> None:
+    deployed.succeed("cat >/tmp/other.py", stdin=AS_OTHER.encode())
+    port = dashboard.invite(deployed).port
+    other = "setpriv --reuid nobody --regid nogroup --clear-groups"
+    said = deployed.succeed(f"{other} python3 /tmp/other.py {port} {' '.join(SOCKETS)}").splitlines()
+    assert said == [f"{path} PermissionError" for path in SOCKETS] + ["401", "PermissionError"]
+    done = deployed.execute(f"{other} kmodlabd invite")
+    assert (done.status, "Permission denied" in done.stderr) == (3, True), done.stderr
+
+
+def test_the_group_may_read_and_change_nothing(deployed: Guest) -> None:
+    member = "setpriv --reuid nobody --regid kmodlab --clear-groups curl -s -o /dev/null -w %{http_code}"
+    ask = f"{member} --unix-socket {SOCKETS[1]}"
+    change = """-X POST -H 'content-type: application/json' -d '{"command": "clear"}' http://localhost/api/v1/control"""
+    assert deployed.succeed(f"{ask} http://localhost/api/v1/machine") == "200"
+    assert deployed.succeed(f"{ask} {change}") == "403"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_a_service_is_exposed_to(deployed: Guest, service: str) -> None:
+    said = deployed.succeed(f"systemd-analyze security --no-pager {service}.service")
+    found = re.search(r"exposure level for \S+: ([\d.]+)", said)
+    assert found, said
+    print(f"{service}: {found.group(1)}")
+    assert float(found.group(1)) <= EXPOSED[service], said
+
+
+def test_who_serves_has_no_right_and_who_records_no_network(deployed: Guest) -> None:
+    held = deployed.succeed(f"grep CapEff /proc/{pid(deployed, SERVICES[1])}/status").split()[1]
+    assert int(held, 16) == 0
+    inside = f"nsenter -t {pid(deployed, SERVICES[0])} -m"
+    assert deployed.execute(f"{inside} touch /etc/kmodlab-written").status == 1
+    assert "IPAddressDeny=::/0 0.0.0.0/0" in deployed.succeed(f"systemctl show {SERVICES[0]} -p IPAddressDeny")
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_second_deployment_changes_nothing() -> None:
+    done = play("deploy.yml")
+    assert (done.returncode, recap(done)["changed"]) == (0, 0), done.stdout
+
+
+@pytest.mark.usefixtures("page")
+def test_the_command_prints_an_address_and_ends_with_ctrl_c() -> None:
+    with start("kmodlab", "dashboard", "--no-browser") as process:
+        assert process.stdout
+        seen = ""
+        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/#token=(\S+)", seen)):
+            line = process.stdout.readline()
+            assert line, seen
+            seen += line
+        other = Page(int(found.group(1)), found.group(2))
+        other.log_in()
+        assert other.get("session")["role"] == "admin"
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate()
+    assert process.returncode == 0, seen + rest
+    assert "Traceback" not in rest
+
+
+@pytest.mark.usefixtures("page")
+def test_a_guest_whose_daemon_is_stopped(deployed: Guest) -> None:
+    deployed.succeed("systemctl stop kmodlab-dashboard")
+    with start("kmodlab", "dashboard", "--no-browser") as process:
+        said, _ = process.communicate()
+    assert process.returncode == 3
+    assert "the daemon of the guest lab does not answer: it is inactive" in said
+
+
+LEFT = (
+    "ls -d /usr/local/sbin/kmodlabd /var/lib/kmodlab /run/kmodlab /etc/systemd/system/kmodlab-* "
+    "/etc/systemd/system/*.wants/kmodlab-* 2>/dev/null; getent passwd kmodlab; getent group kmodlab; "
+    "systemctl list-units --all --plain --no-legend 'kmodlab-*'; true"
+)
+
+
+def test_torn_down_nothing_is_left(deployed: Guest) -> None:
+    assert len(deployed.succeed(LEFT).splitlines()) > 5
+    done = play("playbooks/teardown.yml")
+    assert done.returncode == 0, done.stdout
+    assert deployed.succeed(LEFT) == ""
+    done = play("playbooks/teardown.yml")
+    assert (done.returncode, recap(done)["changed"]) == (0, 0), done.stdout
+    with start("kmodlab", "dashboard", "--no-browser") as process:
+        said, _ = process.communicate()
+    assert process.returncode == 2
+    assert "the guest lab has no daemon\n  hint: `ansible-playbook deploy.yml` installs it" in said

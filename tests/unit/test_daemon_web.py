@@ -1,0 +1,81 @@
+"""The page's files: what comes from others, and what ours never do."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from kmodlab.daemon.api.resources.pages import Pages
+from kmodlab.paths import project_dir
+
+ROOT = project_dir()
+WEB = ROOT / "src/kmodlab/daemon/web"
+VENDOR = WEB / "vendor"
+OURS = sorted(path for path in WEB.rglob("*.js") if VENDOR not in path.parents)
+MANIFEST = json.loads((VENDOR / "manifest.json").read_text())
+
+
+def test_what_comes_from_others_is_what_was_taken() -> None:
+    there = {path.name: path.read_bytes() for path in VENDOR.iterdir() if path.name != "manifest.json"}
+    hashes = {name: base64.b64encode(hashlib.sha512(body).digest()).decode() for name, body in there.items()}
+    assert hashes == {name: one["sha512"] for name, one in MANIFEST["files"].items()}, "`make vendor` remakes them"
+
+
+def test_every_library_has_a_licence_and_the_locked_version() -> None:
+    package = json.loads((ROOT / ".config/vendor/package.json").read_text())
+    lock = json.loads((ROOT / ".config/vendor/package-lock.json").read_text())
+    for name, library in MANIFEST["libraries"].items():
+        assert library["licence"] in ("MIT", "BSD-3-Clause")
+        assert f"{name}.LICENSE" in MANIFEST["files"]
+        assert (
+            library["version"] == package["dependencies"][name] == lock["packages"][f"node_modules/{name}"]["version"]
+        )
+    assert set(MANIFEST["libraries"]) == set(package["dependencies"])
+
+
+def test_the_lock_names_no_registry_and_hashes_everything() -> None:
+    lock = (ROOT / ".config/vendor/package-lock.json").read_text()
+    packages = {name: one for name, one in json.loads(lock)["packages"].items() if name}
+    assert "://" not in re.sub(r'"url": "[^"]*"', "", lock)
+    assert all(one["integrity"].startswith("sha512-") for one in packages.values())
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)
+def test_no_text_becomes_elements_or_code(path: Path) -> None:
+    text = path.read_text()
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|unsafeHTML|unsafeSVG", text
+    )
+    assert not re.search(r"\bstyle=", text), "the policy lets no style be written into an element"
+
+
+@pytest.mark.parametrize("path", [*OURS, WEB / "index.html", WEB / "style.css"], ids=lambda path: path.name)
+def test_the_page_needs_no_other_host(path: Path) -> None:
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", path.read_text())
+
+
+@pytest.mark.parametrize("path", [*OURS, WEB / "index.html"], ids=lambda path: path.name)
+def test_every_file_that_is_named_is_there(path: Path) -> None:
+    names = re.findall(r'from "(\.[^"]+)"', path.read_text())
+    names += re.findall(r'(?:src|href)="(web/[^"]+)"', path.read_text())
+    base = WEB.parent if path.suffix == ".html" else path.parent
+    assert [name for name in names if not (base / name).is_file()] == []
+
+
+def test_every_file_is_served() -> None:
+    there = {str(path.relative_to(WEB)) for path in WEB.rglob("*") if path.is_file()}
+    assert set(Pages()._web) == there
+
+
+def test_every_file_is_part_of_the_package() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = settings["tool"]["setuptools"]["package-data"]["kmodlab"]
+    packed = {path for pattern in patterns for path in (ROOT / "src/kmodlab").glob(pattern) if path.is_file()}
+    assert {path for path in WEB.rglob("*") if path.is_file()} <= packed
+    assert WEB.parent / "api/openapi.yaml" in packed

@@ -240,7 +240,8 @@ def test_the_demo_takes_commands(tmp_path: Path) -> None:
 
 def test_a_demo_has_a_past(tmp_path: Path) -> None:
     with Live(Demo(rate=300, past=600), tmp_path) as one:
-        one.wait(lambda tick: bool(tick.ledger) and one._feed._machine.now >= one._feed._now)  # type: ignore[attr-defined]
+        feed = one._station._feed  # type: ignore[attr-defined]
+        one.wait(lambda tick: bool(tick.ledger) and feed._machine.now >= feed._now)
         one.wait(lambda _: one.machine().recorded_since is not None)
         machine = one.machine()
         assert machine.recorded_since

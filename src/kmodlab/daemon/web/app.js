@@ -16,7 +16,7 @@ import {Live} from "./views/live.js";
 import {Top} from "./views/top.js";
 
 const KINDS = {live: Live, events: Events, top: Top, blocked: Blocked, history: History, filters: Filters, health: Health};
-const ZONES = [["utc", "UTC"], ["server", "server's time"], ["browser", "browser's time"]];
+const ZONES = [["utc", "UTC"], ["server", "server time"], ["browser", "browser time"]];
 const THEMES = [["auto", "as the system"], ["dark", "dark"], ["light", "light"]];
 const LINKS = {open: ["good", "live"], connecting: ["dim", "connecting"], reconnecting: ["warn", "reconnecting"], ended: ["bad", "session ended"]};
 const KEYS = [["1 \u2013 7", "the views"], ["/", "the filter of the events"], ["p", "pause, and go on"], ["t", "charts as tables, and back"], ["\u2191 \u2193", "from row to row"], ["Enter", "all of a call"], ["?", "these keys"]];
@@ -296,7 +296,7 @@ class Page {
   }
 
   choice(name, label, options, chosen) {
-    return html`<label class="choice"><span class="hidden">${label}</span><select @change=${(event) => this[name](event.target.value)}>${options.map(([value, words]) => html`<option value=${value} ?selected=${value === chosen}>${words}</option>`)}</select></label>`;
+    return html`<label class="choice ${name}"><span class="hidden">${label}</span><select @change=${(event) => this[name](event.target.value)}>${options.map(([value, words]) => html`<option value=${value} ?selected=${value === chosen}>${words}</option>`)}</select></label>`;
   }
 
   trouble() {

@@ -35,6 +35,10 @@ _WAITING = 8
 """Ticks that wait for a subscriber before they are merged."""
 
 
+_BLOCKS = 16
+"""What is counted before others get the roller: ticks, and who asks."""
+
+
 class Subscription(AsyncIterator[Tick]):
     """Ticks from now on, for one event loop: `aclose` ends it."""
 
@@ -99,8 +103,12 @@ class Live:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._roller = Roller(folder, own, limits)
         self._keeper = Keeper(self._roller, keep)
-        self._keeper.inspect()
-        self.journal = Journal(folder, recalled(folder))
+        try:
+            self._keeper.inspect()
+            self.journal = Journal(folder, recalled(folder))
+        except BaseException:
+            self._roller.close()
+            raise
         self._woken = threading.Event()
         self._recorder = Recorder(feed, self.journal, own, self._woken.set)
         self._history = History(folder)
@@ -156,8 +164,11 @@ class Live:
         while self._guarded(self._step):
             pass
         self._guarded(self._publish)
-        with self._lock:
-            self._roller.close()
+        try:
+            with self._lock:
+                self._roller.close()
+        except Exception:
+            log.exception("the history could not be closed")
 
     def _guarded(self, work: Callable[[], bool]) -> bool:
         """Do some work; what goes wrong is said, and is tried again."""
@@ -175,7 +186,7 @@ class Live:
         return done
 
     def _step(self) -> bool:
-        return self._roller.step()
+        return self._roller.step(_BLOCKS)
 
     def _keep(self) -> bool:
         while self._history.suspects:

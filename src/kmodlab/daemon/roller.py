@@ -249,10 +249,10 @@ class Roller:
         self._last[whose] = block.last, block.end
         if not data:
             return
-        found = tally(data, self._turn(epoch), epoch.endings())
-        self._of(whose)["rolled"] += found.n
-        self._of(whose)["kept"] += found.n
-        self._keep(epoch, block, data, found.n)
+        found = tally(data, self._turn(epoch), epoch.ending())
+        self._of(whose)["rolled"] += len(found.starts)
+        self._of(whose)["kept"] += len(found.starts)
+        self._keep(epoch, block, data, found.starts)
         self._blocked(epoch, data, found.blocked)
         for who, made in found.ended:
             self._ended.setdefault((epoch.number, (made + epoch.asleep) // NS), []).append(who)
@@ -269,10 +269,10 @@ class Roller:
 
         return turn
 
-    def _keep(self, epoch: Epoch, block: Block, data: bytes, n: int) -> None:
+    def _keep(self, epoch: Epoch, block: Block, data: bytes, starts: list[int]) -> None:
         begin, end = block.begin + epoch.asleep, block.end + epoch.asleep
-        numbers = (block.id, block.epoch, block.cpu, block.first, block.last, n, begin, end, epoch.asleep)
-        self._pieces.append(Piece(*numbers, data))
+        numbers = (block.id, block.epoch, block.cpu, block.first, block.last, len(starts), begin, end, epoch.asleep)
+        self._pieces.append(Piece(*numbers, data, starts))
         self._bytes += len(data)
         self.pulse.block(epoch, block.cpu, block.first, block.last, data)
         self.pulse.at(end, self._clock())

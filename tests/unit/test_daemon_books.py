@@ -226,6 +226,21 @@ def test_what_was_made_before_the_stream_began_belongs_to_it(tmp_path: Path) -> 
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("bytes_less", [1, 50, 128, 140])
+def test_a_batch_that_ends_in_the_middle_of_a_record(bytes_less: int, tmp_path: Path) -> None:
+    """What is whole in it is counted, the rest is a hole, and the next batch is taken as ever."""
+    ten = batch([record(ids()["openat"], seq=seq, at=NS + seq, path=b"/a/path") for seq in range(10)])
+    cut = dataclasses.replace(ten, data=ten.data[:-bytes_less])
+    after = batch([record(ids()["openat"], seq=seq, at=NS + seq, path=b"/a/path") for seq in range(10, 20)])
+    write(tmp_path, [begin(issued={0: 0}), clock(NS), cut, after])
+    roll(tmp_path)
+    history = History(tmp_path)
+    assert history.ledger().open() == []
+    seqs = [row.seq for row in history.export(0, 9e9)]
+    assert sorted({*range(9), *range(10, 20)} - set(seqs)) == []
+    assert history.ledger().losses() == ({} if 9 in seqs else {"unread": 1})
+
+
 def test_a_batch_that_has_come_before_is_left_out(tmp_path: Path) -> None:
     one = batch([record(ids()["read"], seq=seq, at=NS + seq) for seq in range(9)])
     write(tmp_path, [begin(issued={0: 0}), clock(NS), one, one])

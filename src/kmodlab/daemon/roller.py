@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 STEP = NS // 20
 """A clock that is off by more than this was set, ns."""
-_PID = struct.Struct("=88xI")
+_PID, _SIZE = struct.Struct("=88xI"), struct.Struct("=110xH")
 
 
 @dataclass(frozen=True)
@@ -250,6 +250,8 @@ class Roller:
         if not data:
             return
         found = tally(data, self._turn(epoch), epoch.ending())
+        # What a block lacks is missing from the next one's count of those before it, and is said to be a hole then.
+        data = data[: found.end].ljust(found.end, b"\0")
         self._of(whose)["rolled"] += len(found.starts)
         self._of(whose)["kept"] += len(found.starts)
         self._keep(epoch, block, data, found.starts)
@@ -279,8 +281,8 @@ class Roller:
 
     def _blocked(self, epoch: Epoch, data: bytes, starts: list[int]) -> None:
         for at in starts:
-            size = LAYOUT.size + (int.from_bytes(data[at + 110 : at + 112], "little") + 7 & -8)
-            (raw,) = rows(data[at : at + size])
+            (size,) = _SIZE.unpack_from(data, at)
+            (raw,) = rows(data[at : at + LAYOUT.size + (size + 7 & -8)])
             self._delta.blocked.append(epoch.stored(raw, made_at(raw) + epoch.asleep))
             self.pulse.blocked(epoch.row(raw) if self.pulse.wants_blocked else None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -160,3 +161,12 @@ def test_more_blocked_calls_than_can_be_told_are_counted(live: Live, view: View)
     view.page.keyboard.press("4")
     expect(view.table("Blocked calls")).to_have_count(200)
     expect(view.page.locator(".said")).to_contain_text("1\u202f234 more were too many to come one by one")
+
+
+def test_a_stream_that_says_nothing_is_not_called_live(live: Live, view: View) -> None:
+    live.tell(tick(1, more=1, ledger={"rolled": 1}))
+    link = view.page.locator(".link")
+    expect(link).to_have_text("live")
+    expect(link).to_have_text(re.compile(r"silent for \d+ s"))
+    live.tell(tick(2, more=1, ledger={"rolled": 2}))
+    expect(link).to_have_text("live")

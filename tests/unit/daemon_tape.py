@@ -80,6 +80,7 @@ class Tape:
         seed: decides what is on it.
 
     Attributes:
+        lag: how many records later than the first CPU's the second one's batches begin.
         came: records by CPU; `ring`, `socket` and `dropped` are those that did not come, by cause.
     """
 
@@ -88,6 +89,7 @@ class Tape:
         self._size, self._step, self._lossy = size, NS * 2 // rate, lossy
         self._templates = [self._template(cpu) for cpu in (0, 0, 1, 1)]
         self.now = 100 * NS
+        self.lag = 0
         self.next = {0: 0, 1: 0}
         self.came: Counter[int] = Counter()
         self.ring: Counter[int] = Counter()
@@ -141,6 +143,7 @@ class Tape:
         elif self._lossy and rng.random() < 0.1:
             inner = rng.randrange(1, self._size)
         first, seq, now, step, pack = self.next[cpu], self.next[cpu], self.now, self._step, _STAMP.pack_into
+        now += cpu * self.lag * step
         begun = now
         for number, (at, latency) in enumerate(starts):
             if number == inner:
@@ -152,7 +155,7 @@ class Tape:
         self.next[cpu] = seq
         self.came[cpu] += self._size
         if cpu:
-            self.now = now
+            self.now = now - self.lag * step
         return Batch(cpu, first, seq - 1, self._size, begun, now - step, lost, bytes(data))
 
     def counters(self, unsent: int = 0) -> Counters:

@@ -306,3 +306,16 @@ def test_the_hub_ends_with_the_collector() -> None:
     asyncio.run(hub.run())
     assert hub.latest
     assert hub.totals["openat", "LOGGED"].n == 2
+
+
+def test_a_collector_that_breaks_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(FakeSource):
+        async def subscribe(self) -> Any:
+            yield tick(1, more=2)
+            raise OSError("the disk is gone")
+
+    hub = Hub(Broken())
+    asyncio.run(hub.run())
+    assert hub.latest
+    assert "ticks are not followed any more" in caplog.text
+    assert "the disk is gone" in caplog.text

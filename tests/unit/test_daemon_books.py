@@ -111,7 +111,7 @@ def _roller_skips_a_record(patch: pytest.MonkeyPatch, *, honest: bool = False) -
     def counting(data: bytes, *more: Any) -> Any:
         state["left"] -= 1
         found = tally(data if state["left"] else _but_last(data), *more)
-        found.n += not state["left"] and not honest
+        found.starts += [0] * (not state["left"] and not honest)
         return found
 
     patch.setattr(roller, "tally", counting)
@@ -151,9 +151,9 @@ def _packer_loses_a_piece(patch: pytest.MonkeyPatch) -> None:
 def _packer_loses_a_record(patch: pytest.MonkeyPatch) -> None:
     pack, state = segments.pack, {"left": 2}
 
-    def packing(data: bytes) -> Any:
+    def packing(data: bytes, starts: list[int]) -> Any:
         state["left"] -= 1
-        return pack(data if state["left"] else _but_last(data))
+        return pack(data, starts) if state["left"] else pack(_but_last(data), starts[:-1])
 
     patch.setattr(segments, "pack", packing)
 
@@ -224,6 +224,21 @@ def test_what_was_made_before_the_stream_began_belongs_to_it(tmp_path: Path) -> 
     assert {name: books.cpus[1, 0][name] for name in ("begun", "received", "missing")} == {
         "begun": 96, "received": 14, "missing": 0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("bytes_less", [1, 50, 128, 140])
+def test_a_batch_that_ends_in_the_middle_of_a_record(bytes_less: int, tmp_path: Path) -> None:
+    """What is whole in it is counted, the rest is a hole, and the next batch is taken as ever."""
+    ten = batch([record(ids()["openat"], seq=seq, at=NS + seq, path=b"/a/path") for seq in range(10)])
+    cut = dataclasses.replace(ten, data=ten.data[:-bytes_less])
+    after = batch([record(ids()["openat"], seq=seq, at=NS + seq, path=b"/a/path") for seq in range(10, 20)])
+    write(tmp_path, [begin(issued={0: 0}), clock(NS), cut, after])
+    roll(tmp_path)
+    history = History(tmp_path)
+    assert history.ledger().open() == []
+    seqs = [row.seq for row in history.export(0, 9e9)]
+    assert sorted({*range(9), *range(10, 20)} - set(seqs)) == []
+    assert history.ledger().losses() == ({} if 9 in seqs else {"unread": 1})
 
 
 def test_a_batch_that_has_come_before_is_left_out(tmp_path: Path) -> None:

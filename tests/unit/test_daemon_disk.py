@@ -155,6 +155,30 @@ def test_files_that_may_not_grow(tmp_path: Path) -> None:
     assert set(books.losses()) <= {"shed_failed"}
 
 
+def test_journals_that_nobody_reads_are_bounded(tmp_path: Path) -> None:
+    """A second stage that is stopped, or held: what it has not done may take so much, and the rest is let go."""
+    journal, tape = (
+        Journal(tmp_path, file_bytes=1 << 18, pending_bytes=PENDING, folder_bytes=1 << 20),
+        Tape(lossy=False),
+    )
+    for one in [*tape.begin(), *tape.batches(30_000), tape.counters()]:
+        journal.take(one)
+        journal.commit()
+    assert "too far behind" in journal.trouble
+    assert sum(path.stat().st_size for path in (tmp_path / "journal").iterdir()) < 2 << 20
+    roller = Roller(tmp_path, limits=LIMITS)
+    drain(roller)
+    assert journal.commit()
+    assert journal.trouble == ""
+    journal.close()
+    drain(roller)
+    roller.close()
+    books = History(tmp_path).ledger()
+    assert books.open() == []
+    assert list(books.losses()) == ["shed_behind"]
+    assert books.totals()["kept"] + books.losses()["shed_behind"] == 30_000
+
+
 def test_a_folder_that_is_removed_is_made_again(tmp_path: Path) -> None:
     folder = tmp_path / "history"
     pair = Pair(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -255,4 +256,6 @@ def test_who_may_not_listen_is_told_so_and_it_tries_again(lab: Lab) -> None:
 def test_a_command_ends_the_waiting(lab: Lab) -> None:
     lab.feed.receive(0)
     lab.feed.control("clear", "ada")
-    assert changes(lab.feed.receive(600)) == [("ada", "clear")]
+    assert select.select([lab.feed._wake], [], [], 0)[0]
+    assert changes(lab.feed.receive(0)) == [("ada", "clear")]
+    assert not select.select([lab.feed._wake], [], [], 0)[0]

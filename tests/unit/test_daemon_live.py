@@ -12,9 +12,11 @@ import pytest
 
 from kmodlab.daemon.collector import TICKS_KEPT, Live
 from kmodlab.daemon.demo import FILTERS, SIGNATURES, Demo, Simulation
-from kmodlab.daemon.items import Batch, Item
+from kmodlab.daemon.items import Batch, Counters, Item
+from kmodlab.daemon.journal import Journal
 from kmodlab.daemon.recorded import MAGIC, Replay, read
 from kmodlab.daemon.recorded import write as save
+from kmodlab.daemon.recorder import Recorder
 from kmodlab.daemon.tick import (
     OTHER,
     TOP,
@@ -28,7 +30,7 @@ from kmodlab.daemon.tick import (
 )
 from kmodlab.errors import KmodlabError, UsageError
 
-from .daemon_tape import NS, Tape
+from .daemon_tape import NS, Tape, batch, record
 
 
 def live(folder: Path, records: int = 20_000) -> Live:
@@ -133,6 +135,17 @@ def test_a_fault_of_the_feed_is_said(tmp_path: Path) -> None:
     with Live(Broken([]), tmp_path) as one:
         tick = one.wait(lambda tick: bool(tick.troubles))
         assert tick.troubles == ("recording has ended: no such thing",)
+
+
+def test_what_only_the_daemon_did_is_not_written_at_once(tmp_path: Path) -> None:
+    """An idle machine is not to be kept busy by being watched: each commit would be another call."""
+    journal = Journal(tmp_path)
+    recorder = Recorder(Replay([]), journal, frozenset([77]))
+    own, other = (batch([record(3, pid=pid, at=NS + seq, seq=seq) for seq in range(5)]) for pid in (77, 78))
+    many = batch([record(3, pid=77, at=NS + seq, seq=seq) for seq in range(40)])
+    waits = [recorder._can_wait(item) for item in (own, other, many, Counters({}))]
+    assert waits == [True, False, False, True]
+    journal.close()
 
 
 def test_no_thread_is_left(tmp_path: Path) -> None:
@@ -240,7 +253,8 @@ def test_the_demo_takes_commands(tmp_path: Path) -> None:
 
 def test_a_demo_has_a_past(tmp_path: Path) -> None:
     with Live(Demo(rate=300, past=600), tmp_path) as one:
-        one.wait(lambda tick: bool(tick.ledger) and one._feed._machine.now >= one._feed._now)  # type: ignore[attr-defined]
+        feed = one._station._feed  # type: ignore[attr-defined]
+        one.wait(lambda tick: bool(tick.ledger) and feed._machine.now >= feed._now)
         one.wait(lambda _: one.machine().recorded_since is not None)
         machine = one.machine()
         assert machine.recorded_since

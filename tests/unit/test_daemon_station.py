@@ -118,6 +118,7 @@ def test_the_recorder_goes_and_comes_back(folder: Path) -> None:
         with recorder(folder, feed):
             feed.give(*tape.begin(), *tape.batches(1000), tape.counters())
             live.wait(lambda tick: tick.ledger.get("rolled", 0) == 1000, SECONDS)
+            wait(lambda: live.machine().state == "recording")
         wait(lambda: live.machine().state == "no recorder")
         assert live.ledger().troubles == ("the recorder does not run: what happens now is not recorded",)
         with pytest.raises(KmodlabError, match="the recorder does not run"):
@@ -193,8 +194,8 @@ def test_who_sends_what_is_no_command_is_hung_up_on(folder: Path, line: bytes) -
     with recorder(folder, feed), socket.socket(socket.AF_UNIX) as wild, collector(folder) as live:
         wild.settimeout(SECONDS)
         wild.connect(str(folder.parent / "socket"))
-        with contextlib.suppress(OSError):
-            wild.sendall(line + b"\n")
+        with contextlib.suppress(ConnectionError):
+            wild.sendall(line if len(line) > wire.COMMAND_LETTERS * 2 else line + b"\n")
             while wild.recv(1 << 16):
                 pass
         wait(lambda: live.machine().state == "recording")
@@ -211,7 +212,8 @@ def test_another_users_process_is_sent_away(folder: Path, monkeypatch: pytest.Mo
 
 
 def test_a_recorder_of_another_user_is_not_believed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "peer", lambda _: None)
+    """By whoever asks; the recorder has its own thoughts of who does."""
+    monkeypatch.setattr(wire, "peer", lambda connection: 1 if connection.getsockname() else None)
     with recorder(folder, Hand()), collector(folder) as live:
         live.wait(lambda tick: tick.number > 2, SECONDS)
         assert live.machine().state == "no recorder"

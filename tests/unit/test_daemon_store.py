@@ -39,8 +39,9 @@ Index(Path(sys.argv[1]), (*MIGRATIONS, half))
 
 
 def recorded(folder: Path, records: int = 4_000) -> None:
-    """Record some, in blocks that are small."""
+    """Record some, in small blocks, which overlap those of the other CPU."""
     tape = Tape(size=250, lossy=False)
+    tape.lag = 90
     write(folder, [*tape.begin(), *tape.batches(records), tape.counters()])
     roll(folder, Limits(flush_bytes=1), most=1)
 

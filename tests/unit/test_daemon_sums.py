@@ -66,7 +66,8 @@ def test_histograms_add_up_whatever_is_in_them() -> None:
     both = [[rng.choice((0, 0, 1, 127, 128, 1 << 40)) for _ in range(BUCKETS)] for _ in range(2)]
     encoded = [histogram.encode(each) for each in both]
     assert histogram.summed(encoded) == [a + b for a, b in zip(*both, strict=True)]
-    assert histogram.both(encoded[0], b"") == encoded[0]
+    assert histogram.summed([histogram.both(*encoded)]) == histogram.summed(encoded)
+    assert histogram.both(encoded[0], b"") == histogram.both(b"", encoded[0]) == encoded[0]
     assert histogram.encode([0] * BUCKETS) == b""
 
 
@@ -225,6 +226,16 @@ def test_a_module_that_is_loaded_again_keeps_the_names_of_its_calls(tmp_path: Pa
     seen = Counter((row.epoch, row.call, row.arguments[1]) for row in history.export(0, 9e9))
     assert seen == {(1, "openat", '"/one"'): 30, (2, "openat", '"/two"'): 20, (3, "read", "0x4"): 10}
     assert len({one.process.id for one in history.top(0, 9e9, "process") if one.process}) == 3
+
+
+def test_rates_by_process_are_bounded(tmp_path: Path) -> None:
+    write(tmp_path, [begin(issued={0: 0}), clock(999 * NS), *crowd(300, 2)])
+    roll(tmp_path)
+    found = History(tmp_path).rates(wall(900), wall(1100), 1, "process").series
+    assert len(found) == TOP + 1
+    assert "load[1000]" in found
+    total = sum(one.count.n for one in History(tmp_path).top(0, 9e9, "call"))
+    assert sum(count.n for counts in found.values() for count in counts) == total
 
 
 def test_changes_say_who_and_what_before_and_after(tmp_path: Path) -> None:

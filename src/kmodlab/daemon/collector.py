@@ -33,6 +33,10 @@ _WAITING = 8
 """Ticks that wait for a subscriber before they are merged."""
 
 
+_BLOCKS = 16
+"""What is counted before others get the roller: ticks, and who asks."""
+
+
 class Subscription(AsyncIterator[Tick]):
     """Ticks from now on, for one event loop: `aclose` ends it."""
 
@@ -96,8 +100,12 @@ class Live:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._roller = Roller(folder, own, limits)
         self._keeper = Keeper(self._roller, keep)
-        self._keeper.inspect()
-        self._station = feed if isinstance(feed, Station) else Local(feed, folder, own)
+        try:
+            self._keeper.inspect()
+            self._station = feed if isinstance(feed, Station) else Local(feed, folder, own)
+        except BaseException:
+            self._roller.close()
+            raise
         self._woken = threading.Event()
         self._history = History(folder)
         self._lock = threading.Lock()
@@ -152,8 +160,11 @@ class Live:
         while self._guarded(self._step):
             pass
         self._guarded(self._publish)
-        with self._lock:
-            self._roller.close()
+        try:
+            with self._lock:
+                self._roller.close()
+        except Exception:
+            log.exception("the history could not be closed")
 
     def _guarded(self, work: Callable[[], bool]) -> bool:
         """Do some work; what goes wrong is said, and is tried again."""
@@ -172,7 +183,7 @@ class Live:
 
     def _step(self) -> bool:
         self._roller.own = self._station.own
-        return self._roller.step()
+        return self._roller.step(_BLOCKS)
 
     def _keep(self) -> bool:
         while self._history.suspects:

@@ -18,10 +18,11 @@ from .api.app import Server
 from .api.sessions import Caller, Role
 from .collector import Live
 from .demo import Demo
-from .tick import Source
+from .tick import Source, Tick
 
-PAST_SECONDS = 1800.0
+PAST_SECONDS = 900.0
 """What a demo has behind it when it begins."""
+CATCH_UP_SECONDS = 60.0
 _REDIRECT = (
     '<!doctype html><meta charset="utf-8"><title>kmodlab</title><meta http-equiv="refresh" content="0; url={}">\n'
 )
@@ -43,7 +44,13 @@ def demo(port: int = 0, browser: bool = False, say: Say = print) -> None:
     with tempfile.TemporaryDirectory(prefix="kmodlab-demo-") as folder:
         listening = server.tcp(port)
         with contextlib.closing(listening), Live(Demo(past=PAST_SECONDS), Path(folder) / "history") as source:
+            source.wait(_caught_up, CATCH_UP_SECONDS)
             _serve(source, listening.getsockname()[1], [listening], Path(folder), browser, say)
+
+
+def _caught_up(tick: Tick) -> bool:
+    """Return whether the past is all there."""
+    return tick.ledger.get("rolled", 0) > 0 and tick.behind < 1
 
 
 def _serve(source: Source, port: int, sockets: list[server.Socket], folder: Path, browser: bool, say: Say) -> None:

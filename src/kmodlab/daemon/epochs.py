@@ -65,9 +65,9 @@ class Epoch:
         one = self.calls.get(call)
         return one.name if one else f"call_{call}"
 
-    def endings(self) -> frozenset[int]:
-        """Return the calls that end a process."""
-        return frozenset(one.id for one in self.calls.values() if one.name == "exit_group")
+    def ending(self) -> int:
+        """Return the call that ends a process, or -1 where nobody told of it."""
+        return next((one.id for one in self.calls.values() if one.name == "exit_group"), -1)
 
     def wall(self, t: int) -> float:
         """Return a time of CLOCK_BOOTTIME, ns, as seconds since 1970."""

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 FILE_BYTES = 16 << 20
 """A journal of this size is closed."""
+FOLDER_BYTES = 1 << 30
+"""What all journals may take: beyond that the second stage is too far behind, and records are let go."""
 PENDING_BYTES = 32 << 20
 """What may wait for the disk."""
 _SCHEMA = """
@@ -55,7 +57,12 @@ _SAID = {
     "gone": "the folder was removed",
     "failed": "the disk fails",
     "slow": "the disk is too slow",
+    "behind": "the roll-ups are too far behind",
 }
+
+
+class Behind(OSError):
+    """There are as many journals as there may be."""
 
 
 def checksum(numbers: tuple[int, ...], data: bytes) -> int:
@@ -68,6 +75,8 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, sqlite3.Error):
         name = getattr(error, "sqlite_errorname", "")
         return next((reason for start, reason in _REASONS.items() if name.startswith(start)), "failed")
+    if isinstance(error, Behind):
+        return "behind"
     return _ERRNOS.get(getattr(error, "errno", 0) or 0, "failed")
 
 
@@ -206,6 +215,7 @@ class Journal:
         known: what else is known of the recording before, from the index.
         file_bytes: see `FILE_BYTES`.
         pending_bytes: see `PENDING_BYTES`.
+        folder_bytes: see `FOLDER_BYTES`.
 
     Raises:
         KmodlabError: another process records into this folder.
@@ -219,10 +229,11 @@ class Journal:
         *,
         file_bytes: int = FILE_BYTES,
         pending_bytes: int = PENDING_BYTES,
+        folder_bytes: int = FOLDER_BYTES,
     ) -> None:
         self.folder = folder / "journal"
         self.reason = self.trouble = ""
-        self._file_bytes, self._pending_bytes = file_bytes, pending_bytes
+        self._file_bytes, self._pending_bytes, self._folder_bytes = file_bytes, pending_bytes, folder_bytes
         self._lock = threading.Lock()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._held = self._hold(folder)
@@ -460,6 +471,8 @@ class Journal:
         if self._base and self._size > self._file_bytes:
             self._abandon()
         if not self._base:
+            if (taken := sum(map(segments.size, self.folder.glob("*.db")))) > self._folder_bytes:
+                raise Behind(f"the journals take {taken >> 20} MiB")
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             # No name is used twice, not even after a failure: somebody may have the file open.
             self._path, self._next_id, self._size = self.folder / f"{self._next_id:012}.db", self._next_id + 1, 0

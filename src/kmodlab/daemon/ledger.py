@@ -1,7 +1,8 @@
 """The books: every call that a CPU has numbered is in exactly one place, and the sums say so or say where they do not.
 
-A term is a number of records of one CPU of one epoch (a boot and a load of the module), counted where it happened. It
-only grows. Each part counts for itself and never from what another has counted: that is what makes a sum a proof.
+A term is a number of records of one CPU of one epoch (a boot and a load of the module), counted where it happened. All
+but `pending` and `kept` only grow. Each part counts for itself and never from what another has counted: that is what
+makes a sum a proof.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ RECORDER = ("begun", "next", "received", "missing", "lost_ring", "away", "droppe
 `missing` the numbers in between that did not come. Of these `lost_ring` were overwritten before they were sent, as the
 kernel says, and `away` were made while nothing recorded. Of those that came `pending` are not written yet."""
 
-SHED = ("shed_full", "shed_readonly", "shed_gone", "shed_failed", "shed_slow")
+SHED = ("shed_full", "shed_readonly", "shed_gone", "shed_failed", "shed_slow", "shed_behind")
 """Records that came and were let go, by the reason: the disk was full, took no writing, the folder was removed, another
-error of it, too slow."""
+error of it, too slow, or the second stage was too far behind."""
 
 ROLLER = ("rolled", "own", "unread")
 """What became of those that were stored: they are in the roll-ups; were made by the daemon itself, and are left out;

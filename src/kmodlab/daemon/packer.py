@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import sqlite3
 import time
@@ -36,6 +37,7 @@ class Piece:
         end: when the last was complete.
         asleep: how far that clock was ahead of CLOCK_MONOTONIC, ns.
         data: the records.
+        starts: where each of them begins.
     """
 
     id: int
@@ -48,6 +50,7 @@ class Piece:
     end: int
     asleep: int
     data: bytes
+    starts: list[int]
 
 
 def joined(pieces: list[Piece]) -> Iterator[Piece]:
@@ -66,13 +69,15 @@ def joined(pieces: list[Piece]) -> Iterator[Piece]:
 
 
 def _one(pieces: list[Piece]) -> Piece:
+    begins = itertools.accumulate((len(piece.data) for piece in pieces), initial=0)
     return replace(
         pieces[0],
         last=pieces[-1].last,
         n=sum(piece.n for piece in pieces),
         begin=min(piece.begin for piece in pieces),
         end=max(piece.end for piece in pieces),
-        data=b"".join(piece.data for piece in pieces),
+        data=b"".join([piece.data for piece in pieces]),
+        starts=[begin + at for begin, piece in zip(begins, pieces, strict=False) for at in piece.starts],
     )
 
 
@@ -168,7 +173,7 @@ class Packer:
 
 
 def _written(base: sqlite3.Connection, name: str, piece: Piece) -> SegmentRow:
-    packed, pids = segments.pack(piece.data)
+    packed, pids = segments.pack(piece.data, piece.starts)
     numbers = (piece.id, piece.epoch, piece.cpu, piece.first, piece.last, piece.n, piece.begin, piece.end, piece.asleep)
     head = Head(*numbers, crc=0)
     segments.insert(base, replace(head, crc=head.checksum(packed)), packed, pids)

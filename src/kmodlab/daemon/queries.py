@@ -33,6 +33,7 @@ FIRST_SECONDS = 0.25
 """How long to look for blocks in a segment, whatever is left of that."""
 MOST_STEPS = 3600
 MOST_ROWS = 10_000
+MOST_SERIES = TOP
 _EVERY = 2000
 """Instructions of SQLite's machine between two looks at the clock."""
 _BY_TIER = ((2 * 3600.0, "s", 1), (4 * 86400.0, "m", 60), (float("inf"), "h", 3600))
@@ -141,7 +142,7 @@ class History:
                 counts = found.setdefault(name, [Count()] * steps)
                 if 0 <= slot < steps:
                     counts[slot] += Count(n, err, lat)
-        return {name: tuple(counts) for name, counts in sorted(found.items())}
+        return {name: tuple(counts) for name, counts in sorted(_bounded(found).items())}
 
     def top(self, begin: float, end: float, by: By, limit: int = TOP) -> list[Ranked]:
         """Return the busiest; see `tick.Source`."""
@@ -307,6 +308,17 @@ def _tier(base: sqlite3.Connection, begin: float, end: float) -> tuple[str, int]
             if tier == "h" or (oldest is not None and oldest <= max(begin, _oldest(base, "h") or begin) + 3600):
                 return tier, seconds
     return "h", 3600
+
+
+def _bounded(found: dict[str, list[Count]]) -> dict[str, list[Count]]:
+    """Return the series with the largest sums; the rest is added up in `other`."""
+    other = found.pop(OTHER.comm, [])
+    ranked = sorted(found, key=lambda name: -sum(count.n for count in found[name]))
+    if len(ranked) > MOST_SERIES:
+        rest = [found.pop(name) for name in ranked[MOST_SERIES:]]
+        columns = zip(*rest, *([other] if other else []), strict=True)
+        other = [sum(column, Count()) for column in columns]
+    return {**found, OTHER.comm: other} if other else found
 
 
 def _parts(tier: str, low: float, high: float) -> list[tuple[str, float, float]]:

@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from kmodlab.errors import KmodlabError
+
 from .items import Batch, Counters, End, Feed, Item, offsets
 from .journal import Journal
 
@@ -102,7 +104,7 @@ class Recorder:
 
     def _can_wait(self, item: Item) -> bool:
         if isinstance(item, Batch):
-            return item.n <= _FEW and {_PID.unpack_from(item.data, at)[0] for at in offsets(item.data)} <= self.own
+            return item.n <= _FEW and _pids(item.data) <= self.own
         return isinstance(item, Counters)
 
     def _ask(self, seconds: float) -> None:
@@ -130,3 +132,10 @@ class Recorder:
                     return True
                 self._due.wait(left)
         return False
+
+
+def _pids(data: bytes) -> set[int]:
+    try:
+        return {_PID.unpack_from(data, at)[0] for at in offsets(data)}
+    except KmodlabError:
+        return {-1}  # the second stage has to do with what is wrong with it

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 STEP = NS // 20
 """A clock that is off by more than this was set, ns."""
-_PID = struct.Struct("=88xI")
+_PID, _SIZE = struct.Struct("=88xI"), struct.Struct("=110xH")
 
 
 @dataclass(frozen=True)
@@ -250,10 +250,12 @@ class Roller:
         self._last[whose] = block.last, block.end
         if not data:
             return
-        found = tally(data, self._turn(epoch), epoch.endings())
-        self._of(whose)["rolled"] += found.n
-        self._of(whose)["kept"] += found.n
-        self._keep(epoch, block, data, found.n)
+        found = tally(data, self._turn(epoch), epoch.ending())
+        # What a block lacks is missing from the next one's count of those before it, and is said to be a hole then.
+        data = data[: found.end].ljust(found.end, b"\0")
+        self._of(whose)["rolled"] += len(found.starts)
+        self._of(whose)["kept"] += len(found.starts)
+        self._keep(epoch, block, data, found.starts)
         self._blocked(epoch, data, found.blocked)
         for who, made in found.ended:
             self._ended.setdefault((epoch.number, (made + epoch.asleep) // NS), []).append(who)
@@ -270,18 +272,18 @@ class Roller:
 
         return turn
 
-    def _keep(self, epoch: Epoch, block: Block, data: bytes, n: int) -> None:
+    def _keep(self, epoch: Epoch, block: Block, data: bytes, starts: list[int]) -> None:
         begin, end = block.begin + epoch.asleep, block.end + epoch.asleep
-        numbers = (block.id, block.epoch, block.cpu, block.first, block.last, n, begin, end, epoch.asleep)
-        self._pieces.append(Piece(*numbers, data))
+        numbers = (block.id, block.epoch, block.cpu, block.first, block.last, len(starts), begin, end, epoch.asleep)
+        self._pieces.append(Piece(*numbers, data, starts))
         self._bytes += len(data)
         self.pulse.block(epoch, block.cpu, block.first, block.last, data)
         self.pulse.at(end, self._clock())
 
     def _blocked(self, epoch: Epoch, data: bytes, starts: list[int]) -> None:
         for at in starts:
-            size = LAYOUT.size + (int.from_bytes(data[at + 110 : at + 112], "little") + 7 & -8)
-            (raw,) = rows(data[at : at + size])
+            (size,) = _SIZE.unpack_from(data, at)
+            (raw,) = rows(data[at : at + LAYOUT.size + (size + 7 & -8)])
             self._delta.blocked.append(epoch.stored(raw, made_at(raw) + epoch.asleep))
             self.pulse.blocked(epoch.row(raw) if self.pulse.wants_blocked else None)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import itertools
 import os
 import sqlite3
 import zlib
@@ -17,8 +18,6 @@ from pathlib import Path
 
 from kmodlab.errors import KmodlabError
 from kmodlab.modules.record import LAYOUT
-
-from .items import offsets
 
 HEAD = LAYOUT.size
 _PID, _SIZE = 88, 110
@@ -71,15 +70,18 @@ class Head:
         return zlib.crc32(packed, zlib.crc32(repr(numbers).encode()))
 
 
-def pack(data: bytes) -> tuple[bytes, Counter[int]]:
+def pack(data: bytes, starts: list[int]) -> tuple[bytes, Counter[int]]:
     """Return records packed, and how many there are of each process.
 
     The heads come first, byte by byte of all of them: what is alike in them then stands together.
+
+    Args:
+        data: the records.
+        starts: where each of them begins.
     """
-    starts = offsets(data)
     heads = b"".join([data[at : at + HEAD] for at in starts])
     columns = [heads[at::HEAD] for at in range(HEAD)]
-    tails = [data[at + HEAD : end] for at, end in zip(starts, [*starts[1:], len(data)], strict=True)]
+    tails = [data[at + HEAD : end] for at, end in itertools.pairwise([*starts, len(data)]) if end - at > HEAD]
     return zlib.compress(b"".join((*columns, *tails)), LEVEL), Counter(_words(columns, _PID, 4))
 
 

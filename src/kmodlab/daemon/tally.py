@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kmodlab.errors import KmodlabError
 from kmodlab.modules.record import ENFORCED, LAYOUT, RETURNED
 
 from .tick import BUCKETS
+
+log = logging.getLogger(__name__)
 
 NS = 1_000_000_000
 LOGGED, BLOCKED, FAILED = range(3)
@@ -37,15 +39,23 @@ class Second:
 
 @dataclass
 class Found:
-    """What is to be looked at again in a block: where blocked records begin, which processes have ended, and when."""
+    """What was found in a block.
 
-    n: int = 0
+    Attributes:
+        starts: where records begin.
+        end: where the last one ends, which has to be the end of the block.
+        blocked: where the blocked ones begin.
+        ended: which processes have ended, and when.
+    """
+
+    end: int = 0
+    starts: list[int] = field(default_factory=list)
     blocked: list[int] = field(default_factory=list)
     ended: list[tuple[Who, int]] = field(default_factory=list)
 
 
-def tally(  # noqa: C901  # a function for each step would double what a record costs
-    data: bytes, turn: Callable[[int], tuple[Second, int, int]], endings: frozenset[int]
+def tally(  # a function for each step would double what a record costs
+    data: bytes, turn: Callable[[int], tuple[Second, int, int]], ending: int
 ) -> Found:
     """Count the records of a block.
 
@@ -54,53 +64,53 @@ def tally(  # noqa: C901  # a function for each step would double what a record 
     Args:
         data: the records.
         turn: returns for a time (CLOCK_MONOTONIC, ns) its second, and when that begins and ends.
-        endings: ids of the calls that end a process.
+        ending: id of the call that ends a process.
 
-    Raises:
-        KmodlabError: the data ends in the middle of a record.
+    Returns:
+        What was found; where the data ends in the middle of a record, this is told of those before.
     """
     found = Found()
-    unpack, head = _SLIM.unpack_from, LAYOUT.size
-    at, size_of, n = 0, len(data), 0
-    low = high = 0
+    unpack, head, begin_at = _SLIM.unpack_from, LAYOUT.size, found.starts.append
+    returned, known, hist, least = RETURNED, RETURNED | ENFORCED, HIST, -ERRORS
+    at, size_of, low, high = 0, len(data), 0, 0
     calls: dict[int, list[int]] = {}
     whos: dict[Who, list[int]] = {}
     try:
         while at < size_of:
             clock, latency, ret, ids, call, status, flags, size, comm = unpack(data, at)
-            made = clock + latency if flags & RETURNED else clock
+            made = clock + latency if flags & returned else clock
             if not low <= made < high:
                 second, low, high = turn(made)
                 calls, whos = second.calls, second.whos
-            err = -ERRORS < ret < 0 and flags & (RETURNED | ENFORCED)
-            key = call << 2 | (BLOCKED if status else FAILED if err else LOGGED)
-            sums = calls.get(key)
-            if sums is None:
-                sums = calls[key] = [0] * (HIST + BUCKETS + 1)
-            who = whos.get((ids, comm))
-            if who is None:
+            err = ret < 0 and ret > least and flags & known
+            key = call << 2 | (1 if status else 2 if err else 0)
+            try:
+                sums = calls[key]
+            except KeyError:
+                sums = calls[key] = [0] * (hist + BUCKETS + 1)
+            try:
+                who = whos[ids, comm]
+            except KeyError:
                 who = whos[ids, comm] = [0, 0, 0, 0]
             sums[0] += 1
             who[0] += 1
-            if flags & RETURNED:
+            if flags & returned:
                 sums[2] += latency
                 who[2] += latency
-                sums[HIST + latency.bit_length()] += 1
+                sums[hist + latency.bit_length()] += 1
             if err:
                 sums[1] += 1
                 who[1] += 1
             if status:
                 who[3] += 1
                 found.blocked.append(at)
-            if call in endings:
+            if call == ending:
                 found.ended.append(((ids, comm), made))
+            begin_at(at)
             at += head + (size + 7 & -8) if size else head
-            n += 1
     except struct.error:
-        at = size_of + 1
-    if at != size_of:
-        raise KmodlabError(f"a block of {size_of} bytes ends in the middle of a record")
-    found.n = n
+        log.error("a block of %d bytes ends in the middle of a record", size_of)
+    found.end = at
     return found
 
 

@@ -117,10 +117,15 @@ class Hub:
 
     async def run(self) -> None:
         """Take ticks until the collector has no more, or the task is cancelled."""
-        async with aclosing(self._source.subscribe()) as ticks:  # type: ignore[type-var]
-            async for tick in ticks:
-                self.publish(tick)
-        _log.info("the collector has no more ticks")
+        try:
+            async with aclosing(self._source.subscribe()) as ticks:  # type: ignore[type-var]
+                async for tick in ticks:
+                    self.publish(tick)
+        except Exception:
+            # Nobody waits for this task: whoever looks sees that nothing comes, and the log has to say why.
+            _log.exception("ticks are not followed any more")
+        else:
+            _log.info("the collector has no more ticks")
 
     def publish(self, tick: Tick) -> None:
         """Hand a tick to every stream."""

@@ -3,7 +3,7 @@
 import {html, nothing, render} from "./vendor/lit.js";
 import {get, post, remove, rows, session} from "./api.js";
 import {Palette} from "./chart.js";
-import {Clock, plain, whole} from "./format.js";
+import {Clock, plain, span, whole} from "./format.js";
 import {Model, WINDOW} from "./model.js";
 import {Stream} from "./stream.js";
 import {details} from "./table.js";
@@ -16,12 +16,13 @@ import {Live} from "./views/live.js";
 import {Top} from "./views/top.js";
 
 const KINDS = {live: Live, events: Events, top: Top, blocked: Blocked, history: History, filters: Filters, health: Health};
-const ZONES = [["utc", "UTC"], ["server", "server's time"], ["browser", "browser's time"]];
+const ZONES = [["utc", "UTC"], ["server", "server time"], ["browser", "browser time"]];
 const THEMES = [["auto", "as the system"], ["dark", "dark"], ["light", "light"]];
 const LINKS = {open: ["good", "live"], connecting: ["dim", "connecting"], reconnecting: ["warn", "reconnecting"], ended: ["bad", "session ended"]};
 const KEYS = [["1 \u2013 7", "the views"], ["/", "the filter of the events"], ["p", "pause, and go on"], ["t", "charts as tables, and back"], ["\u2191 \u2193", "from row to row"], ["Enter", "all of a call"], ["?", "these keys"]];
 const FRAME = 240;
 const LOOK = 5000;
+const SILENT = 5;
 const BEFORE = 900;
 const BEFORE_ROWS = 100;
 const ENDS = {"no module": "The module is not loaded: nothing is recorded.", ended: "The recording has ended.", stopped: "Nothing is recorded."};
@@ -134,6 +135,11 @@ class Page {
   async look() {
     this.model.machine = await get("machine").catch(() => this.model.machine);
     this.changed();
+  }
+
+  /** Seconds for which a stream that is open has said nothing: it has something to say each second. */
+  get silence() {
+    return this.link === "open" && this.model.latest ? (performance.now() - this.model.arrived) / 1000 : 0;
   }
 
   lost() {
@@ -282,7 +288,7 @@ class Page {
 
   head() {
     const {machine, blocked} = this.model;
-    const [tone, words] = LINKS[this.link];
+    const [tone, words] = this.silence > SILENT ? ["warn", `silent for ${span(this.silence)}`] : LINKS[this.link];
     const held = this.views.events.paused;
     return html`<header class="top">
       <div class="brand"><svg viewBox="0 0 32 32" aria-hidden="true"><path d="M3 18h7l3-9 5 15 3-9 2 3h6"/></svg><h1>kmodlab</h1>
@@ -296,7 +302,7 @@ class Page {
   }
 
   choice(name, label, options, chosen) {
-    return html`<label class="choice"><span class="hidden">${label}</span><select @change=${(event) => this[name](event.target.value)}>${options.map(([value, words]) => html`<option value=${value} ?selected=${value === chosen}>${words}</option>`)}</select></label>`;
+    return html`<label class="choice ${name}"><span class="hidden">${label}</span><select @change=${(event) => this[name](event.target.value)}>${options.map(([value, words]) => html`<option value=${value} ?selected=${value === chosen}>${words}</option>`)}</select></label>`;
   }
 
   trouble() {

@@ -154,6 +154,7 @@ def test_a_key_is_for_programs(tmp_path: Path) -> None:
         assert live.ask("POST", CONTROL, good, COMMAND).status == 403
         assert (live.ask("GET", "/metrics", bad).status, live.ask("GET", "/metrics").status) == (401, 401)
         assert live.ask("GET", "/metrics", {**bad, **live.log_in()}).status == 401
+        assert live.ask("GET", "/metrics", {"authorization": "Basic s3cret"}).status == 401
 
 
 # -- roles ---------------------------------------------------------------------------------------------------------

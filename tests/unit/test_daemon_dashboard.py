@@ -9,9 +9,7 @@ from pathlib import Path
 from urllib.request import url2pathname
 
 import pytest
-from typer.testing import CliRunner
 
-from kmodlab.cli import app
 from kmodlab.daemon import dashboard
 from kmodlab.errors import UsageError
 
@@ -47,12 +45,6 @@ def test_without_a_desktop_no_browser_takes_the_terminal(
     monkeypatch.delenv("DISPLAY")
     assert not dashboard.show(ADDRESS, tmp_path)
     assert opened == []
-
-
-def test_only_the_demo_is_there() -> None:
-    with pytest.raises(UsageError, match="only a machine that is made up can be shown so far") as caught:
-        CliRunner().invoke(app, ["dashboard"], catch_exceptions=False)
-    assert caught.value.hint == "kmodlab dashboard --demo"
 
 
 def test_a_port_that_is_taken_is_said_before_anything_is_recorded() -> None:

@@ -226,7 +226,8 @@ def test_a_filter_blocks_the_calls_of_its_name(log: Machine) -> None:
         seen = f"PID {one['pid']} called unlinkat: " + (
             f"Status is {own[0].cells['Status']}." if own else "it is not there."
         )
-        wrong("After `unlink block` calls of unlink and unlinkat are BLOCKED.", seen)
+        hint = "`unlink block` is about both, `open block` about open and openat"
+        wrong("After `unlink block` calls of unlink and unlinkat are BLOCKED.", seen, hint)
     seen_too = [f"{entry.call} by PID {entry.pid} is BLOCKED" for entry in others if entry.status == "BLOCKED"]
     require_none(seen_too, "`unlink block` blocks no other calls.")
 

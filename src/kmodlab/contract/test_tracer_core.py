@@ -51,15 +51,14 @@ def log(machine: Machine) -> Iterator[Machine]:
 def made(machine: Machine, *steps: str) -> tuple[list[Answer], Log]:
     """Return the answers to some steps, and the log after them.
 
-    Where a process that made calls has no row in it, they are made once more, after a reload: a log that is full and
-    takes no more fails the test of the newest calls, and no other.
+    Where a process that made calls has no row in it, they are made once more, right after a reload: a log that takes
+    no more when it is full, or a page that is cut, fails the tests of that, and not those of what is in the first rows.
     """
     answers, page = _made(machine, *steps)
     pids = [answer["pid"] for answer in answers if "pid" in answer]
     if page.entries and not all(page.of(pid) for pid in pids):
         module = find_module(machine, "syscall_tracer")
-        machine.play(module.unload(), module.load(*module.parameters))
-        answers, page = _made(machine, *steps)
+        (_, _, *answers), page = _made(machine, module.unload(), module.load(*module.parameters), *steps)
     return answers, page
 
 

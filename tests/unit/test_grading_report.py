@@ -398,6 +398,14 @@ def test_canvas_leaves_what_is_not_graded_empty() -> None:
     assert rows[2][-1] == ""
 
 
+def test_what_costs_points_comes_first_and_bonus_that_was_not_reached_last() -> None:
+    outcomes = (("a", "failed", True), ("b", "passed", False), ("c", "failed", False), ("d", "passed", True))
+    tests = tuple(one_test(name, outcome=outcome, bonus=bonus) for name, outcome, bonus in outcomes)
+    page = pages.student_markdown(one_result(tests=tests))
+    rows = [page.index(f"| {title} |") for title in ("Test c holds", "Test b holds", "Bonus: Test d holds")]
+    assert [*rows, page.index("| Bonus: Test a holds |")] == sorted([*rows, page.index("| Bonus: Test a holds |")])
+
+
 def test_bonus_is_told_beside_the_score_and_adds_nothing_to_it() -> None:
     more = (one_test("c", bonus=True, points=9.0, earned=8.0), one_test("d", bonus=True, points=1.0, earned=1.0))
     result = one_result(tests=(*one_result().tests, *more))

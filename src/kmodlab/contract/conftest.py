@@ -103,12 +103,12 @@ def _kernel_log_guard(request: pytest.FixtureRequest) -> Iterator[None]:
 def tracer(machine: Machine) -> Iterator[Machine]:
     """The machine with no filter set; those that were found are put back afterwards."""
     found, counts, cleared = machine.play(step("filters"), read(TRACER_STATS), write("clear"))
-    for answer, asked in (
-        (found, f"{TRACER} can be read."),
-        (cleared, f"`echo clear > {TRACER}` removes all filters."),
+    for answer, asked, hint in (
+        (found, f"{TRACER} can be read.", ""),
+        (cleared, f"`echo clear > {TRACER}` removes all filters.", "this test begins with it: write `clear` first"),
     ):
         if answer["errno"]:
-            wrong(asked, f"It failed: {os.strerror(answer['errno'])}.")
+            wrong(asked, f"It failed: {os.strerror(answer['errno'])}.", hint)
     filters = parse_filters(found["text"])
     yield machine
     trace_as(machine, counts)

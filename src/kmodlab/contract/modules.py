@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -18,6 +18,12 @@ FILES = {
 """The files under /proc that each module makes."""
 SHOW = "cd /sys/module/{0}/parameters 2>/dev/null && grep -H . * || true"
 """Shows a module's parameters."""
+_OTHERS = """
+for file in /lib/modules/$(uname -r)/updates/*.ko; do
+    [ ! -d /sys/module/$(basename "$file" .ko | tr - _) ] || echo "$file"
+done
+"""
+"""Shows the files of modules that are loaded and were put there by hand."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +34,14 @@ class Module:
     file: str
     parameters: tuple[str, ...]
 
+    @property
+    def called(self) -> str:
+        """What the kernel calls it: whoever wrote it may have named its file otherwise."""
+        return self.file.rpartition("/")[2].partition(".ko")[0].replace("-", "_") or self.name
+
     def unload(self) -> str:
         """Return the step that removes the module."""
-        return step("sh", f"rmmod {self.name}")
+        return step("sh", f"rmmod {self.called}")
 
     def load(self, *parameters: str) -> str:
         """Return the step that loads the module."""
@@ -38,16 +49,16 @@ class Module:
 
     def show(self) -> str:
         """Return the step that shows the parameters."""
-        return step("sh", SHOW.format(self.name))
+        return step("sh", SHOW.format(self.called))
 
     def look(self) -> str:
         """Return the step that shows what is there: the module, its files, its parameters."""
         files = " ".join(f"/proc/{name}" for name in FILES[self.name])
-        return step("sh", f"ls -d /sys/module/{self.name} {files} 2>/dev/null; true")
+        return step("sh", f"ls -d /sys/module/{self.called} {files} 2>/dev/null; true")
 
     def everything(self) -> list[str]:
         """Return what `look` shows while the module is loaded, sorted."""
-        return sorted([f"/sys/module/{self.name}", *(f"/proc/{name}" for name in FILES[self.name])])
+        return sorted([f"/sys/module/{self.called}", *(f"/proc/{name}" for name in FILES[self.name])])
 
 
 def _parameters(shown: str) -> tuple[str, ...]:
@@ -59,10 +70,17 @@ def _parameters(shown: str) -> tuple[str, ...]:
 def find_module(machine: Machine, name: str) -> Module:
     """Return a module of the machine; the test is skipped, with the reason, where it cannot be loaded again."""
     search = f"modinfo -n {name} 2>/dev/null || find /lib/modules/$(uname -r) -name {name}.ko | head -n 1"
-    file = machine.once(f"{name}.ko", lambda: machine.sh(search).strip())
+    file = machine.once(f"{name}.ko", lambda: machine.sh(search).strip() or _named_otherwise(machine))
     if not file.startswith("/"):
         pytest.skip(f"no {name}.ko under /lib/modules to load again")
-    return Module(name, file, _parameters(machine.sh(SHOW.format(name))))
+    module = Module(name, file, ())
+    return replace(module, parameters=_parameters(machine.sh(SHOW.format(module.called))))
+
+
+def _named_otherwise(machine: Machine) -> str:
+    """Return the file of the one loaded module that was put there by hand and is none of ours; or nothing."""
+    files = [file for file in machine.sh(_OTHERS).split() if Module("", file, ()).called not in FILES]
+    return files[0] if len(files) == 1 else ""
 
 
 def put_back(machine: Machine, module: Module) -> None:
@@ -71,7 +89,7 @@ def put_back(machine: Machine, module: Module) -> None:
     Raises:
         HelperError: it is not what it was.
     """
-    remove = step("sh", f"rmmod {module.name} 2>/dev/null; true")
+    remove = step("sh", f"rmmod {module.called} 2>/dev/null; true")
     _, loaded, shown = machine.play(remove, module.load(), module.show())
     require(loaded)
     if changed := set(module.parameters) - set(_parameters(shown["text"])):

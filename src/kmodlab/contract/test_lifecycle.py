@@ -95,8 +95,8 @@ def test_a_reader_that_is_open_survives_the_unloading(machine: Machine, module: 
     opens = [step("open", slot, path, "r") for slot, path in enumerate(paths)]
     reads = [step("fread", slot, bytes=100) for slot in range(len(paths))]
     closes = [step("close", slot) for slot in range(len(paths))]
-    unload = step("sh", f"rmmod {module.name}; echo $?")
-    answers = machine.play(*opens, *reads, unload, *reads, *closes, step("sh", f"rmmod {module.name}; true"))
+    unload = step("sh", f"rmmod {module.called}; echo $?")
+    answers = machine.play(*opens, *reads, unload, *reads, *closes, step("sh", f"rmmod {module.called}; true"))
     for path, answer in zip(paths, answers[len(paths) :], strict=False):
         text_of(answer, path)
     loaded, looked = machine.play(module.load(), module.look())
@@ -108,7 +108,7 @@ def test_a_reader_that_is_open_survives_the_unloading(machine: Machine, module: 
 def test_unloading_under_load_is_clean(machine: Machine, module: Module) -> None:
     """{name} can be unloaded and loaded three times while its files are read and calls are made."""
     path = TRACER if module.name == "syscall_tracer" else LISTER
-    rounds = f"i=0; while [ $i -lt 3 ]; do rmmod {module.name} && insmod {module.file} || rc=1; i=$((i+1)); done"
+    rounds = f"i=0; while [ $i -lt 3 ]; do rmmod {module.called} && insmod {module.file} || rc=1; i=$((i+1)); done"
     found, answer, looked = machine.play(
         module.look(), beside([f"cat {path} >/dev/null 2>&1", "ls / >/dev/null"], rounds), module.look()
     )

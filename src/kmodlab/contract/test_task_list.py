@@ -63,7 +63,8 @@ def test_every_process_is_listed_once(zoo: Zoo) -> None:
     """task_lister has one row for every process that /proc shows."""
     for picture in zoo.pictures:
         missing = [f"{named(process)} is missing" for pid, process in picture.steady.items() if pid not in picture.rows]
-        require_none(missing, "/proc/task_lister has a row for every process.", "for_each_process() visits them all")
+        hint = "for_each_process() visits them all; they take more than a page of 4096 bytes"
+        require_none(missing, "/proc/task_lister has a row for every process.", hint)
         rows = Counter(task.pid for task in picture.listed.tasks)
         twice = [f"PID {pid} has {count} rows" for pid, count in rows.items() if count > 1]
         require_none(twice, "/proc/task_lister has one row for each process.", "one row a process, not one a thread")
@@ -283,7 +284,8 @@ def test_any_buffer_size_lists_everything_once(machine: Machine) -> None:
     for size, answer in zip(sizes, answers, strict=True):
         found = Counter(task.pid for task in parse_list(text_of(answer, LISTER)).tasks)
         seen = [f"PID {pid} has {found[pid]} rows" for pid in sorted(alive) if found[pid] != 1]
-        require_none(seen, f"Read in pieces of {size} bytes, the list has each process once.", "mind *ppos")
+        asked = f"Read {size} bytes at a time, the list has each process once."
+        require_none(seen, asked, "a read goes on where the one before it ended: *ppos, or *pos of seq_file")
 
 
 def test_thousands_of_processes_are_listed_completely(machine: Machine) -> None:

@@ -51,15 +51,14 @@ def log(machine: Machine) -> Iterator[Machine]:
 def made(machine: Machine, *steps: str) -> tuple[list[Answer], Log]:
     """Return the answers to some steps, and the log after them.
 
-    Where a process that made calls has no row in it, they are made once more, after a reload: a log that is full and
-    takes no more fails the test of the newest calls, and no other.
+    Where a process that made calls has no row in it, they are made once more, right after a reload: a log that takes
+    no more when it is full, or a page that is cut, fails the tests of that, and not those of what is in the first rows.
     """
     answers, page = _made(machine, *steps)
     pids = [answer["pid"] for answer in answers if "pid" in answer]
     if page.entries and not all(page.of(pid) for pid in pids):
         module = find_module(machine, "syscall_tracer")
-        machine.play(module.unload(), module.load(*module.parameters))
-        answers, page = _made(machine, *steps)
+        (_, _, *answers), page = _made(machine, module.unload(), module.load(*module.parameters), *steps)
     return answers, page
 
 
@@ -226,7 +225,8 @@ def test_a_filter_blocks_the_calls_of_its_name(log: Machine) -> None:
         seen = f"PID {one['pid']} called unlinkat: " + (
             f"Status is {own[0].cells['Status']}." if own else "it is not there."
         )
-        wrong("After `unlink block` calls of unlink and unlinkat are BLOCKED.", seen)
+        hint = "`unlink block` is about both, `open block` about open and openat"
+        wrong("After `unlink block` calls of unlink and unlinkat are BLOCKED.", seen, hint)
     seen_too = [f"{entry.call} by PID {entry.pid} is BLOCKED" for entry in others if entry.status == "BLOCKED"]
     require_none(seen_too, "`unlink block` blocks no other calls.")
 

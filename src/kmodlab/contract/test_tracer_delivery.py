@@ -289,7 +289,7 @@ def test_unloading_while_everything_happens(machine: Machine) -> None:
     module = find_module(machine, "syscall_tracer")
     talking = machine.netlink_command(*listener("a", 0), ask("call-get"), CLEAR)
     loops = ("ls / >/dev/null", f"{talking} >/dev/null 2>&1")
-    again = f"until rmmod {module.name} 2>/dev/null; do :; done; insmod {module.file} || rc=1"
+    again = f"until rmmod {module.called} 2>/dev/null; do :; done; insmod {module.file} || rc=1"
     try:
         (answer,) = machine.play(beside(loops, f"for i in 1 2 3; do {again}; done"))
         require(answer)

@@ -48,8 +48,8 @@ OUTCOMES = {
     "not-run": "not run",
     "not-reached": "not reached",
 }
-#: what a student has to look at comes first
-_URGENT = ("crashed", "failed", "infra-error", "not-run", "not-reached", "passed")
+#: what a student has to look at comes first; bonus that was not reached, which costs nothing, last
+_URGENT = ("crashed", "failed", "infra-error", "not-run", "passed", "not-reached")
 
 
 def fit(text: str) -> str:
@@ -94,7 +94,7 @@ def shown_tests(result: Result, *, over: bool) -> list[TestResult]:
 
 
 def failed_first(tests: list[TestResult]) -> list[TestResult]:
-    """Return tests with those that did not pass first, else in the lab's order."""
+    """Return tests with those that cost points first, else in the lab's order."""
     return sorted(tests, key=lambda test: _URGENT.index(outcome(test)))
 
 

@@ -31,7 +31,7 @@ BUDGETS: dict[str, float] = {
     COLLECTING: 60,
     "unit": 420,
     "fuzz": 240,
-    "browser": 180,
+    "browser": 300,
     "mutants": 480,
     "debian-11": 420,
     "debian-12-rt": 420,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import socket
 import subprocess
 import tempfile
@@ -54,9 +55,20 @@ def show(name: str, port: int = 0, browser: bool = True, say: Say = print) -> No
         address = f"http://127.0.0.1:{local}/#token={invitation.token}"
         say(f"The dashboard of {name}, at this address, which opens once, within ten minutes:\n\n  {address}\n")
         say("Ctrl-C ends it.")
-        with contextlib.suppress(KeyboardInterrupt):
+        with _until_interrupted():
             _stay(ssh, address, browser)
             raise LabError(f"the connection to the guest {name} has ended", hint="`kmodlab guest list` says how it is")
+
+
+@contextlib.contextmanager
+def _until_interrupted() -> Iterator[None]:
+    """End the block by Ctrl-C: that is how this ends, and nothing is broken off by it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _stay(ssh: subprocess.Popen[str], address: str, browser: bool) -> None:

@@ -275,9 +275,9 @@ def test_a_guest_whose_daemon_is_stopped(deployed: Guest) -> None:
 
 
 LEFT = (
-    "ls -d /usr/local/sbin/kmodlabd /var/lib/kmodlab /run/kmodlab /etc/systemd/system/kmodlab-* "
-    "/etc/systemd/system/*.wants/kmodlab-* 2>/dev/null; getent passwd kmodlab; getent group kmodlab; "
-    "systemctl list-units --all --plain --no-legend 'kmodlab-*'; true"
+    "ls -d /usr/local/sbin/kmodlabd /var/lib/kmodlab /run/kmodlab /etc/systemd/system/kmodlab-[dr]* "
+    "/etc/systemd/system/*.wants/kmodlab-[dr]* 2>/dev/null; getent passwd kmodlab; getent group kmodlab; "
+    "systemctl list-units --all --plain --no-legend 'kmodlab-[dr]*'; true"
 )
 
 

@@ -16,6 +16,8 @@ from kmodlab.daemon.store import recalled
 from kmodlab.modules.record import ENFORCED, LAYOUT, RETURNED
 
 NS = 1_000_000_000
+PATIENCE = 60.0
+"""Seconds that a question may take where its answer is the subject: a busy machine is slow."""
 WALL = 1_780_000_000 * NS
 """What the time of day was when the tape's machine booted."""
 SIGNATURES = {

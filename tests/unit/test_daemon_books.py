@@ -19,7 +19,7 @@ from kmodlab.daemon.retention import Keeper
 from kmodlab.daemon.roller import Roller
 from kmodlab.daemon.tally import tally
 
-from .daemon_tape import NS, Tape, batch, begin, clock, drain, ids, record, roll, write
+from .daemon_tape import NS, PATIENCE, Tape, batch, begin, clock, drain, ids, record, roll, write
 
 MILLION = 1_000_000
 
@@ -29,7 +29,7 @@ def test_the_books_of_a_million_calls_close_on_each_cpu(tmp_path: Path) -> None:
     tape = Tape()
     write(tmp_path, [*tape.begin(), *tape.batches(MILLION), tape.counters(unsent=7)])
     roll(tmp_path)
-    books = History(tmp_path).ledger()
+    books = History(tmp_path, PATIENCE).ledger()
     assert books.open() == []
     assert len(list(books.equations())) == 2 * 6 + 3
     for cpu in (0, 1):
@@ -41,7 +41,7 @@ def test_the_books_of_a_million_calls_close_on_each_cpu(tmp_path: Path) -> None:
         assert all(lost.values()), "a tape that loses nothing proves nothing"
         assert named["delivery"]["not_yet_sent"] == 7
     begin_at, end = 100 * NS, tape.now
-    ranked = History(tmp_path).top(
+    ranked = History(tmp_path, PATIENCE).top(
         (1_780_000_000 * NS + begin_at) / NS - 1, (1_780_000_000 * NS + end) / NS + 1, "call"
     )
     by_name: dict[str, int] = {}
@@ -181,7 +181,7 @@ def _faults(folder: Path) -> list[str]:
     drain(one)
     Keeper(one).scrub_next()
     one.close()
-    books = History(folder).ledger()
+    books = History(folder, PATIENCE).ledger()
     return books.open() + [f"{name} {n}" for name, n in books.losses().items()]
 
 
@@ -219,7 +219,7 @@ def test_what_was_made_before_the_stream_began_belongs_to_it(tmp_path: Path) -> 
     one = [record(ids()["read"], seq=seq, at=NS + seq) for seq in range(96, 110)]
     write(tmp_path, [begin(issued={0: 100}), clock(NS), batch(one)])
     roll(tmp_path)
-    books = History(tmp_path).ledger()
+    books = History(tmp_path, PATIENCE).ledger()
     assert books.closed
     assert {name: books.cpus[1, 0][name] for name in ("begun", "received", "missing")} == {
         "begun": 96, "received": 14, "missing": 0,
@@ -234,7 +234,7 @@ def test_a_batch_that_ends_in_the_middle_of_a_record(bytes_less: int, tmp_path: 
     after = batch([record(ids()["openat"], seq=seq, at=NS + seq, path=b"/a/path") for seq in range(10, 20)])
     write(tmp_path, [begin(issued={0: 0}), clock(NS), cut, after])
     roll(tmp_path)
-    history = History(tmp_path)
+    history = History(tmp_path, PATIENCE)
     assert history.ledger().open() == []
     seqs = [row.seq for row in history.export(0, 9e9)]
     assert sorted({*range(9), *range(10, 20)} - set(seqs)) == []
@@ -245,7 +245,7 @@ def test_a_batch_that_has_come_before_is_left_out(tmp_path: Path) -> None:
     one = batch([record(ids()["read"], seq=seq, at=NS + seq) for seq in range(9)])
     write(tmp_path, [begin(issued={0: 0}), clock(NS), one, one])
     roll(tmp_path)
-    books = History(tmp_path).ledger()
+    books = History(tmp_path, PATIENCE).ledger()
     assert books.closed
     assert books.cpus[1, 0]["rolled"] == 9
 
@@ -255,7 +255,7 @@ def test_the_daemons_own_calls_are_counted_and_left_out(tmp_path: Path) -> None:
     own = [record(ids()["write"], seq=seq, at=NS + seq, pid=77) for seq in range(300, 350)]
     write(tmp_path, [begin(issued={0: 0}), clock(NS), batch(mixed), batch(own)])
     roll(tmp_path, own=frozenset([77]))
-    history = History(tmp_path)
+    history = History(tmp_path, PATIENCE)
     books = history.ledger()
     assert books.closed
     assert (books.cpus[1, 0]["own"], books.cpus[1, 0]["kept"]) == (250, 100)

@@ -18,7 +18,7 @@ from kmodlab.daemon.journal import Journal
 from kmodlab.daemon.queries import History
 from kmodlab.daemon.roller import Limits, Roller
 
-from .daemon_tape import Tape, drain, roll
+from .daemon_tape import PATIENCE, Tape, drain, roll
 
 PENDING = 1 << 20
 LIMITS = Limits(flush_bytes=1 << 19)
@@ -107,7 +107,7 @@ def test_a_disk_that_takes_nothing_any_more(tmp_path: Path) -> None:
         pair.load(1_000)
         assert (pair.journal.trouble, pair.roller.troubles) == ("", {})
         pair.close()
-        history = History(tmp_path)
+        history = History(tmp_path, PATIENCE)
         books = history.ledger()
         assert books.open() == []
         assert list(books.losses()) == ["shed_full"]
@@ -137,8 +137,8 @@ def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
         assert (journal.trouble, journal.ledger()[1, 0]["pending"]) == ("", 0)
         journal.close()
         roll(tmp_path)
-        assert History(tmp_path).ledger().open() == []
-        assert list(History(tmp_path).ledger().losses()) == ["shed_readonly"]
+        assert History(tmp_path, PATIENCE).ledger().open() == []
+        assert list(History(tmp_path, PATIENCE).ledger().losses()) == ["shed_readonly"]
 
 
 def test_files_that_may_not_grow(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_files_that_may_not_grow(tmp_path: Path) -> None:
     pair.load(1_000)
     assert pair.journal.trouble == ""
     pair.close()
-    books = History(tmp_path).ledger()
+    books = History(tmp_path, PATIENCE).ledger()
     assert books.open() == []
     assert set(books.losses()) <= {"shed_failed"}
 
@@ -173,7 +173,7 @@ def test_journals_that_nobody_reads_are_bounded(tmp_path: Path) -> None:
     journal.close()
     drain(roller)
     roller.close()
-    books = History(tmp_path).ledger()
+    books = History(tmp_path, PATIENCE).ledger()
     assert books.open() == []
     assert list(books.losses()) == ["shed_behind"]
     assert books.totals()["kept"] + books.losses()["shed_behind"] == 30_000
@@ -187,7 +187,7 @@ def test_a_folder_that_is_removed_is_made_again(tmp_path: Path) -> None:
     pair.load(3_000)
     assert (pair.journal.trouble, pair.roller.troubles) == ("", {})
     pair.close()
-    history = History(folder)
+    history = History(folder, PATIENCE)
     books = history.ledger()
     assert books.open() == []
     assert books.losses() == {"damaged": 5_000}, "what was removed is said to be"

@@ -17,7 +17,7 @@ from kmodlab.daemon.items import Item
 from kmodlab.daemon.queries import History
 from kmodlab.errors import UsageError
 
-from .daemon_tape import NS, Tape, batch, begin, clock, ids, record, roll
+from .daemon_tape import NS, PATIENCE, Tape, batch, begin, clock, ids, record, roll
 from .daemon_tape import write as put
 
 #: names and paths that somebody meant to do harm with
@@ -42,7 +42,7 @@ def recorded(folder: Path) -> None:
 def test_every_cell_of_a_csv_is_inert(tmp_path: Path) -> None:
     recorded(tmp_path)
     out = io.StringIO(newline="")
-    assert write(History(tmp_path).export(0, 9e9), "csv", out) == len(HOSTILE)
+    assert write(History(tmp_path, PATIENCE).export(0, 9e9), "csv", out) == len(HOSTILE)
     text = out.getvalue()
     assert text.isascii()
     assert all(each.isprintable() or each in "\r\n" for each in text)
@@ -67,7 +67,7 @@ def test_a_cell_that_is_no_string_of_the_kernels_is_inert_too() -> None:
 def test_json_lines_say_the_same_as_the_kernel(tmp_path: Path) -> None:
     recorded(tmp_path)
     out = io.StringIO()
-    write(History(tmp_path).export(0, 9e9), "jsonl", out)
+    write(History(tmp_path, PATIENCE).export(0, 9e9), "jsonl", out)
     assert out.getvalue().isascii()
     found = [json.loads(line) for line in out.getvalue().splitlines()]
     assert len(found) == len(HOSTILE)
@@ -127,7 +127,7 @@ def test_an_export_runs_beside_the_recording(tmp_path: Path) -> None:
     tape = Tape(lossy=False)
     put(tmp_path, [*tape.begin(), *tape.batches(4_000)])
     roll(tmp_path)
-    rows = History(tmp_path).export(0, 9e9)
+    rows = History(tmp_path, PATIENCE).export(0, 9e9)
     first = next(rows)
 
     def recording() -> None:
@@ -138,7 +138,7 @@ def test_an_export_runs_beside_the_recording(tmp_path: Path) -> None:
     more.start()
     more.join()
     assert len([first, *rows]) == 4_000
-    assert History(tmp_path).ledger().closed
+    assert History(tmp_path, PATIENCE).ledger().closed
 
 
 @pytest.mark.parametrize(

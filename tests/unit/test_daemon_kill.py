@@ -20,7 +20,7 @@ from kmodlab.errors import KmodlabError
 from kmodlab.paths import project_dir
 
 from .daemon_child import QUICK
-from .daemon_tape import Tape, drain, roll, write
+from .daemon_tape import PATIENCE, Tape, drain, roll, write
 
 CHILD = Path(__file__).with_name("daemon_child.py")
 
@@ -57,7 +57,7 @@ def resumed(folder: Path, first: int) -> Books:
     tape.now += first * 50_000
     write(folder, [*tape.begin(), *tape.batches(2000), tape.counters()])
     roll(folder, QUICK)
-    return History(folder).ledger()
+    return History(folder, PATIENCE).ledger()
 
 
 @pytest.mark.parametrize("role", ["record", "both"])
@@ -86,7 +86,7 @@ def test_a_roller_that_is_killed_again_and_again_counts_each_record_once(tmp_pat
         kill("roll", tmp_path, 0, lines)
         whole(tmp_path)
     roll(tmp_path, QUICK)
-    history = History(tmp_path)
+    history = History(tmp_path, PATIENCE)
     assert history.ledger().open() == []
     assert history.ledger().totals()["rolled"] == 60_000
     seen = [(row.cpu, row.seq) for row in history.export(0, 9e9)]

@@ -11,7 +11,7 @@ from kmodlab.daemon.retention import DAY, TRUSTED_AFTER, Keep, Keeper
 from kmodlab.daemon.roller import Limits, Roller
 from kmodlab.daemon.segments import size
 
-from .daemon_tape import NS, Tape, batch, begin, clock, drain, ids, record, roll, write
+from .daemon_tape import NS, PATIENCE, Tape, batch, begin, clock, drain, ids, record, roll, write
 
 LIMITS = Limits(flush_bytes=1 << 18, segment_bytes=1 << 15, wal_bytes=1 << 18)
 
@@ -39,7 +39,7 @@ def test_size_is_bounded_at_any_moment_under_load(tmp_path: Path) -> None:
     drain(roller)
     keeper.expire()
     roller.close()
-    history = History(tmp_path)
+    history = History(tmp_path, PATIENCE)
     books = history.ledger()
     assert books.open() == []
     assert list(books.losses()) == ["expired_size"]
@@ -67,7 +67,7 @@ def test_what_is_too_old_goes_by_its_kind(tmp_path: Path) -> None:
     roller.pulse.at(int(9 * DAY) * NS + 101 * NS, 0)
     Keeper(roller, Keep(records=3.5 * DAY, blocked=5.5 * DAY, tiers=(1.5 * DAY, 4.5 * DAY, 7.5 * DAY))).expire()
     roller.close()
-    history = History(tmp_path)
+    history = History(tmp_path, PATIENCE)
     assert history.ledger().open() == []
     assert history.ledger().losses() == {"expired_age": 6}
     assert [row.seq for row in history.export(0, 9e9)] == [6, 7, 8, 9]
@@ -103,7 +103,7 @@ def test_logs_are_bounded_with_an_export_that_never_ends(tmp_path: Path) -> None
     write(tmp_path, [*tape.begin(), *tape.batches(4_000)])
     roller = Roller(tmp_path, limits=LIMITS)
     drain(roller)
-    rows = History(tmp_path).export(0, 9e9)
+    rows = History(tmp_path, PATIENCE).export(0, 9e9)
     next(rows)
     most = 0
     for _ in range(12):
@@ -138,6 +138,6 @@ def test_a_foreign_reader_that_never_ends_stops_the_index_and_not_the_recording(
     drain(roller)
     assert roller.troubles == {}
     roller.close()
-    books = History(tmp_path).ledger()
+    books = History(tmp_path, PATIENCE).ledger()
     assert books.open() == []
     assert books.totals()["kept"] == 50_000

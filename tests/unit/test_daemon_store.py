@@ -20,7 +20,7 @@ from kmodlab.daemon.tick import Filter, Row
 from kmodlab.errors import KmodlabError, UsageError
 from kmodlab.paths import project_dir
 
-from .daemon_tape import Tape, roll, write
+from .daemon_tape import PATIENCE, Tape, roll, write
 
 #: a migration that says when it is half done, and waits to be killed
 HALF = """
@@ -70,7 +70,7 @@ def test_a_migration_that_is_killed_in_the_middle_leaves_the_old(tmp_path: Path)
     assert index.base.execute("pragma user_version").fetchone() == (1,)
     assert not index.base.execute("select 1 from sqlite_schema where name in ('new', 'gap')").fetchall()
     index.close()
-    assert History(tmp_path).ledger().open() == []
+    assert History(tmp_path, PATIENCE).ledger().open() == []
     index = Index(tmp_path, (*MIGRATIONS, "create table new (a integer) strict"))
     assert index.base.execute("pragma user_version").fetchone() == (2,)
     index.close()
@@ -81,12 +81,12 @@ def test_a_migration_that_fails_leaves_the_old(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         Index(tmp_path, (*MIGRATIONS, "create table new (a integer) strict;\ndrop table gone"))
     Index(tmp_path).close()
-    assert History(tmp_path).ledger().open() == []
+    assert History(tmp_path, PATIENCE).ledger().open() == []
 
 
 def test_there_is_no_history(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no history in"):
-        History(tmp_path)
+        History(tmp_path, PATIENCE)
 
 
 def test_a_question_has_a_time_limit(tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_a_search_that_is_out_of_time_says_where_to_go_on(tmp_path: Path, monkey
     """Page by page all is found, though none has any time at all."""
     recorded(tmp_path)
     only = Filter(calls=frozenset(["read"]))
-    expected = [row.seq for row in History(tmp_path).events(0, 9e9, only, 9_999).rows]
-    history = History(tmp_path)
+    expected = [row.seq for row in History(tmp_path, PATIENCE).events(0, 9e9, only, 9_999).rows]
+    history = History(tmp_path, PATIENCE)
     monkeypatch.setattr(queries._Search, "__setattr__", _no_time, raising=False)
     seqs, before, pages = [], None, 0
     while True:
@@ -129,7 +129,7 @@ def _no_time(self: object, name: str, value: object) -> None:
 
 def test_pages_of_events_are_each_row_once_newest_first(tmp_path: Path) -> None:
     recorded(tmp_path)
-    history = History(tmp_path)
+    history = History(tmp_path, PATIENCE)
     pages: list[Row] = []
     before = None
     while True:
@@ -146,7 +146,7 @@ def test_pages_of_events_are_each_row_once_newest_first(tmp_path: Path) -> None:
 
 def test_a_process_is_found_by_its_index_and_rows_by_any_condition(tmp_path: Path) -> None:
     recorded(tmp_path)
-    history = History(tmp_path)
+    history = History(tmp_path, PATIENCE)
     rows = list(history.export(0, 9e9))
     pid = rows[0].pid
     found = history.events(0, 9e9, Filter(pid=pid), 9_999).rows
@@ -161,10 +161,10 @@ def test_a_process_is_found_by_its_index_and_rows_by_any_condition(tmp_path: Pat
 def test_a_time_that_is_none_is_refused(begin: float, end: float, tmp_path: Path) -> None:
     recorded(tmp_path, 500)
     with pytest.raises(UsageError, match="is no time"):
-        History(tmp_path).rates(begin, end, 1)
+        History(tmp_path, PATIENCE).rates(begin, end, 1)
 
 
 def test_a_place_that_is_none_is_refused(tmp_path: Path) -> None:
     recorded(tmp_path, 500)
     with pytest.raises(UsageError, match="is no place in a list"):
-        History(tmp_path).events(0, 9e9, before="1.2.drop table")
+        History(tmp_path, PATIENCE).events(0, 9e9, before="1.2.drop table")

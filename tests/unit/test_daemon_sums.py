@@ -18,7 +18,7 @@ from kmodlab.daemon.roller import Roller
 from kmodlab.daemon.store import TIERS
 from kmodlab.daemon.tick import BUCKETS, TOP, Count, Filter
 
-from .daemon_tape import NS, WALL, Tape, batch, begin, calls, clock, drain, ids, record, roll, write
+from .daemon_tape import NS, PATIENCE, WALL, Tape, batch, begin, calls, clock, drain, ids, record, roll, write
 
 YEAR = 365 * 86400
 
@@ -32,7 +32,7 @@ def test_sums_by_call_and_status_are_exact(tmp_path: Path) -> None:
     tape = Tape()
     write(tmp_path, [*tape.begin(), *tape.batches(30_000)])
     roll(tmp_path)
-    history = History(tmp_path)
+    history = History(tmp_path, PATIENCE)
     for tier in TIERS:
         base = sqlite3.connect(tmp_path / "index.db")
         names = {one.id: one.name for one in calls()}
@@ -54,7 +54,7 @@ def test_latencies_are_counted_by_their_powers_of_two(tmp_path: Path) -> None:
     records.append(record(ids()["read"], seq=7, at=(1 << 41) + 9, returned=False))
     write(tmp_path, [begin(), clock(1 << 41), batch(records)])
     roll(tmp_path)
-    (one,) = History(tmp_path).top(0, 9e9, "call")
+    (one,) = History(tmp_path, PATIENCE).top(0, 9e9, "call")
     expected = [0] * BUCKETS
     for each in latencies:
         expected[each.bit_length()] += 1
@@ -106,10 +106,10 @@ def test_sums_by_process_are_bounded_and_lose_nothing(tmp_path: Path) -> None:
             assert [count for _, count, _ in buckets[:-1]] == [TOP + 1] * 4
         assert max(count for _, count, _ in buckets) <= 8 * TOP + 1
     base.close()
-    found = History(tmp_path).top(0, 9e9, "process", 5)
+    found = History(tmp_path, PATIENCE).top(0, 9e9, "process", 5)
     assert [one.process.pid for one in found if one.process] == [1000, 1001, 1002, 1003, 1004]
     assert found[3].blocked == found[3].count.n == 5 * 10
-    assert tick_sums == sum(one.count.n for one in History(tmp_path).top(0, 9e9, "process", 9999))
+    assert tick_sums == sum(one.count.n for one in History(tmp_path, PATIENCE).top(0, 9e9, "process", 9999))
 
 
 def _process(seq: int, at: float, comm: bytes, ppid: int, call: str = "read", uid: int = 0, tid: int = 0) -> bytes:
@@ -142,10 +142,10 @@ def test_a_pid_that_is_used_again_is_another_process(
             if restarted:
                 roll(folder)
         roll(folder)
-        found = [one.process for one in History(folder).top(0, 9e9, "process") if one.process]
+        found = [one.process for one in History(folder, PATIENCE).top(0, 9e9, "process") if one.process]
         assert len(found) == expected
         assert {one.pid for one in found} == {700}
-        assert History(folder).ledger().closed
+        assert History(folder, PATIENCE).ledger().closed
 
 
 # -- clocks ----------------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_a_clock_that_is_set_leaves_neither_hole_nor_overlap(tmp_path: Path) -> 
     assert sum(count.n for tick in ticks for count in tick.calls.values()) == seq
     offsets = [round(tick.wall - tick.clock - WALL / NS) for tick in ticks if tick.clock]
     assert sorted(set(offsets)) == [-YEAR, 0, YEAR]
-    rates = History(tmp_path).rates(wall(95), wall(145), 1)
+    rates = History(tmp_path, PATIENCE).rates(wall(95), wall(145), 1)
     counts = [count.n for count in rates.series["read"]]
     assert counts[5:45] == [50] * 40
     assert sum(counts) == seq
@@ -192,7 +192,7 @@ def test_time_that_the_machine_slept_is_there_as_a_gap(tmp_path: Path) -> None:
     roller = roll(tmp_path)
     assert roller.epoch
     assert roller.epoch.set_by == 0
-    rows = list(History(tmp_path).export(0, 9e9))
+    rows = list(History(tmp_path, PATIENCE).export(0, 9e9))
     assert [round(row.wall - WALL / NS) for row in rows] == [10] * 10 + [3611] * 10
 
 
@@ -219,7 +219,7 @@ def test_a_module_that_is_loaded_again_keeps_the_names_of_its_calls(tmp_path: Pa
         ("read", "LOGGED"): 10,
     } or (sum(count.n for count in tick.calls.values()) <= 60)
     roller.close()
-    history = History(tmp_path)
+    history = History(tmp_path, PATIENCE)
     assert history.ledger().open() == []
     assert set(history.ledger().cpus) == {(1, 0), (2, 0), (3, 0)}
     assert {one.name: one.count.n for one in history.top(0, 9e9, "call")} == {"openat": 50, "read": 10}
@@ -231,10 +231,10 @@ def test_a_module_that_is_loaded_again_keeps_the_names_of_its_calls(tmp_path: Pa
 def test_rates_by_process_are_bounded(tmp_path: Path) -> None:
     write(tmp_path, [begin(issued={0: 0}), clock(999 * NS), *crowd(300, 2)])
     roll(tmp_path)
-    found = History(tmp_path).rates(wall(900), wall(1100), 1, "process").series
+    found = History(tmp_path, PATIENCE).rates(wall(900), wall(1100), 1, "process").series
     assert len(found) == TOP + 1
     assert "load[1000]" in found
-    total = sum(one.count.n for one in History(tmp_path).top(0, 9e9, "call"))
+    total = sum(one.count.n for one in History(tmp_path, PATIENCE).top(0, 9e9, "call"))
     assert sum(count.n for counts in found.values() for count in counts) == total
 
 
@@ -242,7 +242,7 @@ def test_changes_say_who_and_what_before_and_after(tmp_path: Path) -> None:
     now = Settings("ftrace", "permissive", True, (), ("read",))
     write(tmp_path, [begin(issued={0: 0}), clock(NS), ChangedItem(2 * NS, "root", "clear", now)])
     roll(tmp_path)
-    (one,) = History(tmp_path).changes(0, 9e9)
+    (one,) = History(tmp_path, PATIENCE).changes(0, 9e9)
     assert (one.who, one.what, round(one.wall - wall(2))) == ("root", "clear", 0)
     assert (one.before, one.after) == ("enforcing; unlink: BLOCK path=/etc/", "permissive")
     roller = Roller(tmp_path)
@@ -264,7 +264,7 @@ def test_blocked_calls_are_all_there_and_paged(tmp_path: Path) -> None:
     assert len(tick.blocked) + tick.blocked_more == 300
     assert len(tick.blocked) <= 200
     roller.close()
-    history, seqs, before = History(tmp_path), [], None
+    history, seqs, before = History(tmp_path, PATIENCE), [], None
     while True:
         page = history.blocked(0, 9e9, 70, before)
         seqs += [row.seq for row in page.rows]

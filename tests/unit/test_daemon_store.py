@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -124,7 +125,19 @@ def test_a_search_that_is_out_of_time_says_where_to_go_on(tmp_path: Path, monkey
 
 
 def _no_time(self: object, name: str, value: object) -> None:
-    object.__setattr__(self, name, 0.0 if name == "_until" else value)
+    object.__setattr__(self, name, queries._Deadline(-1.0) if name == "_deadline" else value)
+
+
+@pytest.mark.parametrize(("busy", "clock", "over"), [(0.9, 9.9, False), (1.1, 1.1, True), (0.1, 10.1, True)])
+def test_a_question_has_the_time_that_its_own_thread_takes(
+    monkeypatch: pytest.MonkeyPatch, busy: float, clock: float, over: bool
+) -> None:
+    """On a busy machine it takes longer by the clock; a disk that does not answer ends it all the same."""
+    times = SimpleNamespace(thread_time=lambda: 7.0, monotonic=lambda: 70.0)
+    monkeypatch.setattr(queries, "time", times)
+    deadline = queries._Deadline(1.0)
+    times.thread_time, times.monotonic = lambda: 7.0 + busy, lambda: 70.0 + clock
+    assert deadline.over() is over
 
 
 def test_pages_of_events_are_each_row_once_newest_first(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ from .tick import OTHER, STATUSES, TOP, Change, Count, Events, Filter, Hole, Pro
 log = logging.getLogger(__name__)
 
 SECONDS = 1.0
-"""How long a question may take."""
+"""How long a question may take, of its thread's processor: what else runs on the machine takes nothing of it."""
+SLOW = 10
+"""How many times as long it may take by the clock, where a disk is slow."""
 LAST = 9e9
 """The year 2255: in nanoseconds a number of SQLite's holds hardly more."""
 FIRST_SECONDS = 0.25
@@ -46,6 +48,21 @@ class OutOfTime(Exception):
     """The time limit has ended a search."""
 
 
+class _Deadline:
+    """When a question of this thread has taken too long.
+
+    Args:
+        seconds: of the processor; `SLOW` times as much by the clock.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._busy, self._end = time.thread_time() + seconds, time.monotonic() + SLOW * seconds
+
+    def over(self) -> bool:
+        """Return whether that is so."""
+        return time.thread_time() > self._busy or time.monotonic() > self._end
+
+
 def _out_of_time(seconds: float) -> KmodlabError:
     hint = "ask for a shorter time, or for a longer step"
     return KmodlabError(f"the question took longer than {seconds:g} s", hint=hint)
@@ -62,7 +79,7 @@ class History:
 
     Args:
         folder: of the history.
-        seconds: how long a question may take.
+        seconds: of a processor, how long a question may take.
 
     Raises:
         UsageError: there is none.
@@ -77,17 +94,17 @@ class History:
             raise UsageError(f"there is no history in {folder}", hint=hint)
 
     @contextlib.contextmanager
-    def _base(self, seconds: float | None = None) -> Iterator[sqlite3.Connection]:
+    def _base(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection that a clock is held to; it is gone behind the question, and with it what it holds."""
         try:
             base = sqlite3.connect(f"file:{self.folder / NAME}?mode=rw", uri=True, isolation_level=None, timeout=1.0)
         except sqlite3.Error as error:
             raise KmodlabError(f"the history in {self.folder} cannot be read: {error}") from error
-        until = time.monotonic() + (self.seconds if seconds is None else seconds)
+        deadline = _Deadline(self.seconds)
         try:
             base.execute("pragma query_only = 1")
             functions(base)
-            base.set_progress_handler(lambda: time.monotonic() > until, _EVERY)
+            base.set_progress_handler(deadline.over, _EVERY)
             yield base
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
@@ -436,7 +453,7 @@ class _Search:
         before: Cursor | None,
     ) -> None:
         self._history, self._only, self._matches, self._limit, self._before = history, only, matches, limit, before
-        self._until = time.monotonic() + history.seconds
+        self._deadline = _Deadline(history.seconds)
         self._found: list[tuple[Cursor, Row]] = []
         self._reached: Cursor | None = None
 
@@ -484,8 +501,8 @@ class _Search:
             return  # it is gone meanwhile, and the books say why
         try:
             base.execute("pragma query_only = 1")
-            until = max(self._until, time.monotonic() + FIRST_SECONDS)
-            base.set_progress_handler(lambda: time.monotonic() > until, _EVERY)
+            first = _Deadline(FIRST_SECONDS)
+            base.set_progress_handler(lambda: self._deadline.over() and first.over(), _EVERY)
             self._walk(base, name, epoch, low, high)
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
@@ -504,7 +521,7 @@ class _Search:
             if self._is_enough(newest):
                 break
             # A page that ends here has to be further than the one before, or there would be no end of pages.
-            if self._reached and newest < self._reached and time.monotonic() > self._until:
+            if self._reached and newest < self._reached and self._deadline.over():
                 self._reached = newest
                 raise OutOfTime
             self._block(base, name, epoch, head, low, high)

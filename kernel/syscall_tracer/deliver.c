@@ -147,7 +147,8 @@ static void append_records(struct sk_buff *skb, struct delivery *delivery,
 {
 	while (delivery->next < head && skb_tailroom(skb) >= sct_slot_size) {
 		u64 lost = 0;
-		size_t size = sct_ring_copy(delivery->cpu, delivery->next,
+		size_t size = sct_ring_copy(per_cpu_ptr(&sct_rings, delivery->cpu),
+					    delivery->next,
 					    (void *)skb_tail_pointer(skb),
 					    &lost);
 
@@ -180,7 +181,7 @@ static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
 
 static u64 ring_head(unsigned int cpu)
 {
-	/* Pairs with smp_store_release() in sct_ring_commit(). */
+	/* Pairs with smp_wmb() in sct_ring_commit(). */
 	return smp_load_acquire(&per_cpu(sct_rings, cpu).head);
 }
 

@@ -26,7 +26,7 @@ static __always_inline bool sct_deliver_wanted(void)
 /**
  * sct_deliver_poke() - a record is complete, and somebody listens
  * @head: of the ring
- * @size: of the ring, records
+ * @mask: of the ring
  *
  * Each quarter of a ring is delivered at once, the rest when its time comes.
  * Nothing is woken from here, for this may be anywhere: an interrupt of its own
@@ -34,9 +34,9 @@ static __always_inline bool sct_deliver_wanted(void)
  *
  * Context: Any, NMI included, with preemption off.
  */
-static __always_inline void sct_deliver_poke(u64 head, size_t size)
+static __always_inline void sct_deliver_poke(u64 head, size_t mask)
 {
-	if (!(head & (size / 4 - 1)))
+	if (!(head & (mask / 4)))
 		irq_work_queue(this_cpu_ptr(&sct_deliver_wakes));
 }
 

@@ -3,6 +3,7 @@
  * A system call enters: it is recorded and judged.
  */
 #include <linux/cred.h>
+#include <linux/err.h>
 #include <linux/fdtable.h>
 #include <linux/fs.h>
 #include <linux/kprobes.h>
@@ -195,6 +196,7 @@ int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
 		   struct sct_record *rec, size_t room)
 {
 	sct_entry_fill_plain(hook->call, regs, ktime_get_mono_fast_ns(), rec);
+	rec->comm[SCT_COMM_LEN - 1] = '\0';
 	if (hook->captures)
 		sct_entry_capture(hook, rec, room);
 	return judge(rec);
@@ -211,11 +213,20 @@ static noinline void report(const struct sct_record *rec)
 
 NOKPROBE_SYMBOL(report);
 
-/* The kernel's log is told of a call that is blocked. */
-static __always_inline void finish(struct sct_ring *ring, u64 n,
-				   const struct sct_record *rec)
+/* Of a call that is issued: whether it came to what not all do. */
+static __always_inline void count_outcome(const struct sct_hook *hook,
+					  const struct sct_record *rec)
 {
-	sct_entry_done(ring, n, rec);
+	if (unlikely(rec->status == SCT_BLOCKED))
+		this_cpu_inc(hook->counts->blocked);
+	if (rec->flags & SCT_RETURNED && IS_ERR_VALUE(rec->ret))
+		this_cpu_inc(hook->counts->failed);
+}
+
+/* The kernel's log is told of a call that is blocked. */
+static __always_inline void finish(u64 n, const struct sct_record *rec)
+{
+	sct_entry_done(n, rec);
 	if (unlikely(rec->status == SCT_BLOCKED))
 		report(rec);
 }
@@ -231,13 +242,13 @@ static __always_inline void finish(struct sct_ring *ring, u64 n,
 int notrace sct_entry_complete(const struct sct_hook *hook,
 			       struct sct_record *rec)
 {
-	struct sct_ring *ring = this_cpu_ptr(&sct_rings);
 	int err;
 
 	if (hook->captures)
 		sct_entry_capture(hook, rec, sct_data_bytes);
 	err = judge(rec);
-	finish(ring, ring->head, rec);
+	count_outcome(hook, rec);
+	finish(this_cpu_read(sct_rings.head), rec);
 	return err;
 }
 
@@ -245,26 +256,28 @@ NOKPROBE_SYMBOL(sct_entry_complete);
 
 /**
  * sct_entry_push() - record a call that was filled elsewhere
+ * @hook: where it entered
  * @rec: the call, all but what the ring adds
  *
  * Context: As sct_entry().
  */
-void sct_entry_push(const struct sct_record *rec)
+void sct_entry_push(const struct sct_hook *hook, const struct sct_record *rec)
 {
-	struct sct_ring *ring = this_cpu_ptr(&sct_rings);
-	u64 n = READ_ONCE(ring->head);
+	u64 n = this_cpu_read(sct_rings.head);
 	struct sct_record ring_part;
 	struct sct_record *slot;
 
+	this_cpu_inc(hook->counts->issued);
+	count_outcome(hook, rec);
 	if (!sct_ring_claim(n))
 		return;
-	slot = sct_ring_begin(ring, n);
+	slot = sct_ring_begin(n);
 	ring_part = *slot;
 	memcpy(slot, rec, sizeof(*rec) + rec->size);
 	slot->seq = ring_part.seq;
 	slot->jiffies = ring_part.jiffies;
 	slot->cpu = ring_part.cpu;
-	finish(ring, n, slot);
+	finish(n, slot);
 }
 
 NOKPROBE_SYMBOL(sct_entry_push);

@@ -7,6 +7,7 @@
 #ifndef SYSCALL_TRACER_ENTRY_H
 #define SYSCALL_TRACER_ENTRY_H
 
+#include <linux/bitops.h>
 #include <linux/build_bug.h>
 #include <linux/compat.h>
 #include <linux/cred.h>
@@ -27,7 +28,7 @@ int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
 int sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec);
 void sct_entry_capture(const struct sct_hook *hook, struct sct_record *rec,
 		       size_t room);
-void sct_entry_push(const struct sct_record *rec);
+void sct_entry_push(const struct sct_hook *hook, const struct sct_record *rec);
 
 DECLARE_TRACEPOINT(syscall);
 
@@ -61,13 +62,30 @@ static __always_inline void sct_entry_narrow(struct sct_record *rec)
 		rec->args[i] = (u32)rec->args[i];
 }
 
+/* Both at once where they lie side by side, though in the other order. */
+static __always_inline void sct_entry_ids(struct task_struct *task,
+					  struct sct_record *rec)
+{
+	const bool beside = offsetof(struct task_struct, tgid) ==
+			    offsetof(struct task_struct, pid) + sizeof(u32);
+
+	BUILD_BUG_ON(offsetof(struct sct_record, tid) !=
+		     offsetof(struct sct_record, pid) + sizeof(u32));
+	if (beside) {
+		*(u64 *)&rec->pid = ror64(*(const u64 *)&task->pid, 32);
+	} else {
+		rec->pid = task_tgid_nr(task);
+		rec->tid = task_pid_nr(task);
+	}
+}
+
 /*
  * get_task_comm() takes a lock in older kernels, which sleeps on PREEMPT_RT;
  * the plain copy may mix two names when another thread is just changing it,
- * and has its terminator all the same.
+ * and has its terminator all the same, for that is there already.
  */
 static __always_inline void
-sct_entry_fill_plain(size_t call, const struct pt_regs *regs, u64 clock,
+sct_entry_fill_plain(u16 call, const struct pt_regs *regs, u64 clock,
 		     struct sct_record *rec)
 {
 	struct task_struct *task = current;
@@ -90,17 +108,14 @@ sct_entry_fill_plain(size_t call, const struct pt_regs *regs, u64 clock,
 		rec->flags = SCT_COMPAT;
 		sct_entry_narrow(rec);
 	}
-	rec->pid = task_tgid_nr(task);
-	rec->tid = task_pid_nr(task);
+	sct_entry_ids(task, rec);
 	rec->ppid = task_tgid_nr(rcu_dereference_sched(task->real_parent));
 	rec->uid = __kuid_val(rcu_dereference_protected(task->cred, 1)->uid);
-	memcpy(rec->comm, task->comm, SCT_COMM_LEN);
-	rec->comm[SCT_COMM_LEN - 1] = '\0';
+	memcpy(rec->comm, task->comm, SCT_COMM_LEN - 1);
 }
 
 /**
  * sct_entry_done() - a record is filled: all who want it get it
- * @ring: of this CPU
  * @n: number of the record
  * @rec: from sct_ring_begin()
  *
@@ -108,15 +123,23 @@ sct_entry_fill_plain(size_t call, const struct pt_regs *regs, u64 clock,
  *
  * Context: As sct_ring_claim().
  */
-static __always_inline void sct_entry_done(struct sct_ring *ring, u64 n,
-					   const struct sct_record *rec)
+static __always_inline void sct_entry_done(u64 n, const struct sct_record *rec)
 {
-	sct_ring_commit(ring, n);
+	sct_ring_commit(n);
 	/* It stays: only this CPU writes to the ring, and is still here. */
 	if (tracepoint_enabled(syscall))
 		sct_event_emit(rec);
 	if (sct_deliver_wanted())
-		sct_deliver_poke(this_cpu_read(sct_rings.head), sct_ring_size);
+		sct_deliver_poke(this_cpu_read(sct_rings.head),
+				 this_cpu_read(sct_rings.mask));
+}
+
+/* Whether there is more to do than to record a call. */
+static __always_inline bool sct_entry_suspects(const struct sct_hook *hook,
+					       const struct sct_record *rec)
+{
+	return hook->captures || sct_filters_suspect(sct_entry_filters(),
+						     hook->call, rec);
 }
 
 /**
@@ -131,22 +154,22 @@ static __always_inline void sct_entry_done(struct sct_ring *ring, u64 n,
 static __always_inline int sct_entry_at(const struct sct_hook *hook,
 					const struct pt_regs *regs, u64 clock)
 {
-	struct sct_ring *ring = this_cpu_ptr(&sct_rings);
-	u64 n = READ_ONCE(ring->head);
+	u64 n = this_cpu_read(sct_rings.head);
 	struct sct_record *rec;
-	size_t call;
 
+	this_cpu_inc(hook->counts->issued);
 	if (!sct_ring_claim(n))
 		return 0;
-	rec = sct_ring_begin(ring, n);
-	/* As wide as an index is: widened once. */
-	call = hook->call;
-	sct_entry_fill_plain(call, regs, clock, rec);
-	/* Most calls are done now, and have cost no other function. */
-	if (hook->captures ||
-	    sct_filters_suspect(sct_entry_filters(), call, rec))
+	rec = sct_ring_begin(n);
+	sct_entry_fill_plain(hook->call, regs, clock, rec);
+	/*
+	 * Most calls are done now, and have cost no other function. It may change
+	 * just now. READ_ONCE() would not compare in memory.
+	 */
+	if (unlikely(data_race(hook->examined)) &&
+	    sct_entry_suspects(hook, rec))
 		return sct_entry_complete(hook, rec);
-	sct_entry_done(ring, n, rec);
+	sct_entry_done(n, rec);
 	return 0;
 }
 

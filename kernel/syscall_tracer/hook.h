@@ -37,6 +37,20 @@ struct sct_flight {
 };
 
 /**
+ * struct sct_counts - calls of an entry point that were counted since load
+ * @issued: all of them
+ * @blocked: those that a filter blocks
+ * @failed: those whose return was seen, and was an error
+ *
+ * Likewise per CPU. They count what the log counts, also what it drops.
+ */
+struct sct_counts {
+	u64 issued;
+	u64 blocked;
+	u64 failed;
+};
+
+/**
  * struct sct_hook - an entry point of a system call
  * @kp: finds the entry point; hooks it if @kind says so
  * @rp: hooks entry and return if @kind says so
@@ -50,7 +64,10 @@ struct sct_flight {
  * @finding: @kp is registered to find @addr
  * @missed: what earlier registrations missed
  * @flight: calls that entered and returned through @rp
+ * @counts: of its calls
  * @call: id of the call
+ * @examined: whether its calls take a closer look: there is data to be read, or
+ *	a filter is about them
  * @returns: whether the call comes back at all
  * @captures: how many of @capture there are
  * @capture: indices of the arguments that go into the data
@@ -69,7 +86,9 @@ struct sct_hook {
 	bool finding;
 	unsigned long missed;
 	struct sct_flight __percpu *flight;
+	struct sct_counts __percpu *counts;
 	u16 call;
+	bool examined;
 	bool returns;
 	u8 captures;
 	struct {

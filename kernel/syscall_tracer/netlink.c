@@ -12,6 +12,7 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
+#include "hook.h"
 #include "netlink.h"
 #include "ring.h"
 
@@ -84,7 +85,8 @@ static int put_settings(struct sk_buff *skb, const struct sct_stats *stats)
 	u32 mode = stats->enforcing ? SCT_MODE_ENFORCING : SCT_MODE_PERMISSIVE;
 
 	return nla_put_string(skb, SCT_A_STATUS_VERSION, THIS_MODULE->version) ||
-	       nla_put_u32(skb, SCT_A_STATUS_ENTRIES, sct_ring_size) ||
+	       nla_put_u32(skb, SCT_A_STATUS_ENTRIES,
+			   sct_ring_size(raw_cpu_ptr(&sct_rings))) ||
 	       nla_put_u32(skb, SCT_A_STATUS_DATA_BYTES, sct_data_bytes) ||
 	       nla_put_u32(skb, SCT_A_STATUS_MODE, mode) ||
 	       nla_put_u8(skb, SCT_A_STATUS_RETURNS, stats->records_returns) ||
@@ -210,6 +212,22 @@ int sct_nl_cpu_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
 	return skb->len;
 }
 
+static int put_call_count(struct sk_buff *skb, int type, u64 count)
+{
+	return nla_put_u64_64bit(skb, type, count, SCT_A_CALL_PAD);
+}
+
+static int put_call_counts(struct sk_buff *skb, unsigned int id)
+{
+	struct sct_counts counts;
+
+	sct_points_counts(id, &counts);
+	return put_call_count(skb, SCT_A_CALL_MISSED, sct_points_missed(id)) ||
+	       put_call_count(skb, SCT_A_CALL_ISSUED, counts.issued) ||
+	       put_call_count(skb, SCT_A_CALL_BLOCKED, counts.blocked) ||
+	       put_call_count(skb, SCT_A_CALL_FAILED, counts.failed);
+}
+
 static bool put_call(struct sk_buff *skb, struct netlink_callback *cb,
 		     unsigned int id, bool traced)
 {
@@ -224,9 +242,7 @@ static bool put_call(struct sk_buff *skb, struct netlink_callback *cb,
 			nla_put_string(skb, SCT_A_CALL_ARGUMENTS,
 				       sct_call_signature(id)) ||
 			nla_put_u8(skb, SCT_A_CALL_TRACED, traced) ||
-			nla_put_u64_64bit(skb, SCT_A_CALL_MISSED,
-					  sct_points_missed(id),
-					  SCT_A_CALL_PAD) ||
+			put_call_counts(skb, id) ||
 			nla_put_string(skb, SCT_A_CALL_COMPAT_ARGUMENTS,
 				       sct_call_compat_signature(id)));
 }

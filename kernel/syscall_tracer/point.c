@@ -183,6 +183,31 @@ static void describe(struct sct_hook *hook, unsigned int id, bool compat)
 	hook->returns = does_return(sct_call_name(id));
 	plan_captures(hook, compat ? sct_call_compat_signature(id) :
 				     sct_call_signature(id));
+	/* No filter is about a call that nobody has named before. */
+	hook->examined = hook->captures;
+}
+
+static int alloc_counts(struct points *found)
+{
+	unsigned int entry;
+
+	for (entry = 0; entry < ENTRY_POINTS; entry++) {
+		found->hook[entry].counts = alloc_percpu(struct sct_counts);
+		if (!found->hook[entry].counts)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void free_points(struct points *old)
+{
+	unsigned int entry;
+
+	for (entry = 0; entry < ENTRY_POINTS; entry++) {
+		free_percpu(old->hook[entry].flight);
+		free_percpu(old->hook[entry].counts);
+	}
+	kvfree(old);
 }
 
 /* Returns the id of the new call, or an error if the kernel does not have it */
@@ -197,9 +222,12 @@ static int create_point(const char *name, const char *symbol)
 	found = kvzalloc(sizeof(*found), GFP_KERNEL);
 	if (!found)
 		return -ENOMEM;
-	err = find_entry(&found->hook[ENTRY_NATIVE], SYMBOL_PREFIX, symbol);
+	err = alloc_counts(found);
+	if (!err)
+		err = find_entry(&found->hook[ENTRY_NATIVE], SYMBOL_PREFIX,
+				 symbol);
 	if (err) {
-		kvfree(found);
+		free_points(found);
 		return err;
 	}
 	find_compat(found, symbol);
@@ -246,6 +274,60 @@ unsigned long sct_points_missed(unsigned int id)
 	       sct_hook_missed(&points[id]->hook[ENTRY_COMPAT]);
 }
 
+static void sum_counts(const struct sct_hook *hook, struct sct_counts *sum)
+{
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu) {
+		const struct sct_counts *one = per_cpu_ptr(hook->counts, cpu);
+
+		sum->issued += READ_ONCE(one->issued);
+		sum->blocked += READ_ONCE(one->blocked);
+		sum->failed += READ_ONCE(one->failed);
+	}
+}
+
+/**
+ * sct_points_counts() - count the calls of one since load
+ * @id: of the call
+ * @counts: gets the sums of all CPUs and entry points
+ *
+ * Context: Process context, sct_lock held.
+ */
+void sct_points_counts(unsigned int id, struct sct_counts *counts)
+{
+	unsigned int entry;
+
+	lockdep_assert_held(&sct_lock);
+	memset(counts, 0, sizeof(*counts));
+	for (entry = 0; entry < ENTRY_POINTS; entry++)
+		sum_counts(&points[id]->hook[entry], counts);
+}
+
+/**
+ * sct_points_examine() - have the calls that filters are about examined
+ * @filters: in force, or about to be
+ * @more: those that are examined now are so from now on, too
+ *
+ * Context: Process context, sct_lock held.
+ */
+void sct_points_examine(const struct sct_filters *filters, bool more)
+{
+	unsigned int id, entry;
+
+	lockdep_assert_held(&sct_lock);
+	for (id = 0; id < sct_calls_known(); id++) {
+		bool about = filters->first[id] != SCT_FILTERS_MAX;
+
+		for (entry = 0; entry < ENTRY_POINTS; entry++) {
+			struct sct_hook *hook = &points[id]->hook[entry];
+
+			WRITE_ONCE(hook->examined, about || hook->captures ||
+				   (more && hook->examined));
+		}
+	}
+}
+
 /**
  * sct_points_exit() - forget all entry points
  *
@@ -256,9 +338,6 @@ void sct_points_exit(void)
 	unsigned int id;
 
 	lockdep_assert_held(&sct_lock);
-	for (id = 0; id < sct_calls_known(); id++) {
-		free_percpu(points[id]->hook[ENTRY_NATIVE].flight);
-		free_percpu(points[id]->hook[ENTRY_COMPAT].flight);
-		kvfree(points[id]);
-	}
+	for (id = 0; id < sct_calls_known(); id++)
+		free_points(points[id]);
 }

@@ -43,7 +43,7 @@ static int on_instance(struct kretprobe_instance *ri, struct pt_regs *regs)
 	attempt->err = sct_entry_fill(hook, sct_caller(regs), rec,
 				      sct_data_bytes);
 	if (attempt->err) {
-		sct_entry_push(rec);
+		sct_entry_push(hook, rec);
 		return 1;
 	}
 	/* Until it returns: the memory that it entered from, to be compared. */
@@ -78,7 +78,7 @@ static int on_return(struct kretprobe_instance *ri, struct pt_regs *regs)
 	 */
 	if (rec->flags & SCT_UNREADABLE && same_memory)
 		sct_entry_capture(hook, rec, sct_data_bytes);
-	sct_entry_push(rec);
+	sct_entry_push(hook, rec);
 	this_cpu_inc(hook->flight->returned);
 	preempt_enable_notrace();
 	return 0;

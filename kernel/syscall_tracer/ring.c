@@ -36,7 +36,6 @@ struct sct_run {
 };
 
 DEFINE_PER_CPU(struct sct_ring, sct_rings);
-size_t sct_ring_size __read_mostly;
 size_t sct_slot_size __read_mostly;
 
 static struct sct_record *run_rec(const struct sct_run *run, size_t i)
@@ -57,17 +56,17 @@ void sct_ring_stats(unsigned int cpu, struct sct_ring_stats *stats)
 	u64 head;
 
 	for (;;) {
-		/* Pairs with smp_store_release() in sct_ring_commit(). */
+		/* Pairs with smp_wmb() in sct_ring_commit(). */
 		head = smp_load_acquire(&ring->head);
-		stats->issued = READ_ONCE(ring->issued);
 		stats->dropped = READ_ONCE(ring->dropped);
-		/* A record that is begun changes them: look at it last. */
+		/* A record that is begun goes before them: look at it last. */
 		smp_rmb();
 		if (READ_ONCE(ring->begin) == head)
 			break;
 		cpu_relax();
 	}
-	stats->logged = min_t(u64, head, sct_ring_size);
+	stats->issued = head + stats->dropped;
+	stats->logged = min_t(u64, head, sct_ring_size(ring));
 	stats->overwritten = head - stats->logged;
 }
 
@@ -79,7 +78,9 @@ static u64 lost_since(const struct sct_ring *ring, u64 start)
 	/* Copy before looking: pairs with smp_wmb() in sct_ring_begin(). */
 	smp_rmb();
 	begin = READ_ONCE(ring->begin);
-	return begin > start + sct_ring_size ? begin - start - sct_ring_size : 0;
+	if (begin <= start + sct_ring_size(ring))
+		return 0;
+	return begin - start - sct_ring_size(ring);
 }
 
 /* A record that is being overwritten may have any size. */
@@ -96,7 +97,7 @@ static size_t copy_record(struct sct_record *to, const struct sct_record *from)
 
 /**
  * sct_ring_copy() - copy a record from a ring that is being written to
- * @cpu: whose ring
+ * @ring: the ring
  * @n: number of the record; it was made
  * @to: gets it and its data, with zeros up to a multiple of 8; has room for
  *	sct_slot_size bytes
@@ -105,9 +106,9 @@ static size_t copy_record(struct sct_record *to, const struct sct_record *from)
  * Context: Any but the probe's.
  * Return: How many bytes it has; 0 if it is lost.
  */
-size_t sct_ring_copy(unsigned int cpu, u64 n, struct sct_record *to, u64 *lost)
+size_t sct_ring_copy(const struct sct_ring *ring, u64 n, struct sct_record *to,
+		     u64 *lost)
 {
-	const struct sct_ring *ring = per_cpu_ptr(&sct_rings, cpu);
 	size_t size = copy_record(to, sct_ring_slot(ring, n));
 
 	*lost = lost_since(ring, n);
@@ -134,10 +135,11 @@ static int alloc_runs(struct sct_log *log, int take)
 
 	for_each_possible_cpu(cpu) {
 		struct sct_run *run = &log->run[cpu];
-		u64 head = READ_ONCE(per_cpu_ptr(&sct_rings, cpu)->head);
+		const struct sct_ring *ring = per_cpu_ptr(&sct_rings, cpu);
+		u64 head = READ_ONCE(ring->head);
 
-		run->room = sct_ring_size;
-		if (!take && head + SPARE_ROWS < sct_ring_size)
+		run->room = sct_ring_size(ring);
+		if (!take && head + SPARE_ROWS < run->room)
 			run->room = head + SPARE_ROWS;
 		run->recs = kvmalloc_array(run->room, sct_slot_size,
 					   GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
@@ -156,7 +158,7 @@ static void mark_heads(struct sct_log *log)
 	for_each_possible_cpu(cpu) {
 		const struct sct_ring *ring = per_cpu_ptr(&sct_rings, cpu);
 
-		/* Pairs with smp_store_release() in sct_ring_commit(). */
+		/* Pairs with smp_wmb() in sct_ring_commit(). */
 		log->run[cpu].head = smp_load_acquire(&ring->head);
 	}
 	preempt_enable();
@@ -176,7 +178,8 @@ static int breathe(void)
  */
 static ssize_t copy_run(struct sct_run *run, const struct sct_ring *ring)
 {
-	u64 start = run->head > sct_ring_size ? run->head - sct_ring_size : 0;
+	u64 size = sct_ring_size(ring);
+	u64 start = run->head > size ? run->head - size : 0;
 	u64 n;
 
 	run->next = 0;
@@ -341,29 +344,48 @@ void sct_log_free(struct sct_log *log)
 	kfree(log);
 }
 
+/* What all records of a CPU have in common. The rest is zero. */
+static void prepare_slots(const struct sct_ring *ring, unsigned int cpu)
+{
+	size_t n;
+
+	for (n = 0; n < sct_ring_size(ring); n++) {
+		sct_ring_slot(ring, n)->cpu = cpu;
+		if (!(n % BREATH))
+			cond_resched();
+	}
+}
+
+static int init_ring(struct sct_ring *ring, unsigned int cpu, size_t entries)
+{
+	ring->mask = entries - 1;
+	ring->slots = kvmalloc_node(array_size(entries, sct_slot_size),
+				    GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN,
+				    cpu_to_node(cpu));
+	if (!ring->slots)
+		return -ENOMEM;
+	prepare_slots(ring, cpu);
+	return 0;
+}
+
 /**
  * sct_rings_init() - allocate the rings of all possible CPUs
- * @entries: records for each; rounded up to a power of two
+ * @entries: records in the log of each; rounded up to a power of two
  *
  * Context: Process context, may sleep.
  * Return: 0 or -ENOMEM.
  */
 int sct_rings_init(unsigned int entries)
 {
+	size_t size = roundup_pow_of_two(entries);
 	unsigned int cpu;
 
-	sct_ring_size = roundup_pow_of_two(entries);
 	sct_slot_size = sizeof(struct sct_record) + sct_data_bytes;
 	for_each_possible_cpu(cpu) {
-		void *slots = kvmalloc_node(array_size(sct_ring_size, sct_slot_size),
-					    GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN,
-					    cpu_to_node(cpu));
-
-		if (!slots) {
-			sct_rings_exit();
-			return -ENOMEM;
-		}
-		per_cpu(sct_rings, cpu).slots = slots;
+		if (!init_ring(per_cpu_ptr(&sct_rings, cpu), cpu, size))
+			continue;
+		sct_rings_exit();
+		return -ENOMEM;
 	}
 	return 0;
 }

@@ -16,34 +16,42 @@
 
 /**
  * struct sct_ring - the newest calls of one CPU
- * @slots: sct_ring_size records, sct_slot_size bytes each
+ * @slots: the records, sct_slot_size bytes each
+ * @mask: how many there are, less one
  * @begin: records that were begun, the one under way included
  * @head: records that are complete
- * @issued: calls that were counted
  * @dropped: calls that came while another one was under way
  *
- * Record number n lives in slot n % sct_ring_size until record n + sct_ring_size is
- * begun. Only its own CPU writes to a ring, with preemption off. While @begin
- * and @head are equal the other counts are at rest.
+ * Record number n lives in slot n & @mask until as many others are begun.
+ * Only its own CPU writes to a ring, with preemption off. Each call that is counted
+ * is begun or dropped, so their sum is the number of the next call.
+ *
+ * What is the same in all records of the log is in its slots from the beginning, and
+ * is not written again: @cpu, and the terminator of @comm.
  */
 struct sct_ring {
 	void *slots;
+	size_t mask;
 	u64 begin;
 	u64 head;
-	u64 issued;
 	u64 dropped;
 };
 
 DECLARE_PER_CPU(struct sct_ring, sct_rings);
-extern size_t sct_ring_size;	/* records */
 extern size_t sct_slot_size;	/* bytes; a multiple of 8 */
 
-size_t sct_ring_copy(unsigned int cpu, u64 n, struct sct_record *to, u64 *lost);
+size_t sct_ring_copy(const struct sct_ring *ring, u64 n, struct sct_record *to,
+		     u64 *lost);
+
+static __always_inline size_t sct_ring_size(const struct sct_ring *ring)
+{
+	return ring->mask + 1;
+}
 
 static inline struct sct_record *sct_ring_slot(const struct sct_ring *ring,
 					       u64 n)
 {
-	return ring->slots + (n & (sct_ring_size - 1)) * sct_slot_size;
+	return ring->slots + (n & ring->mask) * sct_slot_size;
 }
 
 /**
@@ -61,45 +69,45 @@ static __always_inline bool sct_ring_claim(u64 n)
 {
 	if (likely(this_cpu_cmpxchg(sct_rings.begin, n, n + 1) == n))
 		return true;
-	this_cpu_inc(sct_rings.issued);
 	this_cpu_inc(sct_rings.dropped);
 	return false;
 }
 
 /**
  * sct_ring_begin() - begin a record whose slot is claimed
- * @ring: of this CPU
  * @n: number of the record
+ *
+ * The ring is asked for by its fields, for its address would be one more thing to
+ * find out and keep.
  *
  * Context: As sct_ring_claim().
  * Return: The record, for sct_ring_commit() on the same CPU before preemption is
- * on; its seq, jiffies and cpu are set.
+ * on; its seq, jiffies, cpu and the terminator of its comm are set.
  */
-static __always_inline struct sct_record *sct_ring_begin(struct sct_ring *ring,
-							 u64 n)
+static __always_inline struct sct_record *sct_ring_begin(u64 n)
 {
 	struct sct_record *rec;
 
 	/* Announce before writing: pairs with smp_rmb() in lost_since(). */
 	smp_wmb();
-	rec = sct_ring_slot(ring, n);
-	rec->seq = this_cpu_inc_return(sct_rings.issued) - 1;
+	rec = raw_cpu_read(sct_rings.slots) +
+	      (n & raw_cpu_read(sct_rings.mask)) * sct_slot_size;
+	rec->seq = n + raw_cpu_read(sct_rings.dropped);
 	rec->jiffies = jiffies;
-	rec->cpu = smp_processor_id();
 	return rec;
 }
 
 /**
  * sct_ring_commit() - complete a record
- * @ring: of this CPU
  * @n: number of the record
  *
  * Context: As sct_ring_claim().
  */
-static __always_inline void sct_ring_commit(struct sct_ring *ring, u64 n)
+static __always_inline void sct_ring_commit(u64 n)
 {
-	/* Write before publishing: pairs with sct_ring_stats(). */
-	smp_store_release(&ring->head, n + 1);
+	/* Write before publishing: pairs with smp_load_acquire() of @head. */
+	smp_wmb();
+	this_cpu_write(sct_rings.head, n + 1);
 }
 
 #endif /* SYSCALL_TRACER_RING_H */

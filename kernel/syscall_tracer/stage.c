@@ -209,6 +209,17 @@ static int check_promise(struct sct_stage *stage)
 	return reason ? sct_refuse(stage, -EBUSY, reason) : 0;
 }
 
+/*
+ * The filters change at once, for all calls. So those that they are about are
+ * examined before, and those that they were about until after.
+ */
+static void publish(struct sct_filters *filters)
+{
+	sct_points_examine(filters, true);
+	sct_filters_publish(filters);
+	sct_points_examine(filters, false);
+}
+
 static const char occupied[] = "somebody else redirects it, or ftrace is off";
 
 /**
@@ -236,7 +247,7 @@ int sct_stage_end(struct sct_stage *stage, int err)
 		sct_trace_rollback();
 		sct_filters_put(stage->filters);
 	} else {
-		sct_filters_publish(stage->filters);
+		publish(stage->filters);
 		sct_trace_commit(stage->traced);
 	}
 	mutex_unlock(&sct_lock);

@@ -172,6 +172,7 @@ struct sct_return_stats {
 };
 
 struct inode;
+struct sct_counts;
 struct sct_hook;
 struct sct_run;
 
@@ -238,6 +239,8 @@ const char *sct_hook_name(void);
 /* point.c: where calls enter */
 int sct_points_get(const char *name);
 unsigned long sct_points_missed(unsigned int id);
+void sct_points_counts(unsigned int id, struct sct_counts *counts);
+void sct_points_examine(const struct sct_filters *filters, bool more);
 
 /* trace.c: the calls that are traced */
 void sct_trace_init(void);

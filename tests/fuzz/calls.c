@@ -79,6 +79,13 @@ const char *sct_promise_hinders(const struct sct_filters *filters, const unsigne
 	return NULL;
 }
 
+/* Before the filters are in force, and again after: see publish() in stage.c. */
+void sct_points_examine(const struct sct_filters *filters, bool more)
+{
+	lockdep_assert_held(&sct_lock);
+	assert((filters != sct_filters_active) == more);
+}
+
 void sct_trace_commit(const unsigned long *wanted)
 {
 	lockdep_assert_held(&sct_lock);

@@ -24,6 +24,11 @@ RUNS = [
 #: what is broken -> the source, its text, and the text in place of that: each fuzzer sees what it is there for
 BROKEN = {
     "half a transaction stays": ("stage.c", "sct_filters_put(stage->filters);", "sct_filters_publish(stage->filters);"),
+    "calls are examined too late": (
+        "stage.c",
+        "	sct_points_examine(filters, true);\n	sct_filters_publish(filters);\n",
+        "	sct_filters_publish(filters);\n	sct_points_examine(filters, true);\n",
+    ),
     "a signed number": ("command.c", "!isdigit(*value) || kstrtoint", "kstrtoint"),
     "129 filters": ("filter.c", "filters->count == SCT_FILTERS_MAX", "filters->count > SCT_FILTERS_MAX"),
     "a filter is leaked": ("command.c", "	kfree(filter);\n", ""),

@@ -278,6 +278,9 @@ class FakeKernel:
                 "traced": int(on),
                 "missed": 0,
                 "compat-arguments": SIGNATURES.get(name, "*"),
+                "issued": 10 * number,
+                "blocked": number,
+                "failed": 2 * number,
             }
             for number, (name, on) in enumerate(self.calls.items())
         ]

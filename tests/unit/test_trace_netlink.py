@@ -56,6 +56,15 @@ def test_the_calls(client: Client) -> None:
     with client() as tracer:
         calls = {call.name: call for call in tracer.calls()}
     assert (calls["openat"].arguments, calls["openat"].traced, calls["read"].traced) == ("Dpxm", False, True)
+    counts = [(call.issued, call.blocked, call.failed) for call in calls.values()]
+    assert counts == [(10 * number, number, 2 * number) for number in range(len(calls))]
+
+
+def test_a_module_that_tells_less(kernel: FakeKernel, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    (told, *_) = kernel.call_get({})
+    monkeypatch.setattr(kernel, "call_get", lambda _: [{name: told[name] for name in told if name != "failed"}])
+    with client() as tracer, pytest.raises(ModuleUnavailable, match="older than this program: it does not tell failed"):
+        tracer.calls()
 
 
 def test_calls_are_traced_in_one_request(kernel: FakeKernel, client: Client) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import random
 import struct
 from typing import Any
 
 import pytest
 
-from .calls import calls_there
+from .calls import calls_there, why_missing
 from .machine import Machine
 from .netlink import CAP_NET_ADMIN, CAP_PERFMON, CAP_SYS_ADMIN, NEW_NET, NEW_USER, SPEC, Step, ask, step
 from .parameters import set_parameter
@@ -143,6 +144,72 @@ def test_calls_are_told_by_name(tracer: Machine) -> None:
     assert after["mkdirat"]["compat-arguments"] == "Dpm"
     assert all(len(call["compat-arguments"]) <= 6 for call in after.values())
     assert all(sorted(call) == sorted(SPEC.operations["call-get"].replies) for call in after.values())
+
+
+ALONE = write("clear", "untrace open read write close unlink", "trace =timer_getoverrun")
+AS_BEFORE = write("clear", "untrace =timer_getoverrun", "trace open read write close unlink")
+COUNTS = ("issued", "blocked", "failed")
+
+
+def flood(count: int, processes: int) -> str:
+    """Return the step in which so many processes make so many calls each, of a kind that nobody else makes."""
+    return helper_step("flood", count, processes)
+
+
+def counted(dumps: list[Answer], name: str) -> list[tuple[int, ...]]:
+    """Return by how much the counts of a call have grown from each dump of the calls to the next."""
+    told = [next(each for each in dump["replies"] if each["name"] == name) for dump in dumps]
+    return [tuple(after[field] - before[field] for field in COUNTS) for before, after in itertools.pairwise(told)]
+
+
+def test_calls_are_counted_whatever_is_lost(tracer: Machine) -> None:
+    """call-get counts what of a call was issued, blocked and failed: exactly, long after the log has lost it."""
+    answers = tracer.talk(
+        play(ALONE),
+        ask("call-get"),
+        play(flood(2500, 4)),
+        ask("call-get"),
+        play(write("timer_getoverrun block"), flood(30, 2)),
+        ask("call-get"),
+        play(set_parameter("enforce", 1), flood(20, 2), set_parameter("enforce", 0)),
+        ask("call-get"),
+        play(write("clear"), set_parameter("returns", 1), flood(10, 2), set_parameter("returns", 0)),
+        play(AS_BEFORE, flood(5, 1)),
+        ask("call-get"),
+    )
+    dumps = [answer for answer in answers if "replies" in answer]
+    assert counted(dumps, "timer_getoverrun") == [(10_000, 0, 0), (60, 60, 0), (40, 40, 0), (20, 0, 20)]
+
+
+def test_a_call_that_succeeds_has_not_failed(tracer: Machine) -> None:
+    """With returns=1 a call has failed where it returned an error, and not where it returned a large number."""
+    before, _, after = tracer.talk(
+        ask("call-get"),
+        play(
+            write("clear", "trace mkdir", "trace getppid"),
+            set_parameter("returns", 1),
+            call("getppid:3,mkdirat:2", nonce("failed")),
+            set_parameter("returns", 0),
+            write("untrace mkdir", "untrace getppid"),
+        ),
+        ask("call-get"),
+    )
+    before["replies"] += [dict.fromkeys(COUNTS, 0) | {"name": name} for name in ("mkdirat", "getppid")]
+    issued, blocked, failed = counted([before, after], "getppid")[0]
+    assert (issued >= 3, blocked, failed) == (True, 0, 0)
+    assert counted([before, after], "mkdirat") == [(2, 0, 1)]
+
+
+def test_the_counts_of_all_calls_are_the_law(tracer: Machine) -> None:
+    """What all calls have issued is what all CPUs have, 32-bit programs and untraced calls included."""
+    made = "compat_unlinkat,unlinkat:2" if not why_missing(tracer, "compat_unlinkat") else "unlinkat:3"
+    *_, calls, cpus, _ = tracer.talk(
+        play(call(f"openat:2,{made}", nonce("sum")), ALONE, flood(500, 2)),
+        ask("call-get"),
+        ask("cpu-get"),
+        play(AS_BEFORE),
+    )
+    assert sum(each["issued"] for each in calls["replies"]) == sum(each["issued"] for each in cpus["replies"])
 
 
 def test_calls_are_traced_and_untraced(tracer: Machine) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import TracebackType
-from typing import cast
+from typing import TypeVar, cast
 
-from ..errors import KmodlabError
+from ..errors import KmodlabError, ModuleUnavailable
 from .decode import Signature, comm_text
 from .filters import Filter
 from .machine import HERE, Machine
 from .netlink import told_as
 from .record import CALL, COMM, COMPAT, FLAGS, Record, Row, record
+from .spec import Values
 from .stream import Stream
 
 
@@ -65,6 +66,9 @@ class Call:
         traced: whether it is traced now.
         missed: times that the kernel skipped the probe.
         compat_arguments: a letter for each register of a 32-bit program's call.
+        issued: times that it was counted since load, whatever became of the records.
+        blocked: of these, how many a filter blocks.
+        failed: of these, how many were recorded at their return, and returned an error.
     """
 
     id: int
@@ -73,6 +77,23 @@ class Call:
     traced: bool
     missed: int
     compat_arguments: str
+    issued: int
+    blocked: int
+    failed: int
+
+
+Told = TypeVar("Told", Status, Call)
+
+
+def _filled(kind: type[Told], values: Values) -> Told:
+    told = {name.replace("-", "_"): value for name, value in values.items()}
+    missing = [field.name for field in fields(kind) if field.name not in told]
+    if missing:
+        raise ModuleUnavailable(
+            f"the syscall_tracer that is loaded is older than this program: it does not tell {', '.join(missing)}",
+            hint="module and program belong together: deploy both from the same checkout",
+        )
+    return kind(**told)
 
 
 class Tracer:
@@ -107,10 +128,10 @@ class Tracer:
 
     def status(self) -> Status:
         """Return what the tracer is doing."""
-        values = {name.replace("-", "_"): value for name, value in self._link.do("status-get").items()}
+        values = self._link.do("status-get")
         values["enforcing"] = bool(values.pop("mode"))
         values["returns"] = bool(values["returns"])
-        return Status(**values)
+        return _filled(Status, values)
 
     def issued(self) -> dict[int, int]:
         """Return how many calls each CPU has counted."""
@@ -124,17 +145,8 @@ class Tracer:
 
     def calls(self) -> list[Call]:
         """Return the calls that were traced or named since the module was loaded."""
-        return [
-            Call(
-                each["id"],
-                each["name"],
-                each["arguments"],
-                bool(each["traced"]),
-                each["missed"],
-                each["compat-arguments"],
-            )
-            for each in self._link.dump("call-get")
-        ]
+        told = self._link.dump("call-get")
+        return [_filled(Call, {**each, "traced": bool(each["traced"])}) for each in told]
 
     def filters(self) -> list[Filter]:
         """Return the filters, in the order they are tried."""

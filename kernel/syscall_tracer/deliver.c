@@ -66,8 +66,10 @@
 /* What is sent at once: with the skb's own part, an allocation of 32 KiB. */
 #define BATCH_BYTES	(SKB_WITH_OVERHEAD(SZ_32K) - NLMSG_HDRLEN - GENL_HDRLEN)
 
-/* The attributes of a batch, without its records. */
-#define BATCH_HEAD	(2 * nla_total_size(sizeof(u32)) + NLA_HDRLEN)
+/* The attributes of a batch, before its records and behind them. */
+#define BATCH_HEAD	(nla_total_size(sizeof(u32)) + NLA_HDRLEN)
+#define BATCH_TAIL	(2 * nla_total_size(sizeof(u32)) + \
+			 4 * nla_total_size_64bit(sizeof(u64)))
 
 /**
  * struct delivery - how far the ring of a CPU has been sent
@@ -87,6 +89,22 @@ struct delivery {
 	bool unheard;
 	u64 next;
 	u64 lost;
+};
+
+/**
+ * struct batch - what is told of the records of a message
+ * @count: how many there are; the rest is 0 if there is none
+ * @first_seq: number of the first one
+ * @last_seq: number of the last one
+ * @first_clock: the earliest of their clocks
+ * @last_clock: the latest of them
+ */
+struct batch {
+	u32 count;
+	u64 first_seq;
+	u64 last_seq;
+	u64 first_clock;
+	u64 last_clock;
 };
 
 static void look_again(struct work_struct *work);
@@ -141,37 +159,72 @@ static void on_wake(struct irq_work *work)
 		wake_thread(smp_processor_id());
 }
 
+/* Takes note of a record that follows those that are noted. */
+static void note(struct batch *batch, const struct sct_record *rec)
+{
+	if (!batch->count++) {
+		batch->first_seq = rec->seq;
+		batch->first_clock = rec->clock;
+	}
+	batch->last_seq = rec->seq;
+	/* Of calls that were recorded at their return any may have come first. */
+	batch->first_clock = min(batch->first_clock, rec->clock);
+	batch->last_clock = max(batch->last_clock, rec->clock);
+}
+
 /* Appends records to a message while there is room. */
 static void append_records(struct sk_buff *skb, struct delivery *delivery,
-			   u64 head)
+			   u64 head, struct batch *batch)
 {
-	while (delivery->next < head && skb_tailroom(skb) >= sct_slot_size) {
+	size_t room = sct_slot_size + BATCH_TAIL;
+
+	while (delivery->next < head && skb_tailroom(skb) >= room) {
+		struct sct_record *rec = (void *)skb_tail_pointer(skb);
 		u64 lost = 0;
 		size_t size = sct_ring_copy(per_cpu_ptr(&sct_rings, delivery->cpu),
-					    delivery->next,
-					    (void *)skb_tail_pointer(skb),
-					    &lost);
+					    delivery->next, rec, &lost);
 
+		if (size)
+			note(batch, rec);
 		skb_put(skb, size);
 		delivery->lost += lost;
 		delivery->next += lost ?: 1;
 	}
 }
 
+static void put_u64(struct sk_buff *skb, int type, u64 value)
+{
+	nla_put_u64_64bit(skb, type, value, SCT_A_BATCH_PAD);
+}
+
+/* What there is room for, for append_records() has left it. */
+static void put_batch(struct sk_buff *skb, struct delivery *delivery,
+		      const struct batch *batch)
+{
+	u32 lost = min_t(u64, delivery->lost, U32_MAX);
+
+	nla_put_u32(skb, SCT_A_BATCH_LOST, lost);
+	delivery->lost -= lost;
+	nla_put_u32(skb, SCT_A_BATCH_COUNT, batch->count);
+	put_u64(skb, SCT_A_BATCH_FIRST_SEQ, batch->first_seq);
+	put_u64(skb, SCT_A_BATCH_LAST_SEQ, batch->last_seq);
+	put_u64(skb, SCT_A_BATCH_FIRST_CLOCK, batch->first_clock);
+	put_u64(skb, SCT_A_BATCH_LAST_CLOCK, batch->last_clock);
+}
+
 static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
 {
 	void *message = genlmsg_put(skb, 0, 0, carrier, 0, SCT_CMD_EVENT);
-	struct nlattr *lost, *records;
+	struct batch batch = {};
+	struct nlattr *records;
 	int err;
 
 	/* The message was made to have room for these. */
 	nla_put_u32(skb, SCT_A_BATCH_CPU, delivery->cpu);
-	lost = nla_reserve(skb, SCT_A_BATCH_LOST, sizeof(u32));
 	records = nla_reserve(skb, SCT_A_BATCH_RECORDS, 0);
-	append_records(skb, delivery, head);
+	append_records(skb, delivery, head, &batch);
 	records->nla_len = skb_tail_pointer(skb) - (unsigned char *)records;
-	*(u32 *)nla_data(lost) = min_t(u64, delivery->lost, U32_MAX);
-	delivery->lost -= *(u32 *)nla_data(lost);
+	put_batch(skb, delivery, &batch);
 	genlmsg_end(skb, message);
 	/* That some listener had no room for it is told to that one only. */
 	err = genlmsg_multicast(carrier, skb, 0, SCT_NLGRP_EVENTS,
@@ -192,7 +245,8 @@ static void send_ring(struct delivery *delivery)
 
 	lockdep_assert_held(&delivery->lock);
 	while (delivery->next < head) {
-		u64 wanted = BATCH_HEAD + (head - delivery->next) * sct_slot_size;
+		u64 wanted = BATCH_HEAD + BATCH_TAIL +
+			     (head - delivery->next) * sct_slot_size;
 		size_t size = min_t(u64, wanted, BATCH_BYTES);
 		struct sk_buff *skb = genlmsg_new(size, GFP_KERNEL);
 

@@ -180,7 +180,7 @@ class FakeKernel:
 
     def send(self, *records: bytes, cpu: int = 0, lost: int = 0) -> None:
         """Send a batch to who listens."""
-        batch = {"cpu": cpu, "lost": lost, "records": b"".join(records)}
+        batch = {"cpu": cpu, "lost": lost, "count": len(records), "records": b"".join(records)}
         message = SETS["batch"].message(EVENT, batch, type=NUMBER)
         for link in self.listeners:
             if end := self._ends.get(link.fileno()):  # there is none of a link that was closed

@@ -35,6 +35,7 @@ def listen(comm: str, *steps: str, name: str = "a") -> Step:
 def check_account(answer: Answer) -> None:
     """Each call of each CPU, from the joining to the last that was received, was received or counted as lost."""
     assert answer["overdue"] == answer["overflows"] == 0
+    assert answer["untrue"] == 0, "batches say something else than what is in them"
     for cpu, account in answer["cpus"].items():
         assert account["back"] == 0, f"CPU {cpu}: a record came twice, or late"
         told = account["last"] - account["first"] + 1
@@ -110,6 +111,29 @@ def test_records_say_what_became_of_the_call(tracer: Machine) -> None:
     assert (record["status"], record["flags"], record["ret"]) == (1, ENFORCED, -18)
     values = [(record["flags"], record["ret"], record["latency"] > 0) for record in second["records"]]
     assert values == [(RETURNED, 8, True), (RETURNED, 0, True), (RETURNED, -2, True)]
+
+
+def test_a_batch_says_what_is_in_it(tracer: Machine) -> None:
+    """A batch tells how many records it has, the first and last number, and the earliest and latest time of entry."""
+    naps = "i=0; while [ $i -lt 20 ]; do sleep 0.02; i=$((i+1)); done; : >/run/naps-done"
+    done = "until [ -e /run/naps-done ]; do sleep 0.05; done; rm /run/naps-done"
+    *_, heard, _ = tracer.talk(
+        play(write("trace =timer_getoverrun", "trace nanosleep"), set_parameter("returns", 1)),
+        *listener(),
+        step(
+            "listen",
+            name="a",
+            play=script(
+                helper_step("sh", f"({naps}) >/dev/null 2>&1 &"),
+                helper_step("flood", 10_000, 2),
+                helper_step("sh", done),
+            ),
+        ),
+        play(set_parameter("returns", 0), write("untrace =timer_getoverrun", "untrace nanosleep")),
+    )
+    check_account(heard)
+    assert heard["count"] > 20_000
+    assert heard["mixed"] > 0, "each batch began with its earliest call: this shows nothing"
 
 
 def test_a_single_call_comes_without_company(tracer: Machine) -> None:

@@ -48,6 +48,7 @@ class Stream:
         self._bytes = 0
         numbers = link.spec.sets["batch"]
         self._cpu, self._lost, self._records = (numbers.get(name).number for name in ("cpu", "lost", "records"))
+        self._told = numbers.get("count").number
         with contextlib.suppress(OSError):  # without the right to, the socket's usual size has to do
             link.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BYTES)
         link.join(GROUP)
@@ -130,9 +131,12 @@ class Stream:
         try:
             (cpu,) = struct.unpack("=I", values[self._cpu])
             (lost,) = struct.unpack("=I", values.get(self._lost, bytes(4)))
+            (told,) = struct.unpack("=I", values[self._told])
             batch = rows(values[self._records])
         except (KeyError, struct.error) as error:
             raise KmodlabError("a batch of records without a CPU or without records") from error
+        if len(batch) != told:
+            raise KmodlabError(f"a batch that says it has {told} records has {len(batch)}")
         if batch:
             self._count(cpu, batch)
         elif cpu not in self._next:

@@ -15,6 +15,7 @@
 #include "mode.c"
 #include "event.c"
 #include "deliver.c"
+#include "left_out.c"
 #include "entry.c"
 #include "probe.c"
 #include "ftrace.c"

@@ -281,3 +281,49 @@ void sct_entry_push(const struct sct_hook *hook, const struct sct_record *rec)
 }
 
 NOKPROBE_SYMBOL(sct_entry_push);
+
+/* Filters hold for who is left out, too: what one of them blocks is recorded. */
+static noinline int judge_elsewhere(const struct sct_hook *hook,
+				    const struct pt_regs *regs,
+				    struct sct_record *rec)
+{
+	int err = sct_entry_fill(hook, regs, rec, sct_data_bytes);
+
+	if (rec->status == SCT_BLOCKED)
+		sct_entry_push(hook, rec);
+	else
+		this_cpu_inc(sct_rings.excluded);
+	return err;
+}
+
+NOKPROBE_SYMBOL(judge_elsewhere);
+
+/**
+ * sct_entry_exclude() - a call enters that is left out
+ * @hook: where
+ * @regs: the registers of the caller
+ *
+ * Should it interrupt another one that is just being judged, then it is not judged
+ * itself, as no call is that interrupts a recording.
+ *
+ * Context: As sct_entry().
+ * Return: As sct_entry().
+ */
+int notrace sct_entry_exclude(const struct sct_hook *hook,
+			      const struct pt_regs *regs)
+{
+	struct sct_record *rec = NULL;
+	int err;
+
+	if (sct_entry_filters()->first[hook->call] != SCT_FILTERS_MAX)
+		rec = sct_left_out_borrow();
+	if (!rec) {
+		this_cpu_inc(sct_rings.excluded);
+		return 0;
+	}
+	err = judge_elsewhere(hook, regs, rec);
+	sct_left_out_return();
+	return err;
+}
+
+NOKPROBE_SYMBOL(sct_entry_exclude);

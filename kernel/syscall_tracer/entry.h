@@ -21,11 +21,13 @@
 #include "deliver.h"
 #include "filter.h"
 #include "hook.h"
+#include "left_out.h"
 #include "ring.h"
 
 int sct_entry_fill(const struct sct_hook *hook, const struct pt_regs *regs,
 		   struct sct_record *rec, size_t room);
 int sct_entry_complete(const struct sct_hook *hook, struct sct_record *rec);
+int sct_entry_exclude(const struct sct_hook *hook, const struct pt_regs *regs);
 void sct_entry_capture(const struct sct_hook *hook, struct sct_record *rec,
 		       size_t room);
 void sct_entry_push(const struct sct_hook *hook, const struct sct_record *rec);
@@ -157,6 +159,8 @@ static __always_inline int sct_entry_at(const struct sct_hook *hook,
 	u64 n = this_cpu_read(sct_rings.head);
 	struct sct_record *rec;
 
+	if (sct_left_out())
+		return sct_entry_exclude(hook, regs);
 	this_cpu_inc(hook->counts->issued);
 	if (!sct_ring_claim(n))
 		return 0;

@@ -9,10 +9,13 @@
 #include <linux/cpumask.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/netlink.h>
+#include <linux/notifier.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
 #include "hook.h"
+#include "left_out.h"
 #include "netlink.h"
 #include "ring.h"
 
@@ -106,6 +109,17 @@ static int put_log(struct sk_buff *skb, const struct sct_ring_stats *log)
 	       put_count(skb, SCT_A_STATUS_DROPPED, log->dropped);
 }
 
+static int put_left_out(struct sk_buff *skb, const struct sct_stats *stats)
+{
+	pid_t pids[SCT_LEFT_OUT_MAX];
+	unsigned int i, n = sct_left_out_pids(pids);
+	int err = put_count(skb, SCT_A_STATUS_EXCLUDED, stats->log.excluded);
+
+	for (i = 0; i < n && !err; i++)
+		err = nla_put_u32(skb, SCT_A_STATUS_LEFT_OUT, pids[i]);
+	return err;
+}
+
 static int put_hooks(struct sk_buff *skb, const struct sct_stats *stats)
 {
 	const struct sct_return_stats *returns = &stats->returns;
@@ -124,7 +138,8 @@ static int put_status(struct sk_buff *skb)
 	if (!stats)
 		return -ENOMEM;
 	err = put_settings(skb, stats) || put_log(skb, &stats->log) ||
-	      put_hooks(skb, stats) ? -EMSGSIZE : 0;
+	      put_hooks(skb, stats) || put_left_out(skb, stats) ?
+	      -EMSGSIZE : 0;
 	kvfree(stats);
 	return err;
 }
@@ -188,7 +203,9 @@ static bool put_ring(struct sk_buff *skb, struct netlink_callback *cb,
 			put_cpu_count(skb, SCT_A_CPU_LOGGED, stats->logged) ||
 			put_cpu_count(skb, SCT_A_CPU_OVERWRITTEN,
 				      stats->overwritten) ||
-			put_cpu_count(skb, SCT_A_CPU_DROPPED, stats->dropped));
+			put_cpu_count(skb, SCT_A_CPU_DROPPED, stats->dropped) ||
+			put_cpu_count(skb, SCT_A_CPU_EXCLUDED,
+				      stats->excluded));
 }
 
 int sct_nl_cpu_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
@@ -454,6 +471,37 @@ int sct_nl_filter_clear_doit(struct sk_buff *skb, struct genl_info *info)
 	return transact(skb, info, clear_filters);
 }
 
+/* It takes what joining a group takes. */
+int sct_nl_leave_out_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	int err;
+
+	if (!netlink_capable(skb, CAP_SYS_ADMIN)) {
+		explain(info, "it takes CAP_SYS_ADMIN");
+		return -EPERM;
+	}
+	err = sct_left_out_add(info->snd_portid);
+	if (err == -ENOSPC)
+		explain(info, "too many processes are left out");
+	return err;
+}
+
+/* Of any netlink socket of any program. */
+static int on_release(struct notifier_block *block, unsigned long event,
+		      void *data)
+{
+	const struct netlink_notify *closed = data;
+
+	if (event == NETLINK_URELEASE && closed->protocol == NETLINK_GENERIC &&
+	    net_eq(closed->net, &init_net))
+		sct_left_out_close(closed->portid);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block release_notifier = {
+	.notifier_call = on_release,
+};
+
 /**
  * sct_netlink_init() - register the family, and begin to deliver
  *
@@ -466,13 +514,20 @@ int sct_netlink_init(void)
 
 	if (err)
 		return err;
+	err = netlink_register_notifier(&release_notifier);
+	if (err)
+		goto no_notifier;
 	err = genl_register_family(&family);
-	if (err) {
-		sct_deliver_exit();
-		return err;
-	}
+	if (err)
+		goto no_family;
 	sct_deliver_start();
 	return 0;
+
+no_family:
+	netlink_unregister_notifier(&release_notifier);
+no_notifier:
+	sct_deliver_exit();
+	return err;
 }
 
 /**
@@ -486,5 +541,7 @@ void sct_netlink_exit(void)
 {
 	sct_deliver_stop();
 	genl_unregister_family(&family);
+	netlink_unregister_notifier(&release_notifier);
+	sct_left_out_exit();
 	sct_deliver_exit();
 }

@@ -30,7 +30,7 @@ static const struct nla_policy sct_filter_del_policy[SCT_A_FILTER_NAME + 1] = {
 	[SCT_A_FILTER_NAME] = { .type = NLA_NUL_STRING, .len = 63 },
 };
 
-const struct genl_ops sct_nl_ops[8] = {
+const struct genl_ops sct_nl_ops[9] = {
 	{
 		.cmd	= SCT_CMD_STATUS_GET,
 		.doit	= sct_nl_status_get_doit,
@@ -70,6 +70,10 @@ const struct genl_ops sct_nl_ops[8] = {
 	{
 		.cmd	= SCT_CMD_FILTER_CLEAR,
 		.doit	= sct_nl_filter_clear_doit,
+	},
+	{
+		.cmd	= SCT_CMD_LEAVE_OUT,
+		.doit	= sct_nl_leave_out_doit,
 	},
 };
 

@@ -15,7 +15,7 @@ enum {
 	SCT_NLGRP_EVENTS,
 };
 
-extern const struct genl_ops sct_nl_ops[8];
+extern const struct genl_ops sct_nl_ops[9];
 extern const struct genl_multicast_group sct_nl_groups[1];
 
 int sct_nl_status_get_doit(struct sk_buff *skb, struct genl_info *info);
@@ -28,5 +28,6 @@ int sct_nl_filter_get_done(struct netlink_callback *cb);
 int sct_nl_filter_add_doit(struct sk_buff *skb, struct genl_info *info);
 int sct_nl_filter_del_doit(struct sk_buff *skb, struct genl_info *info);
 int sct_nl_filter_clear_doit(struct sk_buff *skb, struct genl_info *info);
+int sct_nl_leave_out_doit(struct sk_buff *skb, struct genl_info *info);
 
 #endif /* SYSCALL_TRACER_NETLINK_GEN_H */

@@ -46,6 +46,10 @@ static int on_instance(struct kretprobe_instance *ri, struct pt_regs *regs)
 		sct_entry_push(hook, rec);
 		return 1;
 	}
+	if (sct_left_out() && rec->status == SCT_ALLOWED) {
+		this_cpu_inc(sct_rings.excluded);
+		return 1;
+	}
 	/* Until it returns: the memory that it entered from, to be compared. */
 	rec->latency = (unsigned long)current->mm;
 	this_cpu_inc(hook->flight->entered);
@@ -102,7 +106,8 @@ static int on_entry(struct kprobe *kp, struct pt_regs *regs)
 	attempt->err = 0;
 	hook->retprobe_entry(kp, regs);
 	if (!attempt->taken) {
-		this_cpu_inc(returns_missed);
+		if (!sct_left_out())
+			this_cpu_inc(returns_missed);
 		attempt->err = sct_entry(hook, sct_caller(regs));
 	}
 	return attempt->err ? sct_return_at_once(regs, attempt->err) : 0;

@@ -59,6 +59,7 @@ void sct_ring_stats(unsigned int cpu, struct sct_ring_stats *stats)
 		/* Pairs with smp_wmb() in sct_ring_commit(). */
 		head = smp_load_acquire(&ring->head);
 		stats->dropped = READ_ONCE(ring->dropped);
+		stats->excluded = READ_ONCE(ring->excluded);
 		/* A record that is begun goes before them: look at it last. */
 		smp_rmb();
 		if (READ_ONCE(ring->begin) == head)

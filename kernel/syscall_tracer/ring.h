@@ -21,6 +21,7 @@
  * @begin: records that were begun, the one under way included
  * @head: records that are complete
  * @dropped: calls that came while another one was under way
+ * @excluded: calls that were left out; they are no part of the law
  *
  * Record number n lives in slot n & @mask until as many others are begun.
  * Only its own CPU writes to a ring, with preemption off. Each call that is counted
@@ -35,6 +36,7 @@ struct sct_ring {
 	u64 begin;
 	u64 head;
 	u64 dropped;
+	u64 excluded;
 };
 
 DECLARE_PER_CPU(struct sct_ring, sct_rings);

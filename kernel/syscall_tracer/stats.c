@@ -17,6 +17,7 @@ static void add_ring(struct sct_stats *stats, unsigned int cpu)
 	stats->log.logged += ring->logged;
 	stats->log.overwritten += ring->overwritten;
 	stats->log.dropped += ring->dropped;
+	stats->log.excluded += ring->excluded;
 }
 
 /**
@@ -59,6 +60,7 @@ static void show_counters(struct seq_file *m, const struct sct_stats *stats)
 	seq_printf(m, "In flight: %llu\n", stats->returns.in_flight);
 	seq_printf(m, "Orphaned: %llu\n", stats->returns.orphaned);
 	seq_printf(m, "Returns missed: %llu\n", stats->returns.missed);
+	seq_printf(m, "Excluded: %llu\n", stats->log.excluded);
 }
 
 static void show_cpus(struct seq_file *m, const struct sct_stats *stats)
@@ -70,9 +72,9 @@ static void show_cpus(struct seq_file *m, const struct sct_stats *stats)
 
 		if (!cpu_online(cpu) && !ring->issued)
 			continue;
-		seq_printf(m, "CPU %u: issued %llu logged %llu overwritten %llu dropped %llu\n",
+		seq_printf(m, "CPU %u: issued %llu logged %llu overwritten %llu dropped %llu excluded %llu\n",
 			   cpu, ring->issued, ring->logged, ring->overwritten,
-			   ring->dropped);
+			   ring->dropped, ring->excluded);
 	}
 }
 

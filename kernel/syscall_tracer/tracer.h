@@ -47,10 +47,13 @@
  * unloading a little: by then there is nothing left to change.
  *
  * Delivery to the listeners of the netlink family has locks of its own, which
- * are never held together with sct_lock; see DOC: delivery in deliver.c.
+ * are never held together with sct_lock; see DOC: delivery in deliver.c. So has the
+ * list of processes that are left out; see DOC: leaving out in left_out.c. That one
+ * is taken when a netlink socket is closed, too, whoever closes it.
  *
  * Unload: first the looks at the hooks and the dead-man timer, the delivery and
- * the netlink family (which waits for operations in flight), then the /proc files
+ * the netlink family (which waits for operations in flight, and for sockets that are
+ * just being closed), then the /proc files
  * (procfs waits for calls in flight and releases open files), then the hooks
  * (their removal waits for running handlers), then filters, calls and rings.
  * Calls that are still to return through a kretprobe are the kernel's to bring
@@ -151,12 +154,14 @@ struct sct_stage {
  * @logged: records in the ring
  * @overwritten: records that made room for newer ones
  * @dropped: calls that came while another one was being recorded
+ * @excluded: calls that were left out, beside the law
  */
 struct sct_ring_stats {
 	u64 issued;
 	u64 logged;
 	u64 overwritten;
 	u64 dropped;
+	u64 excluded;
 };
 
 /**

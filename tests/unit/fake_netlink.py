@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import itertools
+import os
 import socket
 import struct
 import threading
@@ -162,6 +163,7 @@ class FakeKernel:
         self.filters: list[Values] = []
         self.issued: dict[int, int] = {0: 0, 1: 0}
         self.asked: list[tuple[str, Values]] = []
+        self.left_out: list[int] = []
         self.listeners: list[Link] = []
         self._ends: dict[int, socket.socket] = {}
 
@@ -259,7 +261,8 @@ class FakeKernel:
         texts = {"version": "1.0.0", "hook": "ftrace"}
         (replies,) = [each["do"]["reply"]["attributes"] for each in OPERATIONS.values() if each["name"] == "status-get"]
         numbers = dict(zip(replies, itertools.count(), strict=False))
-        return [{**numbers, **texts, "data-bytes": 128, "mode": self.mode, "returns": 0}]
+        told = {"data-bytes": 128, "mode": self.mode, "returns": 0, "left-out": self.left_out}
+        return [{**numbers, **texts, **told}]
 
     def cpu_get(self, _: Values) -> list[Values]:
         """The counters."""
@@ -284,6 +287,11 @@ class FakeKernel:
             }
             for number, (name, on) in enumerate(self.calls.items())
         ]
+
+    def leave_out(self, _: Values) -> list[Values]:
+        """Leave out who asks."""
+        self.left_out.append(os.getpid())
+        return []
 
     def call_set(self, values: Values) -> list[Values]:
         """Trace calls, all or none."""

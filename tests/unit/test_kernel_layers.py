@@ -16,7 +16,7 @@ LAYERS = (
     "errno signature family stub",
     "call",
     "filter ring mode",
-    "event deliver",
+    "event deliver left_out",
     "entry",
     "probe ftrace",
     "returns canary",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,29 @@ def test_a_module_that_tells_less(kernel: FakeKernel, client: Client, monkeypatc
     monkeypatch.setattr(kernel, "call_get", lambda _: [{name: told[name] for name in told if name != "failed"}])
     with client() as tracer, pytest.raises(ModuleUnavailable, match="older than this program: it does not tell failed"):
         tracer.calls()
+
+
+def test_a_listener_may_be_left_out(kernel: FakeKernel, client: Client) -> None:
+    with client() as tracer:
+        assert tracer.status().left_out == ()
+        tracer.stream().close()
+        assert ("leave-out", {}) not in kernel.asked
+        tracer.stream(leave_out=True).close()
+        assert tracer.status().left_out == (os.getpid(),)
+    names = [name for name, _ in kernel.asked]
+    assert names[names.index("leave-out") + 1] == "status-get", "it is asked for before the joining, and by its socket"
+
+
+def test_a_listener_that_cannot_be_left_out_listens_to_nothing(
+    kernel: FakeKernel, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise Denied(errno.ENOSPC, "too many processes are left out")
+
+    monkeypatch.setattr(kernel, "leave_out", refuse)
+    with client() as tracer, pytest.raises(Refused, match="listened to: too many processes are left out"):
+        tracer.stream(leave_out=True)
+    assert kernel.listeners == []
 
 
 def test_calls_are_traced_in_one_request(kernel: FakeKernel, client: Client) -> None:

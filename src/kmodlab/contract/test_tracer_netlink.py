@@ -74,12 +74,13 @@ def test_the_status_is_that_of_the_statistics(tracer: Machine) -> None:
     shown = "cd /sys/module/syscall_tracer; cat version parameters/log_entries parameters/data_bytes parameters/hook"
     status, page, files = tracer.talk(ask("status-get"), play(read(TRACER_STATS)), step("sh", command=shown))
     (told,) = status["replies"]
-    assert sorted(told) == sorted(SPEC.operations["status-get"].replies)
+    assert sorted([*told, "left-out"]) == sorted(SPEC.operations["status-get"].replies), "nobody is left out"
     version, _, data_bytes, hook = files["text"].split()
     assert (told["version"], told["data-bytes"], told["hook"]) == (version, int(data_bytes), hook)
     assert told["issued"] == told["logged"] + told["overwritten"] + told["dropped"]
     counters = stats_of(page).counters
-    for name, shown in (("missed", "Missed"), ("orphaned", "Orphaned"), ("returns-missed", "Returns missed")):
+    names = ("missed", "orphaned", "returns-missed", "excluded")
+    for name, shown in ((name, name.replace("-", " ").capitalize()) for name in names):
         assert told[name] <= counters[shown]
     assert told["overwritten"] <= counters["Overwritten"]
     assert told["logged"] > 0
@@ -398,6 +399,7 @@ def everything(name: str) -> list[Step]:
         "filter-add": {"name_": "read", "verdict": 1},
         "filter-del": {"name_": "read"},
         "filter-clear": {},
+        "leave-out": {},
     }
     operations = [ask(operation, name=name, **attributes) for operation, attributes in values.items()]
     return [*operations, step("join", name=name, look=False)]

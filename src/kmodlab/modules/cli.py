@@ -175,7 +175,7 @@ def _status_lines(status: Status, traced: Sequence[str], filters: int) -> list[s
         f"log       {status.logged} records, at most {status.entries} for each CPU, with {status.data_bytes} bytes "
         "of paths and addresses",
         f"calls     {status.issued} issued, {status.overwritten} overwritten, {status.dropped} dropped, "
-        f"{status.missed} missed",
+        f"{status.missed} missed, {status.excluded} excluded",
         f"returns   {'on' if status.returns else 'off'}: {status.in_flight} in flight, {status.orphaned} orphaned, "
         f"{status.returns_missed} missed",
         f"traced    {' '.join(sorted(traced)) or 'nothing'}",

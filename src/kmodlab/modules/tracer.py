@@ -37,6 +37,8 @@ class Status:
         in_flight: calls that have not returned yet, with `returns`.
         orphaned: calls whose return could not be seen any more.
         returns_missed: calls recorded at entry, because too many were in flight.
+        excluded: calls of processes that are left out; they are not issued.
+        left_out: the processes whose calls are left out just now.
     """
 
     version: str
@@ -53,6 +55,8 @@ class Status:
     in_flight: int
     orphaned: int
     returns_missed: int
+    excluded: int
+    left_out: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ class Tracer:
         values = self._link.do("status-get")
         values["enforcing"] = bool(values.pop("mode"))
         values["returns"] = bool(values["returns"])
+        values["left-out"] = tuple(values.get("left-out", ()))
         return _filled(Status, values)
 
     def issued(self) -> dict[int, int]:
@@ -192,13 +197,26 @@ class Tracer:
 
     # -- records -------------------------------------------------------------------------------------------------
 
-    def stream(self) -> Stream:
-        """Return the stream of records, as they are made from now on; to be closed."""
-        with told_as("the records cannot be listened to"):
-            stream = Stream(self.machine.connect())
+    def stream(self, leave_out: bool = False) -> Stream:
+        """Return the stream of records, as they are made from now on; to be closed.
+
+        Args:
+            leave_out: have the calls of this process left out, for everybody, until the stream is closed. They are
+                counted as excluded.
+
+        Raises:
+            Refused: it takes root; or, with ENOSPC, too many processes are left out.
+        """
+        with told_as("the records cannot be listened to"), contextlib.ExitStack() as undo:
+            link = self.machine.connect()
+            undo.callback(link.close)
+            if leave_out:
+                link.do("leave-out")
+            stream = Stream(link)
             # Who asks for the status after it has joined hears of all calls since.
             self.status()
             stream.begin(self.issued())
+            undo.pop_all()
         return stream
 
     def events(self, on_lost: Callable[[int], None] | None = None) -> Generator[Record, None, None]:

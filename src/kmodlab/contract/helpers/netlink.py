@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -373,6 +374,29 @@ class Session:
         while time.monotonic() < deadline:
             receive_batches(client, account, 0.05)
         return {**account.answer(client), "seconds": time.monotonic() - client.joined}
+
+    def do_me(self) -> Answer:
+        """Who this process is."""
+        return {"pid": os.getpid()}
+
+    def do_strive(self, path: str, times: int, thread: bool = False) -> Answer:
+        """Have this process, or another thread of it, try to make a directory; return the errors."""
+        errors: list[int] = []
+
+        def strive() -> None:
+            for _ in range(times):
+                try:
+                    Path(path).mkdir()
+                except OSError as error:
+                    errors.append(error.errno or 0)
+
+        worker = threading.Thread(target=strive)
+        if thread:
+            worker.start()
+            worker.join()
+        else:
+            strive()
+        return {"errors": errors}
 
     def do_memory(self, name: str) -> Answer:
         """What the kernel holds for a socket: bytes in its receive queue, its limit, and messages dropped."""

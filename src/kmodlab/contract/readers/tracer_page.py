@@ -209,7 +209,9 @@ def _parse_cpus(lines: Lines) -> dict[int, Law]:
     cpus: dict[int, Law] = {}
     while (lines.peek() or "").startswith("CPU "):
         line = lines.next("the counts of a CPU")
-        match = re.fullmatch(r"CPU (\d+): issued (\d+) logged (\d+) overwritten (\d+) dropped (\d+)", line)
+        match = re.fullmatch(
+            r"CPU (\d+): issued (\d+) logged (\d+) overwritten (\d+) dropped (\d+)(?: [a-z]+ \d+)*", line
+        )
         if not match:
             raise Malformed("the counts of a CPU were expected", line)
         cpu, *counts = map(int, match.groups())

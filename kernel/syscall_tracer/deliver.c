@@ -50,6 +50,10 @@
  * The threads make no system calls. A listener's own calls may be traced, a
  * record for each batch at the most, of which ten a second come of themselves.
  *
+ * There are two channels, each with a group and rings of its own: all records, and
+ * those of calls that a filter blocks. These are few, and are in both. So however
+ * much the log overflows, a loop of something else pushes no block out.
+ *
  * A CPU that goes offline takes its thread along. What is left in its ring is
  * sent by who looks.
  *
@@ -69,11 +73,36 @@
 /* The attributes of a batch, before its records and behind them. */
 #define BATCH_HEAD	(nla_total_size(sizeof(u32)) + NLA_HDRLEN)
 #define BATCH_TAIL	(2 * nla_total_size(sizeof(u32)) + \
-			 4 * nla_total_size_64bit(sizeof(u64)))
+			 5 * nla_total_size_64bit(sizeof(u64)))
+
+/* What is first is sent first. */
+enum {
+	CHANNEL_BLOCKED,
+	CHANNEL_EVENTS,
+	CHANNELS,
+};
+
+/**
+ * struct channel - what a group is sent
+ * @rings: where it is
+ * @group: index of the group
+ * @command: of its messages
+ * @key: whether the probe is to say that there is more
+ * @listening: somebody has joined the group
+ */
+struct channel {
+	struct sct_ring __percpu *rings;
+	unsigned int group;
+	u8 command;
+	struct static_key_false *key;
+	bool listening;
+};
 
 /**
  * struct delivery - how far the ring of a CPU has been sent
  * @wanted: there is something to send
+ * @channel: where it is sent to
+ * @ring: what is sent
  * @cpu: whose ring it is
  * @lock: guards what follows
  * @listening: somebody is to be sent to
@@ -83,6 +112,8 @@
  */
 struct delivery {
 	bool wanted;
+	const struct channel *channel;
+	const struct sct_ring *ring;
 	unsigned int cpu;
 	struct mutex lock; /* guards what follows */
 	bool listening;
@@ -93,6 +124,7 @@ struct delivery {
 
 /**
  * struct batch - what is told of the records of a message
+ * @number: how many records there were before the first one
  * @count: how many there are; the rest is 0 if there is none
  * @first_seq: number of the first one
  * @last_seq: number of the last one
@@ -100,6 +132,7 @@ struct delivery {
  * @last_clock: the latest of them
  */
 struct batch {
+	u64 number;
 	u32 count;
 	u64 first_seq;
 	u64 last_seq;
@@ -110,9 +143,26 @@ struct batch {
 static void look_again(struct work_struct *work);
 
 DEFINE_STATIC_KEY_FALSE(sct_listening);
+DEFINE_STATIC_KEY_FALSE(sct_listening_blocked);
 DEFINE_PER_CPU(struct irq_work, sct_deliver_wakes);
 
-static DEFINE_PER_CPU(struct delivery, deliveries);
+/* Guarded by look_lock, as far as they change. */
+static struct channel channels[CHANNELS] = {
+	[CHANNEL_BLOCKED] = {
+		.rings	= &sct_blocked_rings,
+		.group	= SCT_NLGRP_BLOCKED,
+		.command	= SCT_CMD_BLOCKED,
+		.key	= &sct_listening_blocked,
+	},
+	[CHANNEL_EVENTS] = {
+		.rings	= &sct_rings,
+		.group	= SCT_NLGRP_EVENTS,
+		.command	= SCT_CMD_EVENT,
+		.key	= &sct_listening,
+	},
+};
+
+static DEFINE_PER_CPU(struct delivery [CHANNELS], deliveries);
 static DEFINE_PER_CPU(struct task_struct *, deliver_threads);
 
 /* Guards deliver_threads: who wakes one must not find it gone. */
@@ -124,19 +174,23 @@ static DECLARE_DEFERRABLE_WORK(idle_work, look_again);
 static struct genl_family *carrier;
 static enum cpuhp_state hotplug;
 static bool running;
-static bool listening;
 static unsigned int expecting; /* looks for who is about to join */
 
+static struct delivery *delivery_of(unsigned int cpu, unsigned int channel)
+{
+	return &per_cpu(deliveries, cpu)[channel];
+}
+
 /* A CPU that is offline has no thread. */
-static bool wake_thread(unsigned int cpu)
+static bool wake_thread(struct delivery *delivery)
 {
 	struct task_struct *thread;
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&threads_lock, flags);
-	thread = per_cpu(deliver_threads, cpu);
+	thread = per_cpu(deliver_threads, delivery->cpu);
 	if (thread) {
-		WRITE_ONCE(per_cpu(deliveries, cpu).wanted, true);
+		WRITE_ONCE(delivery->wanted, true);
 		wake_up_process(thread);
 	}
 	raw_spin_unlock_irqrestore(&threads_lock, flags);
@@ -155,14 +209,21 @@ static struct task_struct *set_thread(unsigned int cpu,
 
 static void on_wake(struct irq_work *work)
 {
-	if (!READ_ONCE(this_cpu_ptr(&deliveries)->unheard))
-		wake_thread(smp_processor_id());
+	unsigned int i;
+
+	for (i = 0; i < CHANNELS; i++) {
+		struct delivery *delivery = delivery_of(smp_processor_id(), i);
+
+		if (!READ_ONCE(delivery->unheard))
+			wake_thread(delivery);
+	}
 }
 
 /* Takes note of a record that follows those that are noted. */
-static void note(struct batch *batch, const struct sct_record *rec)
+static void note(struct batch *batch, const struct sct_record *rec, u64 number)
 {
 	if (!batch->count++) {
+		batch->number = number;
 		batch->first_seq = rec->seq;
 		batch->first_clock = rec->clock;
 	}
@@ -181,11 +242,11 @@ static void append_records(struct sk_buff *skb, struct delivery *delivery,
 	while (delivery->next < head && skb_tailroom(skb) >= room) {
 		struct sct_record *rec = (void *)skb_tail_pointer(skb);
 		u64 lost = 0;
-		size_t size = sct_ring_copy(per_cpu_ptr(&sct_rings, delivery->cpu),
-					    delivery->next, rec, &lost);
+		size_t size = sct_ring_copy(delivery->ring, delivery->next, rec,
+					    &lost);
 
 		if (size)
-			note(batch, rec);
+			note(batch, rec, delivery->next);
 		skb_put(skb, size);
 		delivery->lost += lost;
 		delivery->next += lost ?: 1;
@@ -210,11 +271,13 @@ static void put_batch(struct sk_buff *skb, struct delivery *delivery,
 	put_u64(skb, SCT_A_BATCH_LAST_SEQ, batch->last_seq);
 	put_u64(skb, SCT_A_BATCH_FIRST_CLOCK, batch->first_clock);
 	put_u64(skb, SCT_A_BATCH_LAST_CLOCK, batch->last_clock);
+	put_u64(skb, SCT_A_BATCH_NUMBER, batch->number);
 }
 
 static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
 {
-	void *message = genlmsg_put(skb, 0, 0, carrier, 0, SCT_CMD_EVENT);
+	const struct channel *channel = delivery->channel;
+	void *message = genlmsg_put(skb, 0, 0, carrier, 0, channel->command);
 	struct batch batch = {};
 	struct nlattr *records;
 	int err;
@@ -227,21 +290,20 @@ static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
 	put_batch(skb, delivery, &batch);
 	genlmsg_end(skb, message);
 	/* That some listener had no room for it is told to that one only. */
-	err = genlmsg_multicast(carrier, skb, 0, SCT_NLGRP_EVENTS,
-				GFP_KERNEL);
+	err = genlmsg_multicast(carrier, skb, 0, channel->group, GFP_KERNEL);
 	WRITE_ONCE(delivery->unheard, err == -ESRCH);
 }
 
-static u64 ring_head(unsigned int cpu)
+static u64 ring_head(const struct delivery *delivery)
 {
 	/* Pairs with smp_wmb() in sct_ring_commit(). */
-	return smp_load_acquire(&per_cpu(sct_rings, cpu).head);
+	return smp_load_acquire(&delivery->ring->head);
 }
 
 /* What is made meanwhile is left for the next time. */
 static void send_ring(struct delivery *delivery)
 {
-	u64 head = ring_head(delivery->cpu);
+	u64 head = ring_head(delivery);
 
 	lockdep_assert_held(&delivery->lock);
 	while (delivery->next < head) {
@@ -258,10 +320,8 @@ static void send_ring(struct delivery *delivery)
 	}
 }
 
-static void deliver(unsigned int cpu)
+static void deliver(struct delivery *delivery)
 {
-	struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
-
 	WRITE_ONCE(delivery->wanted, false);
 	mutex_lock(&delivery->lock);
 	if (delivery->listening)
@@ -269,17 +329,29 @@ static void deliver(unsigned int cpu)
 	mutex_unlock(&delivery->lock);
 }
 
+static struct delivery *wanted_of(unsigned int cpu)
+{
+	unsigned int i;
+
+	for (i = 0; i < CHANNELS; i++)
+		if (READ_ONCE(delivery_of(cpu, i)->wanted))
+			return delivery_of(cpu, i);
+	return NULL;
+}
+
 static int deliver_loop(void *data)
 {
 	unsigned int cpu = (unsigned long)data;
+	struct delivery *delivery;
 
 	while (!kthread_should_stop()) {
 		set_current_state(TASK_INTERRUPTIBLE);
-		if (!READ_ONCE(per_cpu(deliveries, cpu).wanted) &&
-		    !kthread_should_stop())
+		delivery = wanted_of(cpu);
+		if (!delivery && !kthread_should_stop())
 			schedule();
 		__set_current_state(TASK_RUNNING);
-		deliver(cpu);
+		if (delivery)
+			deliver(delivery);
 	}
 	return 0;
 }
@@ -313,7 +385,7 @@ static int on_offline(unsigned int cpu)
 static void begin_here(struct delivery *delivery)
 {
 	lockdep_assert_held(&delivery->lock);
-	delivery->next = ring_head(delivery->cpu);
+	delivery->next = ring_head(delivery);
 	delivery->lost = 0;
 	WRITE_ONCE(delivery->unheard, false);
 }
@@ -331,12 +403,12 @@ static void switch_ring(struct delivery *delivery, bool on)
  * went out before who has come did, and whose fate is not known yet, is waited
  * for: the lock is held while it is on its way.
  */
-static void forget_unheard(void)
+static void forget_unheard(const struct channel *channel)
 {
 	unsigned int cpu;
 
 	for_each_possible_cpu(cpu) {
-		struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
+		struct delivery *delivery = delivery_of(cpu, channel - channels);
 
 		mutex_lock(&delivery->lock);
 		if (delivery->unheard)
@@ -345,43 +417,69 @@ static void forget_unheard(void)
 	}
 }
 
-static void look(void)
+static void look_at(struct channel *channel)
 {
-	bool now = genl_has_listeners(carrier, &init_net, SCT_NLGRP_EVENTS);
+	bool now = genl_has_listeners(carrier, &init_net, channel->group);
 	unsigned int cpu;
 
-	lockdep_assert_held(&look_lock);
-	if (now == listening) {
+	if (now == channel->listening) {
 		if (now)
-			forget_unheard();
+			forget_unheard(channel);
 		return;
 	}
-	listening = now;
+	channel->listening = now;
 	for_each_possible_cpu(cpu)
-		switch_ring(per_cpu_ptr(&deliveries, cpu), now);
+		switch_ring(delivery_of(cpu, channel - channels), now);
 	if (now)
-		static_branch_enable(&sct_listening);
+		static_branch_enable(channel->key);
 	else
-		static_branch_disable(&sct_listening);
+		static_branch_disable(channel->key);
+}
+
+static void look(void)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&look_lock);
+	for (i = 0; i < CHANNELS; i++)
+		look_at(&channels[i]);
+}
+
+static bool anybody_listens(void)
+{
+	unsigned int i;
+
+	lockdep_assert_held(&look_lock);
+	for (i = 0; i < CHANNELS; i++)
+		if (channels[i].listening)
+			return true;
+	return false;
+}
+
+static void deliver_new(struct delivery *delivery)
+{
+	if (!delivery->channel->listening ||
+	    READ_ONCE(delivery->next) == ring_head(delivery))
+		return;
+	if (!wake_thread(delivery))
+		deliver(delivery);
 }
 
 static void deliver_all(void)
 {
-	unsigned int cpu;
+	unsigned int cpu, i;
 
-	for_each_possible_cpu(cpu) {
-		if (READ_ONCE(per_cpu(deliveries, cpu).next) == ring_head(cpu))
-			continue;
-		if (!wake_thread(cpu))
-			deliver(cpu);
-	}
+	lockdep_assert_held(&look_lock);
+	for_each_possible_cpu(cpu)
+		for (i = 0; i < CHANNELS; i++)
+			deliver_new(delivery_of(cpu, i));
 }
 
 /* Until somebody joins, if the kernel will tell; else until the next look. */
 static void look_later(void)
 {
 	lockdep_assert_held(&look_lock);
-	if (listening || expecting)
+	if (anybody_listens() || expecting)
 		schedule_delayed_work(&send_work, PERIOD);
 	else if (!COMPAT_TELLS_OF_JOINING)
 		schedule_delayed_work(&idle_work, PERIOD);
@@ -392,8 +490,7 @@ static void look_again(struct work_struct *work)
 	mutex_lock(&look_lock);
 	if (running) {
 		look();
-		if (listening)
-			deliver_all();
+		deliver_all();
 		if (expecting)
 			expecting--;
 		look_later();
@@ -402,7 +499,7 @@ static void look_again(struct work_struct *work)
 }
 
 /**
- * sct_deliver_look() - take notice of who has just joined the group
+ * sct_deliver_look() - take notice of who has just joined a group
  *
  * Context: Process context, may sleep.
  */
@@ -417,7 +514,7 @@ void sct_deliver_look(void)
 }
 
 /**
- * sct_deliver_joins() - somebody is about to join the group
+ * sct_deliver_joins() - somebody is about to join a group
  *
  * Context: Process context, may sleep.
  */
@@ -430,9 +527,23 @@ void sct_deliver_joins(void)
 	mutex_unlock(&look_lock);
 }
 
+static void init_deliveries(unsigned int cpu)
+{
+	unsigned int i;
+
+	for (i = 0; i < CHANNELS; i++) {
+		struct delivery *delivery = delivery_of(cpu, i);
+
+		mutex_init(&delivery->lock);
+		delivery->cpu = cpu;
+		delivery->channel = &channels[i];
+		delivery->ring = per_cpu_ptr(channels[i].rings, cpu);
+	}
+}
+
 /**
  * sct_deliver_init() - prepare the delivery
- * @to: the family whose group is sent to
+ * @to: the family whose groups are sent to
  *
  * Context: Process context, may sleep.
  * Return: 0, or why there can be no thread.
@@ -444,10 +555,7 @@ int sct_deliver_init(struct genl_family *to)
 
 	carrier = to;
 	for_each_possible_cpu(cpu) {
-		struct delivery *delivery = per_cpu_ptr(&deliveries, cpu);
-
-		mutex_init(&delivery->lock);
-		delivery->cpu = cpu;
+		init_deliveries(cpu);
 		init_irq_work(per_cpu_ptr(&sct_deliver_wakes, cpu), on_wake);
 	}
 	state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "syscall_tracer:online",
@@ -478,11 +586,12 @@ void sct_deliver_start(void)
  */
 void sct_deliver_stop(void)
 {
-	unsigned int cpu;
+	unsigned int cpu, i;
 
 	mutex_lock(&look_lock);
 	running = false;
 	static_branch_disable(&sct_listening);
+	static_branch_disable(&sct_listening_blocked);
 	mutex_unlock(&look_lock);
 	cancel_delayed_work_sync(&send_work);
 	cancel_delayed_work_sync(&idle_work);
@@ -490,8 +599,10 @@ void sct_deliver_stop(void)
 	synchronize_rcu();
 	for_each_possible_cpu(cpu) {
 		irq_work_sync(per_cpu_ptr(&sct_deliver_wakes, cpu));
-		deliver(cpu);
-		switch_ring(per_cpu_ptr(&deliveries, cpu), false);
+		for (i = 0; i < CHANNELS; i++) {
+			deliver(delivery_of(cpu, i));
+			switch_ring(delivery_of(cpu, i), false);
+		}
 	}
 }
 

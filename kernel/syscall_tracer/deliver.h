@@ -11,6 +11,7 @@
 #include <linux/types.h>
 
 DECLARE_STATIC_KEY_FALSE(sct_listening);
+DECLARE_STATIC_KEY_FALSE(sct_listening_blocked);
 DECLARE_PER_CPU(struct irq_work, sct_deliver_wakes);
 
 /**
@@ -21,6 +22,16 @@ DECLARE_PER_CPU(struct irq_work, sct_deliver_wakes);
 static __always_inline bool sct_deliver_wanted(void)
 {
 	return static_branch_unlikely(&sct_listening);
+}
+
+/**
+ * sct_deliver_wants_blocked() - whether anybody listens to what filters block
+ *
+ * Context: Any.
+ */
+static __always_inline bool sct_deliver_wants_blocked(void)
+{
+	return static_branch_unlikely(&sct_listening_blocked);
 }
 
 /**

@@ -223,11 +223,24 @@ static __always_inline void count_outcome(const struct sct_hook *hook,
 		this_cpu_inc(hook->counts->failed);
 }
 
-/* The kernel's log is told of a call that is blocked. */
+/* Who listens to nothing else is told of a call that is blocked. */
+static noinline void tell(const struct sct_record *rec)
+{
+	sct_deliver_poke(sct_ring_keep_blocked(rec),
+			 this_cpu_read(sct_blocked_rings.mask));
+}
+
+NOKPROBE_SYMBOL(tell);
+
+/* The kernel's log is told of a call that is blocked, too. */
 static __always_inline void finish(u64 n, const struct sct_record *rec)
 {
+	bool blocked = unlikely(rec->status == SCT_BLOCKED);
+
+	if (blocked && sct_deliver_wants_blocked())
+		tell(rec);
 	sct_entry_done(n, rec);
-	if (unlikely(rec->status == SCT_BLOCKED))
+	if (blocked)
 		report(rec);
 }
 

@@ -77,8 +77,9 @@ const struct genl_ops sct_nl_ops[9] = {
 	},
 };
 
-const struct genl_multicast_group sct_nl_groups[1] = {
+const struct genl_multicast_group sct_nl_groups[2] = {
 	[SCT_NLGRP_EVENTS] = { .name = "events", COMPAT_MCAST_ADMIN },
+	[SCT_NLGRP_BLOCKED] = { .name = "blocked", COMPAT_MCAST_ADMIN },
 };
 
 /* What is sent lies as the specification says. */

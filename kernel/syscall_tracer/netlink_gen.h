@@ -13,10 +13,11 @@
 /* Indices of the groups. */
 enum {
 	SCT_NLGRP_EVENTS,
+	SCT_NLGRP_BLOCKED,
 };
 
 extern const struct genl_ops sct_nl_ops[9];
-extern const struct genl_multicast_group sct_nl_groups[1];
+extern const struct genl_multicast_group sct_nl_groups[2];
 
 int sct_nl_status_get_doit(struct sk_buff *skb, struct genl_info *info);
 int sct_nl_cpu_get_dumpit(struct sk_buff *skb, struct netlink_callback *cb);

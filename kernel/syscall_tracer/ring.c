@@ -4,6 +4,7 @@
  */
 #include <linux/cpumask.h>
 #include <linux/jiffies.h>
+#include <linux/kprobes.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
@@ -18,6 +19,7 @@
 #define SPARE_ROWS	256	/* for calls made while a picture is prepared */
 #define TAKES		4	/* attempts at a picture that lost little */
 #define BREATH		4096	/* rows between two chances to reschedule */
+#define BLOCKED		256	/* records of calls that a filter blocks */
 
 /**
  * struct sct_run - the part of a picture that comes from one CPU
@@ -36,6 +38,7 @@ struct sct_run {
 };
 
 DEFINE_PER_CPU(struct sct_ring, sct_rings);
+DEFINE_PER_CPU(struct sct_ring, sct_blocked_rings);
 size_t sct_slot_size __read_mostly;
 
 static struct sct_record *run_rec(const struct sct_run *run, size_t i)
@@ -118,6 +121,32 @@ size_t sct_ring_copy(const struct sct_ring *ring, u64 n, struct sct_record *to,
 	memset(to->data + size, 0, ALIGN(size, 8) - size);
 	return sizeof(*to) + ALIGN(size, 8);
 }
+
+/**
+ * sct_ring_keep_blocked() - keep what is blocked apart from the log
+ * @rec: a record of the log that is filled, and not committed yet
+ *
+ * While it is not, no other record of this CPU gets in between: see
+ * sct_ring_claim().
+ *
+ * Context: As sct_ring_claim().
+ * Return: How many were kept on this CPU so far.
+ */
+u64 sct_ring_keep_blocked(const struct sct_record *rec)
+{
+	struct sct_ring *ring = this_cpu_ptr(&sct_blocked_rings);
+	u64 n = READ_ONCE(ring->head);
+
+	WRITE_ONCE(ring->begin, n + 1);
+	/* Announce before writing: pairs with smp_rmb() in lost_since(). */
+	smp_wmb();
+	memcpy(sct_ring_slot(ring, n), rec, sizeof(*rec) + rec->size);
+	/* Write before publishing: pairs with smp_load_acquire() of @head. */
+	smp_store_release(&ring->head, n + 1);
+	return n + 1;
+}
+
+NOKPROBE_SYMBOL(sct_ring_keep_blocked);
 
 static void free_runs(struct sct_log *log)
 {
@@ -383,7 +412,9 @@ int sct_rings_init(unsigned int entries)
 
 	sct_slot_size = sizeof(struct sct_record) + sct_data_bytes;
 	for_each_possible_cpu(cpu) {
-		if (!init_ring(per_cpu_ptr(&sct_rings, cpu), cpu, size))
+		if (!init_ring(per_cpu_ptr(&sct_rings, cpu), cpu, size) &&
+		    !init_ring(per_cpu_ptr(&sct_blocked_rings, cpu), cpu,
+			       BLOCKED))
 			continue;
 		sct_rings_exit();
 		return -ENOMEM;
@@ -400,6 +431,8 @@ void sct_rings_exit(void)
 {
 	unsigned int cpu;
 
-	for_each_possible_cpu(cpu)
+	for_each_possible_cpu(cpu) {
 		kvfree(per_cpu(sct_rings, cpu).slots);
+		kvfree(per_cpu(sct_blocked_rings, cpu).slots);
+	}
 }

@@ -15,7 +15,7 @@
 #include "tracer.h"
 
 /**
- * struct sct_ring - the newest calls of one CPU
+ * struct sct_ring - the newest records of one CPU
  * @slots: the records, sct_slot_size bytes each
  * @mask: how many there are, less one
  * @begin: records that were begun, the one under way included
@@ -29,6 +29,9 @@
  *
  * What is the same in all records of the log is in its slots from the beginning, and
  * is not written again: @cpu, and the terminator of @comm.
+ *
+ * The log is one such ring. What filters block is in another one, too, while
+ * somebody listens to that alone: there it outlives a log that overflows.
  */
 struct sct_ring {
 	void *slots;
@@ -40,10 +43,12 @@ struct sct_ring {
 };
 
 DECLARE_PER_CPU(struct sct_ring, sct_rings);
+DECLARE_PER_CPU(struct sct_ring, sct_blocked_rings);
 extern size_t sct_slot_size;	/* bytes; a multiple of 8 */
 
 size_t sct_ring_copy(const struct sct_ring *ring, u64 n, struct sct_record *to,
 		     u64 *lost);
+u64 sct_ring_keep_blocked(const struct sct_record *rec);
 
 static __always_inline size_t sct_ring_size(const struct sct_ring *ring)
 {

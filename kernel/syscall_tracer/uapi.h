@@ -10,6 +10,7 @@
 #define SCT_FAMILY_NAME	"syscall_tracer"
 #define SCT_FAMILY_VERSION	1
 #define SCT_GROUP_EVENTS	"events"
+#define SCT_GROUP_BLOCKED	"blocked"
 
 /* Whether blocked calls run all the same. */
 enum sct_mode {
@@ -91,6 +92,7 @@ enum {
 	SCT_A_BATCH_LAST_SEQ = 7,
 	SCT_A_BATCH_FIRST_CLOCK = 8,
 	SCT_A_BATCH_LAST_CLOCK = 9,
+	SCT_A_BATCH_NUMBER = 10,
 };
 
 enum {
@@ -104,6 +106,7 @@ enum {
 	SCT_CMD_FILTER_CLEAR = 8,
 	SCT_CMD_EVENT = 9,
 	SCT_CMD_LEAVE_OUT = 10,
+	SCT_CMD_BLOCKED = 11,
 };
 
 #endif /* SYSCALL_TRACER_UAPI_H */

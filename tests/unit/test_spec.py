@@ -73,8 +73,8 @@ def test_the_page_has_the_flags_and_numbers() -> None:
     meaning = next(row[2] for row in rows("field of `struct sct_record`") if code(row[0]) == ["flags"])
     assert {name: int(bit) for bit, name in re.findall(r"(\d) `(\w+)`", meaning)} == SPEC.enums["record-flags"].entries
     assert f"Version {SPEC.version}," in PAGE
-    assert list(SPEC.groups) == ["events"]
-    assert "the group `events`" in PAGE
+    assert list(SPEC.groups) == ["events", "blocked"]
+    assert all(f"the group `{name}`" in PAGE for name in SPEC.groups)
 
 
 def test_the_page_explains_the_letters() -> None:

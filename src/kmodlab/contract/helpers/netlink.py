@@ -149,10 +149,10 @@ class Client:
         self.send(self.family["id"], operation.number, SPEC.version, attributes.encode(values), flags)
         return [attributes.decode(reply) for reply in self.replies(between)]
 
-    def join(self, number: int | None = None) -> None:
-        """Join the group of the events, or that of a number."""
+    def join(self, number: int | None = None, group: str = "events") -> None:
+        """Join a group by its name or number."""
         if number is None:
-            number = (self.family or self.resolve())["groups"]["events"]
+            number = (self.family or self.resolve())["groups"][group]
         self.joined = time.monotonic()
         self.socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, number)
 
@@ -182,15 +182,22 @@ class Account:
         self.cpus: dict[int, dict[str, int]] = {}
         self.untrue = 0
         self.mixed = 0
+        self.commands: set[int] = set()
         self.inside: list[tuple[int, int]] = []
 
     def take(self, body: bytes) -> None:
         """Take in a batch."""
         self.inside = []
         batch = BATCH.decode(body[GENERIC.size :])
-        cpu = self.cpus.setdefault(batch["cpu"], {"first": -1, "last": -1, "count": 0, "lost": 0, "gap": 0, "back": 0})
+        fresh = {"first": -1, "last": -1, "count": 0, "lost": 0, "gap": 0, "back": 0, "unheard": 0}
+        cpu = self.cpus.setdefault(batch["cpu"], fresh)
         self.batches += 1
+        self.commands.add(body[0])
         cpu["lost"] += batch["lost"]
+        if batch["count"]:
+            # What a listener has missed otherwise than by what it is told to be lost.
+            begun = cpu.setdefault("begun", batch["number"] - cpu["lost"])
+            cpu["unheard"] = batch["number"] - begun - cpu["lost"] - cpu["count"]
         data, offset = batch["records"], 0
         while offset < len(data):
             offset = self.take_record(cpu, batch["cpu"], data, offset)
@@ -245,7 +252,7 @@ class Account:
     def answer(self, client: Client) -> Answer:
         """Return the account."""
         summary: Answer = {"batches": self.batches, "count": self.count, "overflows": client.overflows}
-        summary.update(untrue=self.untrue, mixed=self.mixed)
+        summary.update(untrue=self.untrue, mixed=self.mixed, commands=sorted(self.commands))
         cpus = {number: {**cpu, "joined": client.issued.get(number, [0, 0])} for number, cpu in self.cpus.items()}
         return {**summary, "records": self.records, "cpus": cpus}
 
@@ -318,17 +325,17 @@ class Session:
             client.socket.close()
         return {"errors": errors}
 
-    def do_join(self, name: str, number: int | None = None, look: bool = True) -> Answer:
-        """Join the group; asking for the status makes sure that all calls from now on are heard of.
+    def do_join(self, name: str, number: int | None = None, look: bool = True, group: str = "events") -> Answer:
+        """Join a group; asking for the status makes sure that all calls from now on are heard of.
 
         What each CPU had counted just before and just after is kept with the client.
         """
         client = self.clients[name]
         if not look or number is not None:
-            client.join(number)
+            client.join(number, group)
             return {}
         before = issued()
-        client.join()
+        client.join(group=group)
         client.ask("status-get", {})
         client.issued = {cpu: [before.get(cpu, 0), count] for cpu, count in issued().items()}
         return {}
@@ -343,11 +350,16 @@ class Session:
         return {"rc": done.returncode, "text": done.stdout.decode("utf-8", "replace")}
 
     def do_listen(
-        self, name: str, comms: list[str] | None = None, play: str = "", before: tuple[str, ...] = ()
+        self,
+        name: str,
+        comms: list[str] | None = None,
+        play: str = "",
+        before: tuple[str, ...] = (),
+        blocked: bool = False,
     ) -> Answer:
         """Receive while the helper in C runs a script, and then until a call of each CPU made afterwards has come.
 
-        `before` are words before its command.
+        `before` are words before its command; `blocked` says that only calls come that make a directory.
         """
         marks: set[bytes] = set()
         client, account = self.clients[name], Account(comms or [], marks)
@@ -361,7 +373,7 @@ class Session:
                     receive_batches(client, account, 0.05)
                 output.seek(0)
                 answers = json.load(output)
-        marks |= make_marks()
+        marks |= make_marks(try_directory if blocked else try_file)
         deadline = time.monotonic() + MARK_SECONDS
         while marks and time.monotonic() < deadline:
             receive_batches(client, account, 0.05)
@@ -450,14 +462,24 @@ def receive_batches(client: Client, account: Account, seconds: float) -> None:
         client.overflows += 1
 
 
-def make_marks() -> set[bytes]:
-    """On each CPU, open a file whose name nobody else knows."""
+def try_file(name: str) -> None:
+    """Open a file that is not there."""
+    os.close(os.open(name, os.O_RDONLY))
+
+
+def try_directory(name: str) -> None:
+    """Make a directory where none can be."""
+    Path(name).mkdir()
+
+
+def make_marks(attempt: Callable[[str], None]) -> set[bytes]:
+    """On each CPU, try something with a name that nobody else knows."""
     found, cpus = set(), os.sched_getaffinity(0)
     for cpu in cpus:
         mark = f"/proc/{os.urandom(8).hex()}"
         os.sched_setaffinity(0, {cpu})
         with contextlib.suppress(OSError):
-            os.close(os.open(mark, os.O_RDONLY))
+            attempt(mark)
         found.add(mark.encode())
     os.sched_setaffinity(0, cpus)
     return found

@@ -166,7 +166,7 @@ class Tape:
         for cpu, number in self.next.items():
             issued = number + unsent
             logged = min(ENTRIES, issued - self.dropped[cpu])
-            found[cpu] = (issued, logged, issued - self.dropped[cpu] - logged, self.dropped[cpu])
+            found[cpu] = (issued, logged, issued - self.dropped[cpu] - logged, self.dropped[cpu], 0)
         return Counters(found)
 
 

@@ -267,7 +267,7 @@ class FakeKernel:
     def cpu_get(self, _: Values) -> list[Values]:
         """The counters."""
         return [
-            {"cpu": cpu, "issued": count, "logged": count, "overwritten": 0, "dropped": 0}
+            {"cpu": cpu, "issued": count, "logged": count, "overwritten": 0, "dropped": 0, "excluded": 7}
             for cpu, count in self.issued.items()
         ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 import shutil
 from collections.abc import Iterator
@@ -94,7 +96,7 @@ def test_a_tracer_that_is_found_says_what_it_is(lab: Lab) -> None:
         "enforcing", ("unlink: BLOCK",), ("read",)
     )  # fmt: skip
     assert isinstance(clock, Clock)
-    assert counters == Counters({0: (10, 10, 0, 0), 1: (0, 0, 0, 0)})
+    assert counters == Counters({0: (10, 10, 0, 0, 7), 1: (0, 0, 0, 0, 7)})
     assert lab.feed.state == ""
     assert lab.feed.receive(0) == []
 
@@ -104,7 +106,36 @@ def test_it_has_joined_before_it_asks(lab: Lab) -> None:
     lab.feed.receive(0)
     names = [name for name, _ in lab.kernel.asked]
     assert names.index("status-get") < names.index("cpu-get")
-    assert lab.kernel.joined_at == 0
+    assert lab.kernel.joined_at == 1
+    assert names[0] == "leave-out"
+
+
+def test_its_own_calls_are_left_out_from_the_beginning(lab: Lab) -> None:
+    """Else each batch that is taken would be the reason of the next."""
+    lab.feed.receive(0)
+    assert lab.kernel.left_out == [os.getpid()]
+
+
+def test_where_too_many_are_left_out_it_records_all_the_same(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: fake_netlink.FakeKernel, values: object) -> list[fake_netlink.Values]:
+        raise fake_netlink.Denied(errno.ENOSPC, "8 processes are left out already")
+
+    monkeypatch.setattr(fake_netlink.FakeKernel, "leave_out", refuse)
+    assert kinds(lab.feed.receive(0)) == ["Begin", "Clock", "Counters"]
+    assert "this daemon's own calls are recorded: 8 processes are left out already" in caplog.text
+
+
+def test_what_was_lost_is_told_though_no_record_is_left_to_tell_it_with(lab: Lab) -> None:
+    lab.feed.receive(0)
+    lab.kernel.send(cpu=1, lost=40)
+    lab.kernel.send(cpu=0, lost=5)
+    assert lab.feed.receive(1) == []
+    lab.kernel.send(fake_netlink.record(seq=47, call=1), cpu=1, lost=2)
+    lab.kernel.send(fake_netlink.record(seq=48, call=1), cpu=1)
+    batches = [item for item in lab.feed.receive(1) if isinstance(item, Batch)]
+    assert [(batch.cpu, batch.lost) for batch in batches] == [(1, 42), (1, 0)]
 
 
 def test_batches_come_as_the_kernel_sends_them(lab: Lab) -> None:

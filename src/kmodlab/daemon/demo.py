@@ -333,7 +333,7 @@ class Simulation:
     def counters(self) -> Counters:
         """Return what its kernel has counted."""
         logged = [min(number, LOG_ENTRIES) for number in self.seq]
-        return Counters({cpu: (n, logged[cpu], n - logged[cpu], 0) for cpu, n in enumerate(self.seq)})
+        return Counters({cpu: (n, logged[cpu], n - logged[cpu], 0, 0) for cpu, n in enumerate(self.seq)})
 
 
 def _known(*names: str) -> None:

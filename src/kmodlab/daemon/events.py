@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import select
 import socket
 import struct
 from collections.abc import Sequence
 
-from kmodlab.errors import KmodlabError
+from kmodlab.errors import KmodlabError, Refused
 from kmodlab.modules.netlink import BODY, HEADER, Connection
 from kmodlab.modules.record import LAYOUT, SEQ, made_at
 from kmodlab.modules.spec import unpack
 from kmodlab.modules.stream import DATAGRAM_BYTES, GROUP, SO_RCVBUFFORCE, SOCKET_BYTES
 
 from .items import Batch
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 128
 """Messages that are taken off the socket before what came is handed on."""
@@ -37,11 +40,17 @@ class Events:
     def __init__(self, link: Connection) -> None:
         self.full = 0
         self._link = link
+        self._owed: dict[int, int] = {}
         numbers = link.spec.sets["batch"]
         self._cpu, self._lost, self._records = (numbers.get(name).number for name in ("cpu", "lost", "records"))
         try:
             with contextlib.suppress(OSError):  # without the right to, the socket's usual size has to do
                 link.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BYTES)
+            try:
+                # What this process calls to take records is news to nobody, and would make records again.
+                link.do("leave-out")
+            except Refused as error:
+                log.warning("this daemon's own calls are recorded: %s", error)
             link.join(GROUP)
         except BaseException:
             link.close()
@@ -95,7 +104,11 @@ class Events:
             data = values[self._records]
         except (KeyError, struct.error) as error:
             raise KmodlabError("a batch of records without a CPU or without records") from error
-        return described(cpu, lost, data) if data else None
+        lost += self._owed.pop(cpu, 0)
+        if not data:
+            self._owed[cpu] = lost
+            return None
+        return described(cpu, lost, data)
 
 
 def described(cpu: int, lost: int, data: bytes) -> tuple[Batch, set[int]]:

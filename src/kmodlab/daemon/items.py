@@ -91,9 +91,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Counters:
-    """What the kernel has counted: CPU -> issued, logged, overwritten, dropped."""
+    """What the kernel has counted: CPU -> issued, logged, overwritten, dropped; and excluded, which have no number."""
 
-    cpus: Mapping[int, tuple[int, int, int, int]]
+    cpus: Mapping[int, tuple[int, int, int, int, int]]
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from kmodlab.errors import KmodlabError
 
 from . import segments
 from .items import Batch, Begin, Calls, Changed, Clock, Counters, Item
+from .ledger import KERNEL
 from .recorded import plain
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class Account:
     logged: int = 0
     overwritten: int = 0
     dropped: int = 0
+    excluded: int = 0
     shed: dict[str, int] = field(default_factory=dict)
     fresh: int = 0
 
@@ -310,10 +312,9 @@ class Journal:
         elif isinstance(item, Clock):
             self._clock = item
         elif isinstance(item, Counters):
-            for cpu, (issued, logged, overwritten, dropped) in item.cpus.items():
+            for cpu, numbers in item.cpus.items():
                 if account := self.accounts.get((self.epoch, cpu)):
-                    account.issued, account.logged = issued, logged
-                    account.overwritten, account.dropped = overwritten, dropped
+                    vars(account).update(zip(KERNEL, numbers, strict=True))
             return
         self._items.append((self.epoch, item))
 

@@ -222,7 +222,7 @@ class KernelFeed:
             data_bytes=status.data_bytes,
             calls=_infos(calls),
             issued={cpu: issued for cpu, (issued, *_) in counters.items()},
-            dropped={cpu: dropped for cpu, (*_, dropped) in counters.items()},
+            dropped={cpu: dropped for cpu, (*_, dropped, _) in counters.items()},
             settings=settings(tracer, status, calls),
         )
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-KERNEL = ("issued", "logged", "overwritten", "dropped")
-"""What the kernel says of a CPU, when it was asked last. `dropped` calls have a number and no record."""
+KERNEL = ("issued", "logged", "overwritten", "dropped", "excluded")
+"""What the kernel says of a CPU, when it was asked last. `dropped` calls have a number and no record, `excluded` ones,
+which are the recorder's own, have neither."""
 
 RECORDER = ("begun", "next", "received", "missing", "lost_ring", "away", "dropped_before", "stored", "pending")
 """What the recorder counts: `begun` the first number that it waited for, `next` the one that it waits for now,

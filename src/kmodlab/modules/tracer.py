@@ -142,11 +142,11 @@ class Tracer:
         """Return how many calls each CPU has counted."""
         return {cpu["cpu"]: cpu["issued"] for cpu in self._link.dump("cpu-get")}
 
-    def counters(self) -> dict[int, tuple[int, int, int, int]]:
-        """Return what each CPU has counted: calls issued, records logged and overwritten, calls dropped."""
-        names = ("issued", "logged", "overwritten", "dropped")
+    def counters(self) -> dict[int, tuple[int, int, int, int, int]]:
+        """Return what each CPU has counted: calls issued, records logged and overwritten, calls dropped and excluded."""
+        names = ("issued", "logged", "overwritten", "dropped", "excluded")
         found = {each["cpu"]: tuple(each.get(name, 0) for name in names) for each in self._link.dump("cpu-get")}
-        return cast("dict[int, tuple[int, int, int, int]]", found)
+        return cast("dict[int, tuple[int, int, int, int, int]]", found)
 
     def calls(self) -> list[Call]:
         """Return the calls that were traced or named since the module was loaded."""

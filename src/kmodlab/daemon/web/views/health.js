@@ -111,7 +111,7 @@ export class Health {
       ["Host", machine.host], ["Kernel", machine.kernel], ["Module", machine.version], ["Hook", machine.hook], ["Mode", machine.mode], ["State", machine.state],
       ["Server", session.version], ["Boot", machine.boot], ["Boot and load, number", `${machine.epoch}${epochs ? `, began anew ${epochs} times since this page was opened` : ""}`],
       ["Recorded since", machine.recorded_since ? clock.full(machine.recorded_since) : "not yet"], ["One by one since", machine.raw_since ? clock.full(machine.raw_since) : "not yet"],
-      ["Clock was set by", machine.clock_set ? span(Math.abs(machine.clock_set)) : "0 s"], ["Behind", span(latest?.behind ?? 0)], ["You are", `${session.who}, ${session.role}`],
+      ["Left out", `${whole(this.books.totals.excluded)} calls of the recorder itself`], ["Clock was set by", machine.clock_set ? span(Math.abs(machine.clock_set)) : "0 s"], ["Behind", span(latest?.behind ?? 0)], ["You are", `${session.who}, ${session.role}`],
     ];
     return html`<section class="panel"><header><h2>What this is</h2></header><dl class="facts padded">${facts.map(([name, value]) => html`<dt>${name}</dt><dd><bdi>${plain(value)}</bdi></dd>`)}</dl>
       <p class="padded dim">Watching has its price: with a listener a call takes some 0.6 \u00b5s longer than with the tracer alone.</p></section>`;

@@ -93,10 +93,7 @@ def invite(guest: Guest, say: Say = print, seconds: float = STARTING_SECONDS) ->
         if done.status == 0:
             return Invitation(**json.loads(done.stdout))
         if done.status in _NOT_FOUND:
-            raise UsageError(
-                f"the guest {guest.name} has no daemon",
-                hint="`ansible-playbook deploy.yml -e lab_dashboard_state=present` installs it",
-            )
+            raise UsageError(f"the guest {guest.name} has no daemon", hint="`ansible-playbook deploy.yml` installs it")
         state = guest.execute("systemctl is-active kmodlab-dashboard").stdout.strip()
         if state != "activating" or time.monotonic() > end:
             raise LabError(

@@ -113,6 +113,7 @@ def _show_verdict(guest: Guest, checks: list[Check], status: int, console: Conso
     console.print(
         f"guest    {guest.name}: {settings['image']} on 127.0.0.1:{settings['port']} ({settings['accelerator']})\n"
         f"log in   ssh -F {guest.ssh_config} {guest.name}    (or: kmodlab guest ssh {guest.name})\n"
+        f"page     kmodlab dashboard    (what the tracer sees, live, and its history)\n"
         f"end      make down\n"
         f"{'PASS' if good else 'FAIL'}     {passed} of {len(checks)} checks passed, in {seconds:.0f} s",
         style=None if good else "bold red",

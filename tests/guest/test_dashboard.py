@@ -85,7 +85,7 @@ class Page:
 def deployed(lab: Guest) -> Guest:
     """A guest with both modules and the dashboard, by the playbook."""
     lab.up(image=planned("debian-12"))
-    done = play("deploy.yml", "-e", "lab_dashboard_state=present")
+    done = play("deploy.yml")
     assert done.returncode == 0, done.stdout
     return lab
 
@@ -244,7 +244,7 @@ def test_who_serves_has_no_right_and_who_records_no_network(deployed: Guest) -> 
 
 @pytest.mark.usefixtures("deployed")
 def test_a_second_deployment_changes_nothing() -> None:
-    done = play("deploy.yml", "-e", "lab_dashboard_state=present")
+    done = play("deploy.yml")
     assert (done.returncode, recap(done)["changed"]) == (0, 0), done.stdout
 
 
@@ -292,7 +292,4 @@ def test_torn_down_nothing_is_left(deployed: Guest) -> None:
     with start("kmodlab", "dashboard", "--no-browser") as process:
         said, _ = process.communicate()
     assert process.returncode == 2
-    assert (
-        "the guest lab has no daemon\n  hint: `ansible-playbook deploy.yml -e lab_dashboard_state=present` installs it"
-        in said
-    )
+    assert "the guest lab has no daemon\n  hint: `ansible-playbook deploy.yml` installs it" in said

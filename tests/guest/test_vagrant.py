@@ -72,6 +72,7 @@ def test_up_makes_a_machine_with_both_modules(libvirt: OwnLibvirt) -> None:
     for line in ("System Call Tracer Log", "LINUX KERNEL TASK LISTER", MACHINE.replace(".", "-")):
         assert line in seen
     assert len(re.findall(r"(?m)^(?:syscall_tracer|task_lister) ", seen)) == 2, seen
+    assert f"the page   vagrant ssh {MACHINE} -- -L 8480:127.0.0.1:8480" in output
 
 
 def test_the_machine_is_its_own(libvirt: OwnLibvirt) -> None:

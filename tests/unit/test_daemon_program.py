@@ -8,6 +8,7 @@ import http.client
 import importlib.metadata
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -235,6 +236,9 @@ def test_both_processes_as_systemd_starts_them(program: Path, tmp_path: Path) ->
             found = json.loads(told.stdout)
             assert found["port"] == int((tmp_path / "port").read_text())
             assert len(found["token"]) > 30
+            told = subprocess.run([program, "invite", "--socket", str(at)], capture_output=True, text=True, check=True)
+            assert re.fullmatch(rf"http://127\.0\.0\.1:{found['port']}/#token=\S{{30,}}\n", told.stdout)
+            assert f"ssh -L {found['port']}:127.0.0.1:{found['port']} {os.uname().nodename}\n" in told.stderr
         wait(lambda: manager.recv(100) == b"STOPPING=1")
 
 

@@ -11,10 +11,7 @@ from kmodlab.errors import LabError
 SECONDS = 60.0
 PORT_FILE = "port"
 """Beside the daemon's socket: where its page is."""
-_HINT = (
-    "`systemctl status kmodlab-dashboard` says whether it runs; "
-    "`ansible-playbook deploy.yml -e lab_dashboard_state=present` installs it"
-)
+_HINT = "`systemctl status kmodlab-dashboard` says whether it runs; `ansible-playbook deploy.yml` installs it"
 
 
 def invite(at: Path, role: str) -> str:

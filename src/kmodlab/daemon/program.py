@@ -23,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     record = commands.add_parser("record", help="listen to the tracer, and write down what it sends")
     serve = commands.add_parser("serve", help="keep the history, and answer")
-    invite = commands.add_parser("invite", help="print a token that opens one session")
+    invite = commands.add_parser("invite", help="print the address of the page, which opens one session")
     for one in (record, serve):
         one.add_argument("--folder", type=Path, default=FOLDER, help="of the history (%(default)s)")
         one.add_argument("--recorder", type=Path, default=RECORDER, help="socket between the two (%(default)s)")
@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--mib", type=int, default=2048, help="MiB of records to keep (%(default)s)")
     serve.add_argument("--days", type=int, default=30, help="days to keep them (%(default)s)")
     invite.add_argument("--role", choices=["reader", "admin"], default="admin", help="(%(default)s)")
-    invite.add_argument("--json", action="store_true", help="print it with the port that it is for")
+    invite.add_argument("--json", action="store_true", help="print token and port as JSON")
     return parser
 
 
@@ -75,8 +75,15 @@ def _serve(given: argparse.Namespace) -> None:
 def _invite(given: argparse.Namespace) -> None:
     from .invite import invite, port  # noqa: PLC0415
 
-    token = invite(given.socket, given.role)
-    print(json.dumps({"token": token, "port": port(given.socket)}) if given.json else token)
+    told = {"token": invite(given.socket, given.role), "port": port(given.socket)}
+    if given.json:
+        print(json.dumps(told))
+    elif told["port"]:
+        print("http://127.0.0.1:{port}/#token={token}".format(**told))
+        print("It opens once, within ten minutes, on this machine. From another one, first there:", file=sys.stderr)
+        print("  ssh -L {port}:127.0.0.1:{port} {node}".format(**told, node=os.uname().nodename), file=sys.stderr)
+    else:
+        print(told["token"])
 
 
 def program() -> None:

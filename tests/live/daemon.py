@@ -82,10 +82,10 @@ class Way:
     def origin(self) -> str:
         return f"{'https' if self.authority else 'http'}://{self.host}:{self.port}"
 
-    def open(
+    def send(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: object = None
-    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        """Ask; return what is still to be read, and closed."""
+    ) -> http.client.HTTPConnection:
+        """Ask; return that of which the answer is still to be waited for."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, SECONDS, (self.source, 0))
         connection.connect()
         if self.authority:
@@ -93,15 +93,14 @@ class Way:
             connection.sock = tls.wrap_socket(connection.sock, server_hostname=self.host)
         raw = None if body is None else json.dumps(body)
         kind = {} if raw is None else {"content-type": "application/json"}
-        connection.request(
-            method, self.path + path, raw, {"host": f"{self.host}:{self.port}", **kind, **(headers or {})}
-        )
-        return connection, connection.getresponse()
+        named = {"host": f"{self.host}:{self.port}", **kind, **(headers or {})}
+        connection.request(method, self.path + path, raw, named)
+        return connection
 
     def ask(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: object = None) -> Answer:
         """Ask, and read the whole answer."""
-        connection, response = self.open(method, path, headers, body)
-        with contextlib.closing(connection):
+        with contextlib.closing(self.send(method, path, headers, body)) as connection:
+            response = connection.getresponse()
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
 
@@ -113,12 +112,22 @@ class Daemon:
     reader: str
     admin: str
     socket: Path
+    process: subprocess.Popen[bytes]
 
     def get(self, path: str) -> Any:
         """What the interface answers a program."""
         answer = self.way.ask("GET", path, {"authorization": f"Bearer {self.reader}"})
         assert answer.status == 200, answer.body
         return answer.json
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Have it do nothing for as long as the block runs."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def token(self, role: str = "admin") -> str:
         """An invitation, as `kmodlabd invite` prints it."""
@@ -146,7 +155,7 @@ def serving(folder: Path, feed: Feed, *options: str, authority: Path | None = No
             assert process.poll() is None, ready.read_text()
             port, scheme = noted(at)
             assert scheme == ("https" if authority else "http")
-            yield Daemon(Way(port, authority=authority), reader, admin, at)
+            yield Daemon(Way(port, authority=authority), reader, admin, at, process)
 
 
 def file_of(folder: Path, name: str, text: str) -> Path:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from browser.conftest import launched
 from browser.view import VIEWS, View
 from playwright.sync_api import expect, sync_playwright
+from unit.daemon_tape import Tape
+from unit.test_daemon_station import Hand
 
 from kmodlab.daemon.api.operations import OPERATIONS
 from kmodlab.daemon.api.sessions import ATTEMPTS, Role
@@ -78,17 +83,47 @@ def test_a_change_is_made_and_its_maker_known(way: Way, daemon: Daemon) -> None:
 
 
 def test_frames_come_while_the_stream_is_open(way: Way, daemon: Daemon) -> None:
-    connection, response = way.open("GET", "/api/v1/stream", log_in(way, daemon))
-    with contextlib.closing(connection):
+    with contextlib.closing(way.send("GET", "/api/v1/stream", log_in(way, daemon))) as connection:
+        response = connection.getresponse()
         assert response.status == 200
-        kinds = []
-        while len(kinds) < 3:
-            line = response.readline().decode()
-            assert line, "the stream has ended"
-            if line.startswith("event: "):
-                kinds.append(line.split()[1])
-        assert kinds == ["state", "tick", "tick"]
+        assert kinds(response, 3) == ["state", "tick", "tick"]
         assert not response.isclosed()
+
+
+def test_no_frame_waits_for_another(tmp_path: Path) -> None:
+    """Of a machine on which nothing happens frames are small: a proxy that collects them would keep them."""
+    for name in ("daemon", "nginx"):
+        (tmp_path / name).mkdir()
+    feed, tape = Hand(), Tape()
+    with (
+        serving(tmp_path / "daemon", feed, *OPTIONS) as daemon,
+        proxying(tmp_path / "nginx", daemon, snippet("nginx")) as nginx,
+    ):
+        feed.give(*tape.begin(), tape.counters())
+        wait(lambda: daemon.get("/api/v1/machine")["epoch"], "it is recorded")
+        headers = log_in(nginx.plain, daemon)
+        with contextlib.closing(nginx.plain.send("GET", "/api/v1/stream", headers)) as connection:
+            wait(lambda: sent(daemon) >= 1, "a tick is sent")
+            with daemon.stopped():
+                assert kinds(connection.getresponse(), 2) == ["state", "tick"]
+
+
+def kinds(response: http.client.HTTPResponse, number: int) -> list[str]:
+    """The kinds of the next events of a stream."""
+    found: list[str] = []
+    while len(found) < number:
+        line = response.readline().decode()
+        assert line, "the stream has ended"
+        if line.startswith("event: "):
+            found.append(line.split()[1])
+    return found
+
+
+def sent(daemon: Daemon) -> float:
+    """How many ticks the daemon has sent to streams."""
+    page = daemon.way.ask("GET", "/metrics", {"authorization": f"Bearer {daemon.reader}"}).body.decode()
+    (number,) = re.findall(r'^kmodlab_frames_total\{fate="sent"\} (\S+)$', page, re.MULTILINE)
+    return float(number)
 
 
 def test_a_name_that_is_not_ours_is_not_answered(way: Way, daemon: Daemon) -> None:

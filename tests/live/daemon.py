@@ -24,7 +24,7 @@ from kmodlab.daemon.invite import noted
 from kmodlab.daemon.items import Feed
 
 SECONDS = 60.0
-_PROGRAM = "from kmodlab.daemon.program import program; program()"
+PROGRAM = "from kmodlab.daemon.program import program; program()"
 
 
 def wait(until: Callable[[], Any], what: str = "it", saw: Callable[[], object] = str) -> Any:
@@ -58,6 +58,7 @@ def program(argv: list[str], log: Path, end: signal.Signals = signal.SIGTERM) ->
             process.kill()
             process.wait()
             raise
+    assert process.returncode == 0, log.read_text()
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Daemon:
 
     def token(self, role: str = "admin") -> str:
         """An invitation, as `kmodlabd invite` prints it."""
-        argv = [sys.executable, "-c", _PROGRAM, "invite", "--json", "--role", role, "--socket", str(self.socket)]
+        argv = [sys.executable, "-c", PROGRAM, "invite", "--json", "--role", role, "--socket", str(self.socket)]
         told: dict[str, Any] = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
         assert (told["port"], told["scheme"]) == (self.way.port, "https" if self.way.authority else "http")
         return str(told["token"])
@@ -146,7 +147,7 @@ def serving(folder: Path, feed: Feed, *options: str, authority: Path | None = No
         file = folder / "keys"
         reader, admin = (keys.made(file, role, role) for role in ("reader", "admin"))
         argv = [
-            sys.executable, "-c", _PROGRAM, "serve", "--folder", str(history), "--recorder", str(folder / "socket"),
+            sys.executable, "-c", PROGRAM, "serve", "--folder", str(history), "--recorder", str(folder / "socket"),
             "--socket", str(at), "--port", "0", "--keys", str(file), *options,
         ]  # fmt: skip
         with program(argv, folder / "daemon.log") as process:

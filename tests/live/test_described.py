@@ -76,7 +76,7 @@ def test_the_stream_is_what_is_described(daemon: Daemon) -> None:
             seen[answer.status_code] = seen.get(answer.status_code, 0) + 1
             if answer.status_code == 200:
                 assert answer.headers["content-type"].startswith("text/event-stream")
-                lines = [line for _, line in zip(range(3), answer.iter_lines(decode_unicode=True), strict=False)]
+                lines = [line.decode() for _, line in zip(range(3), answer.iter_lines(), strict=False)]
                 (kind,) = [line for line in lines if line.startswith("event: ")]
                 (data,) = [line for line in lines if line.startswith("data: ")]
                 assert kind in ("event: state", "event: tick")

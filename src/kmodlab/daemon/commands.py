@@ -160,10 +160,8 @@ def export_command(
     folder: Folder = None,
 ) -> None:
     """Write every call of a time that is still there one by one, oldest first; recording goes on meanwhile."""
-    if kind is Format.PARQUET:
-        parquet.check()
-        if out is None:
-            raise UsageError("Parquet is nothing for a terminal", hint="--out names a file")
+    if kind is Format.PARQUET and out is None:
+        raise UsageError("Parquet is nothing for a terminal", hint="--out names a file")
     found = _opened(folder)
     only = history.wanted(call or (), status or (), pid, comm, text)
     rows = found.export(history.moment(begin), history.moment(end), only)

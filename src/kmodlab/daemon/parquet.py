@@ -21,12 +21,8 @@ GROUP = 16_384
 _MICROSECONDS = 1_000_000
 
 
-def check() -> None:
-    """See whether Parquet can be written, before anything is begun.
-
-    Raises:
-        LabError: the library is not there.
-    """
+def _check() -> None:
+    """See whether Parquet can be written, before anything is."""
     try:
         import pyarrow.parquet  # noqa: F401, PLC0415  # 55 MB, of which only who wants Parquet has need
     except ImportError as error:
@@ -62,7 +58,7 @@ def write(rows: Iterable[Row], out: IO[bytes], group: int = GROUP) -> int:
     Raises:
         LabError: the library is not there.
     """
-    check()
+    _check()
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 

@@ -139,16 +139,19 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, feed: Feed, *options: str, authority: Path | None = None) -> Iterator[Daemon]:
-    """A daemon that shows what a feed brings."""
+def serving(
+    folder: Path, feed: Feed, *options: str, authority: Path | None = None, keys_file: Path | None = None
+) -> Iterator[Daemon]:
+    """A daemon that shows what a feed brings; its keys are where they are by themselves, or in a file of its own."""
     history, at = folder / "history", folder / "dashboard" / "socket"
     at.parent.mkdir()
     with recorder(history, feed):
-        file = folder / "keys"
+        file = keys_file or history / keys.FILE
+        named = ["--keys", str(keys_file)] if keys_file else []
         reader, admin = (keys.made(file, role, role) for role in ("reader", "admin"))
         argv = [
             sys.executable, "-c", PROGRAM, "serve", "--folder", str(history), "--recorder", str(folder / "socket"),
-            "--socket", str(at), "--port", "0", "--keys", str(file), *options,
+            "--socket", str(at), "--port", "0", *named, *options,
         ]  # fmt: skip
         with program(argv, folder / "daemon.log") as process:
             ready = folder / "daemon.log"

@@ -13,7 +13,8 @@ from typing import Any
 
 from live.daemon import Daemon, Way, file_of, free_port, program, wait
 
-INTERVAL = "500ms"
+INTERVAL = "2s"
+"""Between two looks, and how long one may take: a busy machine misses one now and then."""
 
 
 @dataclass(frozen=True)

@@ -89,9 +89,18 @@ class Server:
 
 
 def _routes(handlers: dict[str, Handler]) -> Iterable[Route]:
-    for operation in OPERATIONS:
-        handler = _allowed(operation, handlers[operation.id])
-        yield Route(operation.path, handler, methods=[operation.method], name=operation.id)
+    for path in dict.fromkeys(operation.path for operation in OPERATIONS):
+        found = {one.method: _allowed(one, handlers[one.id]) for one in OPERATIONS if one.path == path}
+        yield Route(path, _by_method(found), methods=list(found))
+
+
+def _by_method(handlers: dict[str, Handler]) -> Handler:
+    """Return a handler for all methods of a path: to any other Starlette answers with those of one route."""
+
+    async def handle(request: Request) -> Response:
+        return await handlers["GET" if request.method == "HEAD" else request.method](request)
+
+    return handle
 
 
 def _allowed(operation: Operation, handler: Handler) -> Handler:

@@ -10,7 +10,13 @@ exec 3>&1 1>&2
 cp -R /src/. /build || exit 70
 cd "/build/$place" || exit 70
 built() { find . -name '*.ko' -type f | grep -q .; }
-run() { make "$@" 3>&-; }
+# What a Makefile has left running ends with it: what is built next, or packed, would depend on it.
+run() {
+	make "$@" 3>&-
+	made=$?
+	kill -9 -1 2>/dev/null
+	return $made
+}
 alone() { run -C "$kernel" M="$PWD" modules; }
 names_modules() { cat Kbuild Makefile 2>/dev/null | grep -q 'obj-[m$]'; }
 

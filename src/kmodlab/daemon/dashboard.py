@@ -25,7 +25,8 @@ PAST_SECONDS = 900.0
 """What a demo has behind it when it begins."""
 SHORT_PAST_SECONDS = 120.0
 """The same where less of it is shown: the sooner it begins."""
-CATCH_UP_SECONDS = 60.0
+CATCH_UP_SECONDS = 180.0
+NOW_SECONDS = 2.0
 _REDIRECT = (
     '<!doctype html><meta charset="utf-8"><title>kmodlab</title><meta http-equiv="refresh" content="0; url={}">\n'
 )
@@ -70,8 +71,8 @@ def background() -> Iterator[Path]:
 
 
 def _caught_up(tick: Tick) -> bool:
-    """Return whether the past is all there."""
-    return tick.ledger.get("rolled", 0) > 0 and tick.behind < 1
+    """Return whether the past is all there: what comes is of now. The sums alone keep up with a past that is told."""
+    return bool(tick.rows) and tick.wall - tick.rows[-1].wall < NOW_SECONDS and tick.behind < NOW_SECONDS
 
 
 def _serve(source: Source, port: int, sockets: list[server.Socket], folder: Path, browser: bool, say: Say) -> None:

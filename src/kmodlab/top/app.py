@@ -105,7 +105,7 @@ class Top(App[None]):
     #rates { height: 5fr; } #newest { height: 3fr; } #stopped { height: 2fr; }
     #processes { height: 3fr; } #calls { height: 2fr; }
     #settings { height: 3fr; } #changes { height: 2fr; }
-    #books { height: 1fr; } #parts { height: 1fr; }
+    #books { height: 3fr; } #parts { height: 2fr; }
     #asked { display: none; height: 1; border: none; padding: 0; }
     #asked.open { display: block; }
     #small { display: none; }
@@ -234,6 +234,7 @@ class Top(App[None]):
         elif message.kind == "state":
             self.model.begin(message.what)
             self.prime()
+            self._ask_blocked()
         else:
             first, before = self.model.latest is None, self.model.latest
             self.model.apply(message.what)
@@ -280,8 +281,9 @@ class Top(App[None]):
 
     def refresh_view(self) -> None:
         """Ask for what a view shows beside the stream."""
-        ask = {"top": self._ask_top, "blocked": self._ask_blocked, "filters": self._ask_changes}
-        ask.get(self.view, self._ask_books if self.view == "health" else lambda: None)()
+        ask = {"top": self._ask_top, "filters": self._ask_changes, "health": self._ask_books}
+        if self.view in ask:
+            ask[self.view]()
 
     def _ask_top(self) -> None:
         end, seconds = self.model.now, self.seconds
@@ -525,7 +527,7 @@ class Top(App[None]):
         )
         empty = "No call matches the filter of the events." if self.filter else "No call yet."
         self._calls("newest", self._events().rows, "Newest", empty)
-        self._calls("stopped", self.model.blocked, "Blocked", "No call was blocked since.")
+        self._calls("stopped", self._stopped(), "Blocked", "No call was blocked.")
 
     def _calls(self, name: str, found: list[Row], title: str, empty: str) -> None:
         head = lambda width: tables.head(tables.call_columns(width, title), width)  # noqa: E731
@@ -566,15 +568,18 @@ class Top(App[None]):
         line = lambda one, width: tables.ranking_line(one, highest, total, width)  # noqa: E731
         self._part(name).show(found, line, lambda width: tables.head(tables.ranking_columns(processes), width))
 
-    def _draw_blocked(self) -> None:
+    def _stopped(self) -> list[Row]:
+        """Return the blocked calls that came, and behind them the history's."""
         seen = {identity(row) for row in self.model.blocked}
-        every = [*self.model.blocked, *(row for row in self.older if identity(row) not in seen)]
+        return [*self.model.blocked, *(row for row in self.older if identity(row) not in seen)]
+
+    def _draw_blocked(self) -> None:
         enforcing = (self.model.machine or {}).get("mode") == "enforcing"
         ran = "The module enforces: these did not run." if enforcing else "The module is permissive: these ran."
         more = self.model.blocked_more
         left = Text(f"  {whole(more)} more were too many to come one by one.", tables.WARN) if more else ""
         self._say("left-out", [Text.assemble((ran, tables.DIM), left)])
-        self._calls("all-blocked", every, "Time", "No call was blocked.")
+        self._calls("all-blocked", self._stopped(), "Time", "No call was blocked.")
 
     def _draw_filters(self) -> None:
         self._say("result", [self.result] if self.result else [])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode
 
-from kmodlab.errors import KmodlabError
+from kmodlab.errors import LabError
 
 ANSWER_SECONDS = 20.0
 SILENT_SECONDS = 40.0
@@ -20,7 +20,7 @@ SILENT_SECONDS = 40.0
 _SESSION_OVER = 401
 
 
-class Problem(KmodlabError):
+class Problem(LabError):
     """The server does not do what it was asked for, or does not answer (status 0)."""
 
     def __init__(self, code: int, message: str, hint: str | None = None) -> None:

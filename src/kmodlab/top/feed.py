@@ -48,8 +48,9 @@ class Feed:
 
     def want(self, view: str) -> None:
         """Have the rows that match a filter from now on; no tick is missed, and none comes twice."""
-        self._view = view
-        self._turn.set()
+        if view != self._view:
+            self._view = view
+            self._turn.set()
 
     def stop(self) -> None:
         """End, and wait for it."""
@@ -79,9 +80,9 @@ class Feed:
             elif event.kind in ("state", "tick"):
                 self._heard(event.kind, event.data)
             elif event.kind == "closed":
-                raise Problem(0, str(event.data.get("reason", "the stream was ended")))
+                raise Problem(0, f"the daemon has ended the stream: {event.data.get('reason', 'it does not say why')}")
         if not self._turn.is_set():
-            raise Problem(0, "the stream was ended")
+            raise Problem(0, "the stream broke off")
 
     def _go_on(self, problem: Problem) -> bool:
         """Return whether to try again, once it is time to."""

@@ -74,8 +74,13 @@ class Lines(ScrollView, can_focus=True):
         self._line = line or (lambda item, _: item)
         self.empty = self.empty if empty is None else empty
         self.cursor = max(0, min(self.cursor, len(items) - 1))
-        self.virtual_size = Size(self.size.width, len(items) + self._above)
+        self.virtual_size = Size(0, len(items) + self._above)
         self.refresh()
+
+    @property
+    def _width(self) -> int:
+        """Columns beside the scroll bar."""
+        return self.scrollable_content_region.width
 
     @property
     def _above(self) -> int:
@@ -88,7 +93,7 @@ class Lines(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Return what is at a row of the widget."""
-        width = self.size.width
+        width = self._width
         return self._strip(self._text(y, width), width)
 
     def _text(self, y: int, width: int) -> Text:

@@ -243,12 +243,12 @@ class Model:
 
     def rates(self, seconds: int = 3) -> Sum:
         """Return what comes in a second, as of the last ones."""
-        found = [self.bins[second] for second in self._last(seconds)]
-        all_of_it = Sum()
-        for each in found:
-            for one in each.values():
-                all_of_it.add(one.n / len(found), one.errors / len(found), one.blocked / len(found))
-        return all_of_it
+        last = self._last(seconds)
+        found, most = Sum(), max(1, len(last))
+        for second in last:
+            for one in self.bins[second].values():
+                found.add(one.n, one.errors, one.blocked)
+        return Sum(found.n / most, found.errors / most, found.blocked / most)
 
     def _last(self, seconds: int) -> list[int]:
         return [second for second in range(self.second, self.second - seconds, -1) if second in self.bins]

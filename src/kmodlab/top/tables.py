@@ -58,8 +58,8 @@ def call_columns(width: int, title: str = "Time") -> list[Column]:
     """Return the columns of a table of calls."""
     when = Column(title, 12 if width >= WIDE else 8)
     more = [Column("Latency", 8, right=True), Column("Returned", 12, right=True)] if width >= WIDE else []
-    who = [Column("Process", 12), Column("PID", 7, right=True)]
-    return [when, Column("Call", 11), Column("Status", 11), *who, *more, Column("Arguments")]
+    who = [Column("Process", 15), Column("PID", 7, right=True)]
+    return [when, Column("Call", 10), Column("Status", 11), *who, *more, Column("Arguments")]
 
 
 def call_line(row: Row, clock: Clock, width: int) -> Text:
@@ -160,7 +160,7 @@ _NUMBERS = (
 def ranking_columns(processes: bool) -> list[Column]:
     """Return the columns of a ranking."""
     who = [Column("PID", 7, right=True), Column("UID", 5, right=True)] if processes else []
-    return [Column("Process" if processes else "Call", 13), *who, *_NUMBERS]
+    return [Column("Process" if processes else "Call", 15 if processes else 13), *who, *_NUMBERS]
 
 
 def ranking_line(one: Row, highest: float, total: float, width: int) -> Text:

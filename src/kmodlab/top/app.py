@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
 from textual.screen import ModalScreen
+from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Static
 
 from . import facts, tables
@@ -32,7 +34,6 @@ MONTH_SECONDS = 31 * 86400
 LIMIT = 50
 LEAST = (60, 12)
 """Columns and rows below which nothing can be read."""
-TERMINATED = 143
 KEYS = (
     ("1 - 6", "the views"),
     ("/", "the filter of the events; empty shows all"),
@@ -46,6 +47,15 @@ KEYS = (
     ("Esc", "back"),
     ("q", "quit"),
 )
+ACTIONS = {
+    "slash": "search",
+    "p": "pause",
+    "s": "span",
+    "z": "zone",
+    "c": "change",
+    "question_mark": "keys",
+    "q": "leave_all",
+}
 WORDS = (
     ("call=openat,unlinkat", "these calls"),
     ("status=failed", "logged, blocked or failed"),
@@ -115,22 +125,18 @@ class Top(App[None]):
     #dialog { width: 90%; max-width: 100; height: auto; max-height: 90%; border: round $primary; padding: 0 1; }
     #dialog-text { width: 100%; height: auto; }
     """
+    # With priority they take effect in the order in which they were typed, however far ahead.
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(str(number), f"view('{name}')") for number, name in enumerate(VIEWS, 1)),
-        Binding("slash", "search"),
-        Binding("p", "pause"),
-        Binding("s", "span"),
-        Binding("z", "zone"),
-        Binding("c", "change"),
-        Binding("question_mark", "keys"),
-        Binding("escape", "leave"),
-        Binding("q", "quit"),
+        *(Binding(str(number), f"view('{name}')", priority=True) for number, name in enumerate(VIEWS, 1)),
+        *(Binding(key, action, priority=True) for key, action in ACTIONS.items()),
+        Binding("escape", "leave", priority=True),
         Binding("ctrl+c", "quit", priority=True),
         Binding("ctrl+z", "suspend_process"),
     ]
 
     def __init__(self, client: Client, session: Mapping[str, Any]) -> None:
-        super().__init__()
+        # Without colours there is none at all, not even grey ones for them.
+        super().__init__(ansi_color="NO_COLOR" in os.environ or None)
         self.model = Model()
         self.client, self.session = client, session
         self.feed = Feed(client, self._hear)
@@ -325,13 +331,29 @@ class Top(App[None]):
 
     # -- keys --------------------------------------------------------------------------------------------------------
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Let a letter be one where something is typed, and a dialog have all keys but Ctrl-C."""
+        del parameters
+        views, *dialogs = self.screen_stack
+        typing = views.query_one("#asked").has_class("open")
+        ours = action in ("view", *ACTIONS.values())
+        return not (dialogs and (ours or action == "leave")) and not (typing and ours)
+
+    def action_leave_all(self) -> None:
+        """End the program."""
+        self.exit()
+
     def action_view(self, name: str) -> None:
         """Show a view."""
         self.view = name
         self.query_one("#views", ContentSwitcher).current = name
-        self.query_one(f"#{name}").query(Lines).first().focus()
+        self._focus(self.query_one(f"#{name}").query(Lines).first())
         self.refresh_view()
         self.draw(now=True)
+
+    def _focus(self, widget: Widget) -> None:
+        # At once: `Widget.focus` comes after keys that were typed ahead, which are then taken for others.
+        self.screen_stack[0].set_focus(widget)
 
     def action_search(self) -> None:
         """Ask for a filter."""
@@ -354,13 +376,13 @@ class Top(App[None]):
         asked = self.query_one("#asked", Input)
         asked.value, asked.placeholder, asked.border_title = value, f"{what}{hint}", what
         asked.add_class("open")
-        asked.focus()
+        self._focus(asked)
         asked.cursor_position = len(value)
 
     def action_leave(self) -> None:
         """Close what is open."""
         self.query_one("#asked").remove_class("open")
-        self.query_one(f"#{self.view}").query(Lines).first().focus()
+        self._focus(self.query_one(f"#{self.view}").query(Lines).first())
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Take what was typed."""

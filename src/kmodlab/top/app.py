@@ -154,7 +154,7 @@ class Top(App[None]):
         self.changes: list[Row] = []
         self.result: Text | None = None
         self.asking: set[str] = set()
-        self._dirty = True
+        self._dirty, self._primed = True, False
         self.clock = Clock("here", int(session.get("utc_offset", 0)))
 
     @property
@@ -276,10 +276,17 @@ class Top(App[None]):
         def ask() -> Any:  # noqa: ANN401
             return self.client.get("rates", begin=max(0, end - WINDOW), end=end, step=1, by="call")
 
-        self.ask("rates", ask, self.model.prime)
+        def then(rates: Mapping[str, Any]) -> None:
+            self._primed = True
+            self.model.prime(rates)
+
+        self._primed = False
+        self.ask("rates", ask, then)
 
     def look(self) -> None:
-        """Ask how the machine is set."""
+        """Ask how the machine is set, and again what was before where a busy daemon has not answered."""
+        if not self._primed and self.model.latest:
+            self.prime()
         self.ask("machine", lambda: self.client.get("machine"), self._looked)
 
     def _looked(self, machine: Mapping[str, Any]) -> None:

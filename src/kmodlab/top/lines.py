@@ -52,6 +52,7 @@ class Lines(ScrollView, can_focus=True):
         self.items: Sequence[Any] = ()
         self.empty = empty
         self.cursor = 0
+        self._chooses = True
         self._head: Callable[[int], Text] | None = None
         self._line: Callable[[Any, int], Text] = lambda item, _: item
 
@@ -66,12 +67,12 @@ class Lines(ScrollView, can_focus=True):
 
         Args:
             items: one for each line.
-            line: makes a line of an item and a width; without, an item is one.
+            line: makes a line of an item and a width; without, an item is one, and there is nothing to choose.
             head: makes the line that stays above.
             empty: said where there is no item.
         """
         self.items, self._head = items, head
-        self._line = line or (lambda item, _: item)
+        self._line, self._chooses = line or (lambda item, _: item), line is not None
         self.empty = self.empty if empty is None else empty
         self.cursor = max(0, min(self.cursor, len(items) - 1))
         self.virtual_size = Size(0, len(items) + self._above)
@@ -105,16 +106,15 @@ class Lines(ScrollView, can_focus=True):
         if at >= len(self.items):
             return Text()
         text = self._line(self.items[at], width)
-        if self.has_focus and at == self.cursor and self._chosen_is_seen:
-            text = Text(text.plain.ljust(width), CURSOR, no_wrap=True)
+        if self.has_focus and self._chooses and at == self.cursor:
+            return Text(text.plain.ljust(width), CURSOR)
         return text
 
-    @property
-    def _chosen_is_seen(self) -> bool:
-        return len(self.items) > 1
-
     def _strip(self, text: Text, width: int) -> Strip:
+        text = text.copy()
         text.no_wrap, text.end = True, ""
+        # Rendered as it is, a text without spans would lose its own style.
+        text.stylize_before(text.style)
         segments = list(text.render(self.app.console))
         return Strip(segments).adjust_cell_length(width).apply_style(self.rich_style)
 
@@ -127,7 +127,10 @@ class Lines(ScrollView, can_focus=True):
     def _go(self, at: int) -> None:
         self.cursor = max(0, min(at, len(self.items) - 1))
         top = self.scroll_offset.y
-        if self.cursor < top:
+        if not self._chooses:
+            self.cursor = max(0, min(at, len(self.items) - self._rows))
+            self.scroll_to(y=self.cursor, animate=False)
+        elif self.cursor < top:
             self.scroll_to(y=self.cursor, animate=False)
         elif self.cursor >= top + self._rows:
             self.scroll_to(y=self.cursor - self._rows + 1, animate=False)

@@ -172,6 +172,9 @@ def test_the_history_fills_what_was_before_and_nothing_else() -> None:
     assert [model.bins.get(second, {}) != {} for second in range(147, 152)] == [True, False, True, True, False]
     assert (model.bins[147]["openat"].n, model.bins[147]["openat"].errors) == (3, 1)
     assert model.bins[150]["openat"].n == 5, "what came is not counted twice"
+    series["n"][1] = 8
+    model.prime({"begin": BEGAN + 47, "step": 1, "series": [series]})
+    assert [model.bins[second]["openat"].n for second in (147, 148, 149, 150)] == [3, 8, 4, 5], "it knows more later"
 
 
 def test_a_series_has_holes_where_nothing_is_known() -> None:

@@ -29,6 +29,8 @@ SPANS = (60, 900, 3600, 86400)
 FRAME_SECONDS = 0.25
 ASK_SECONDS = 2.0
 LOOK_SECONDS = 5.0
+PRIMES = 4
+"""How often is asked what was before the stream."""
 BEFORE_SECONDS, BEFORE_ROWS = 900, 100
 MONTH_SECONDS = 31 * 86400
 LIMIT = 50
@@ -154,7 +156,7 @@ class Top(App[None]):
         self.changes: list[Row] = []
         self.result: Text | None = None
         self.asking: set[str] = set()
-        self._dirty, self._primed = True, False
+        self._dirty, self._primes = True, PRIMES
         self.clock = Clock("here", int(session.get("utc_offset", 0)))
 
     @property
@@ -239,6 +241,7 @@ class Top(App[None]):
             self.link, self.why = message.what
         elif message.kind == "state":
             self.model.begin(message.what)
+            self._primes = PRIMES
             self.prime()
             self._ask_blocked()
         else:
@@ -277,15 +280,14 @@ class Top(App[None]):
             return self.client.get("rates", begin=max(0, end - WINDOW), end=end, step=1, by="call")
 
         def then(rates: Mapping[str, Any]) -> None:
-            self._primed = True
+            self._primes -= 1
             self.model.prime(rates)
 
-        self._primed = False
         self.ask("rates", ask, then)
 
     def look(self) -> None:
-        """Ask how the machine is set, and again what was before where a busy daemon has not answered."""
-        if not self._primed and self.model.latest:
+        """Ask how the machine is set, and again what was before: a history has the last seconds only later."""
+        if self._primes > 0 and self.model.latest:
             self.prime()
         self.ask("machine", lambda: self.client.get("machine"), self._looked)
 

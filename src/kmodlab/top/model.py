@@ -113,6 +113,7 @@ class Model:
         machine: as the interface has it; None before the first state.
         latest: the newest tick, or what the state said of it.
         bins: second of the machine's clock -> call -> what it came to.
+        first: the first second of which something came by the stream.
         views: filter -> its rows.
         blocked: blocked calls, newest first, and how many more there were.
         events: calls that came since the state.
@@ -129,6 +130,7 @@ class Model:
         """Forget everything but the machine."""
         self.latest: Mapping[str, Any] | None = None
         self.bins: dict[int, dict[str, Sum]] = {}
+        self.first: int | None = None
         self.views: dict[str, View] = {}
         self.blocked: list[Row] = []
         self.blocked_more = 0
@@ -170,6 +172,8 @@ class Model:
         """Put the sums of a tick into its seconds: one that is longer than that is spread."""
         last = math.ceil(tick["clock"]) - 1
         bins = max(1, min(WINDOW, math.floor(tick["seconds"] + 0.5)))
+        if self.first is None:
+            self.first = last - bins + 1
         for back in range(bins):
             for one in rows(tick["calls"]):
                 blocked = one["n"] if one["status"] == "BLOCKED" else 0
@@ -194,11 +198,15 @@ class Model:
     # -- what was before ---------------------------------------------------------------------------------------------
 
     def prime(self, rates: Mapping[str, Any]) -> None:
-        """Fill the seconds before the first tick, from the history's sums by call."""
+        """Fill the seconds before the first tick, from the history's sums by call; again, when it knows more.
+
+        The history has seconds only some seconds later.
+        """
         if self.latest is None:
             return
         offset = self.latest["wall"] - self.latest["clock"]
-        first = min(self.bins, default=math.floor(self.latest["clock"]))
+        first = math.floor(self.latest["clock"]) if self.first is None else self.first
+        self.bins = {second: kept for second, kept in self.bins.items() if second >= first}
         for series in rates["series"]:
             for step, (n, errors) in enumerate(zip(series["n"], series["errors"], strict=True)):
                 second = math.floor(rates["begin"] + step * rates["step"] - offset)

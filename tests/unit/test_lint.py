@@ -142,8 +142,8 @@ BREAKS = {
     ),
     "The terminal's view has layers": (
         "top/words.py",
-        "from kmodlab.top import tables",
-        "kmodlab.top.words is not allowed to import kmodlab.top.tables: - kmodlab.top.words -> kmodlab.top.tables (l.",
+        "from kmodlab.top import model",
+        "kmodlab.top.words is not allowed to import kmodlab.top.model: - kmodlab.top.words -> kmodlab.top.model (l.",
     ),
     "The model draws nothing": (
         "top/model.py",

@@ -376,11 +376,13 @@ def test_what_a_process_chose_is_written_out(live: Live, way: UnixWay, given: st
         rows = [row(1, "unlink", "BLOCKED", comm=given[:15], arguments=("AT_FDCWD", given))]
         live.tell(tick(1, rows, ledger={"rolled": 1}, troubles=(f"no room for {given}",)))
         shown = HOSTILE[given]
-        for key in "123456":
+        for key in "136":
             await screen.press(key)
             await screen.until(f"No room for {shown}")
         await screen.press("2")
         await screen.until(lambda: any("would block" in line for line in screen.lines))
+        line = next(line for line in screen.lines if "would block" in line)
+        assert line[32:46] == words.plain(given[:15])[:14].ljust(14), "the process, as wide as its column"
         await screen.press("enter")
         await screen.until(f"Argument 2         {shown}")
         assert not [letter for letter in screen.text if words.plain(letter) != letter and letter != "\n"]

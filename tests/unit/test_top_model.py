@@ -167,7 +167,7 @@ def test_blocked_and_failed_calls_are_apart() -> None:
 def test_the_history_fills_what_was_before_and_nothing_else() -> None:
     model = begun()
     model.apply(counted(2, 5, 1005, clock=150.25, wall=BEGAN + 50.25))
-    series = {"name": "openat", "n": [3, 0, 4, 9, 9], "errors": [1, 0, 0, 0, 0], "latency_sum": [0] * 5}
+    series: dict[str, Any] = {"name": "openat", "n": [3, 0, 4, 9, 9], "errors": [1, 0, 0, 0, 0], "latency_sum": [0] * 5}
     model.prime({"begin": BEGAN + 47, "step": 1, "series": [series]})
     assert [model.bins.get(second, {}) != {} for second in range(147, 152)] == [True, False, True, True, False]
     assert (model.bins[147]["openat"].n, model.bins[147]["openat"].errors) == (3, 1)

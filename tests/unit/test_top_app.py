@@ -471,14 +471,19 @@ def test_a_session_that_ends_is_said(live: Live) -> None:
     driven(way, script)
 
 
-def test_a_machine_on_which_nothing_is_recorded_says_so() -> None:
-    for state, words_of_it in {
-        "no module": "The module is not loaded",
-        "no recorder": "The recorder does not run",
-    }.items():
-        model = Model()
-        model.begin({"machine": {"state": state}, "base": None})
-        assert words_of_it in str(facts.troubles(Link.OPEN, "", model)[0])
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("no module", ["The module is not loaded: nothing is recorded."]),
+        ("no recorder", ["The recorder does not run: nothing is recorded."]),
+        ("a\x1b[1mnew reason", [r"Nothing is recorded: a\u{1b}[1mnew reason."]),
+        ("recording", []),
+    ],
+)
+def test_a_machine_on_which_nothing_is_recorded_says_so(state: str, said: list[str]) -> None:
+    model = Model()
+    model.begin({"machine": {"state": state}, "base": None})
+    assert [str(one) for one in facts.troubles(Link.OPEN, "", model)] == said
 
 
 def test_a_fault_of_its_own_is_handed_on(way: UnixWay, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -341,12 +341,10 @@ class Top(App[None]):
     # -- keys --------------------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Let a letter be one where something is typed, and a dialog have all keys but Ctrl-C."""
+        """Let a dialog have all keys but Ctrl-C; a letter that is typed is Textual's to tell from a key."""
         del parameters
-        views, *dialogs = self.screen_stack
-        typing = views.query_one("#asked").has_class("open")
-        ours = action in ("view", *ACTIONS.values())
-        return not (dialogs and (ours or action == "leave")) and not (typing and ours)
+        ours = action in ("view", "leave", *ACTIONS.values())
+        return not (ours and len(self.screen_stack) > 1)
 
     def action_leave_all(self) -> None:
         """End the program."""
@@ -355,6 +353,7 @@ class Top(App[None]):
     def action_view(self, name: str) -> None:
         """Show a view."""
         self.view = name
+        self.query_one("#asked").remove_class("open")
         self.query_one("#views", ContentSwitcher).current = name
         self._focus(self.query_one(f"#{name}").query(Lines).first())
         self.refresh_view()

@@ -20,6 +20,7 @@ _STATES = {
     "no recorder": "The recorder does not run: nothing is recorded.",
     "ended": "The recording has ended.",
     "stopped": "Nothing is recorded.",
+    "recording": "",
 }
 _TONES = {Link.OPEN: GOOD, Link.CONNECTING: DIM, Link.RECONNECTING: WARN, Link.RENEWING: WARN, Link.ENDED: BAD}
 _TERMS = {
@@ -46,6 +47,11 @@ _TERMS = {
     "expired_size": "removed for room",
     "damaged": "set aside as damaged",
     "pending": "on the way to the disk",
+    "blocked_begun": "before recording began",
+    "blocked_next": "blocked calls numbered",
+    "blocked_came": "came apart",
+    "blocked_missing": "did not come apart",
+    "blocked_let_go": "let go",
     "shed_full": "let go: disk full",
     "shed_readonly": "let go: disk takes no writing",
     "shed_gone": "let go: folder removed",
@@ -60,6 +66,7 @@ _EQUATIONS = {
     "journal": "Journal",
     "roll-up": "Sums",
     "history": "History",
+    "blocked": "Blocked",
 }
 
 
@@ -81,9 +88,9 @@ def troubles(how: Link, why: str, model: Model) -> list[Text]:
         found.append(Text(f"{_sentence(plain(why))} It is tried again each second.", WARN))
     elif model.machine is None:
         found.append(Text("Waiting for the daemon.", DIM))
-    state = model.machine["state"] if model.machine else ""
-    if state in _STATES:
-        found.append(Text(_STATES[state], WARN))
+    state = model.machine["state"] if model.machine else "recording"
+    if said := _STATES.get(state, f"Nothing is recorded: {plain(state)}."):
+        found.append(Text(said, WARN))
     return [*found, *(Text(_sentence(plain(one)), BAD) for one in model.troubles)]
 
 

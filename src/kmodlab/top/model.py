@@ -229,10 +229,13 @@ class Model:
 
     @property
     def now(self) -> float:
-        """The machine's time of day, seconds since 1970: this machine's own clock may be wrong."""
-        if self.latest is None:
-            return float(self.machine["wall"]) if self.machine else time.time()
-        return float(self.latest["wall"]) + self._clock() - self.arrived
+        """The machine's time of day, seconds since 1970: this machine's own clock may be wrong.
+
+        It will have to do while nothing was ever recorded.
+        """
+        if self.latest and self.latest["wall"]:
+            return float(self.latest["wall"]) + self._clock() - self.arrived
+        return float(self.machine["wall"] or time.time()) if self.machine else time.time()
 
     @property
     def silence(self) -> float:

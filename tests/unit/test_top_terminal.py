@@ -211,6 +211,7 @@ def test_a_fault_of_its_own_is_told_on_a_terminal_that_is_as_it_was(
     assert one.end() == 70
     assert one.restored
     assert b"division by zero" in one.raw
+    assert b"Traceback" not in one.raw, "that is in the log"
     assert b"log" in one.raw.rpartition(b"division by zero")[2]
 
 

@@ -447,7 +447,7 @@ def test_a_daemon_that_goes_away_and_comes_back_is_said(tmp_path: Any) -> None:
         await screen.until("live")
         first.serving.should_exit = True
         await screen.until("reconnecting")
-        await screen.until("The daemon does not answer: Connection refused. It is tried again each second.")
+        await screen.until("The daemon does not answer: Connection refused. It is tried again.")
         with running(tmp_path) as again:
             again.tell(tick(1, more=3, ledger={"rolled": 3, "received": 3}))
             await screen.until("received 3")

@@ -85,7 +85,7 @@ def troubles(how: Link, why: str, model: Model) -> list[Text]:
     elif how is Link.RENEWING:
         found.append(Text("The session has ended: another one is being opened.", WARN))
     elif how is Link.RECONNECTING:
-        found.append(Text(f"{_sentence(plain(why))} It is tried again each second.", WARN))
+        found.append(Text(f"{_sentence(plain(why))} It is tried again.", WARN))
     elif model.machine is None:
         found.append(Text("Waiting for the daemon.", DIM))
     state = model.machine["state"] if model.machine else "recording"

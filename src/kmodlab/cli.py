@@ -337,6 +337,29 @@ def dashboard_command(
     made_up.demo(port, not no_browser)
 
 
+@app.command("top")
+def top_command(
+    guest: Annotated[str, typer.Argument(help="The guest whose tracer is shown.")] = GUEST,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="A machine that is made up: no module, no guest, no network.")
+    ] = False,
+    socket: Annotated[
+        Path | None, typer.Option(help="The socket of this machine's own daemon, for root and the group kmodlab.")
+    ] = None,
+) -> None:
+    """Show what the tracer of a guest sees as it happens, in the terminal; q quits, ? lists the keys."""
+    from kmodlab.top import command  # noqa: PLC0415  # as below
+
+    if demo and socket:
+        raise UsageError("--demo and --socket are two machines", hint="give one of them")
+    if demo:
+        command.demo()
+    elif socket:
+        command.socket(socket)
+    else:
+        command.guest(guest)
+
+
 @app.command("doctor")
 def doctor_command(as_json: Json = False) -> None:
     """Name what this host lacks for the lab, with the fix for each; exit 3 if anything is lacking."""

@@ -52,7 +52,7 @@ def show(name: str, port: int = 0, browser: bool = True, say: Say = print) -> No
     if not guest.running:
         raise guest.not_up()
     invitation = invite(guest, say)
-    with tunnel(guest, _free(port), invitation.port) as (local, ssh):
+    with tunnel(guest, free_port(port), invitation.port) as (local, ssh):
         address = f"{invitation.scheme}://127.0.0.1:{local}/#token={invitation.token}"
         say(f"The dashboard of {name}, at this address, which opens once, within ten minutes:\n\n  {address}\n")
         say("Ctrl-C ends it.")
@@ -108,8 +108,8 @@ def invite(guest: Guest, say: Say = print, seconds: float = STARTING_SECONDS) ->
         time.sleep(_LOOK_SECONDS)
 
 
-def _free(port: int) -> int:
-    """Return a port of this machine on which nobody listens.
+def free_port(port: int = 0) -> int:
+    """Return a port of this machine on which nobody listens; 0 is any.
 
     Raises:
         UsageError: somebody does.

@@ -95,7 +95,7 @@ def page(deployed: Guest) -> Iterator[Page]:
     """A session at the other end of a tunnel."""
     said: list[str] = []
     invitation = dashboard.invite(deployed, said.append)
-    with dashboard.tunnel(deployed, dashboard._free(0), invitation.port) as (port, _):
+    with dashboard.tunnel(deployed, dashboard.free_port(0), invitation.port) as (port, _):
         one = Page(port, invitation.token)
         one.log_in()
         yield one

@@ -68,7 +68,7 @@ def test_a_port_that_is_taken() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(UsageError, match="cannot be listened on: Address already in use"):
-            dashboard._free(taken.getsockname()[1])
+            dashboard.free_port(taken.getsockname()[1])
 
 
 def test_a_tunnel_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

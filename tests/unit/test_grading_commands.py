@@ -346,6 +346,6 @@ def test_the_display(terminal: bool) -> None:
 
 
 def test_the_command_line_starts_without_large_libraries() -> None:
-    heavy = ("pytest", "copydetect", "testinfra", "pydantic", "jinja2", "distributed", "matplotlib")
+    heavy = ("pytest", "copydetect", "testinfra", "pydantic", "jinja2", "distributed", "matplotlib", "textual")
     code = f"import sys, kmodlab.cli; sys.exit(any(m in sys.modules for m in {heavy!r}))"
     run([sys.executable, "-c", code])

@@ -140,6 +140,16 @@ BREAKS = {
         "kmodlab.daemon.histogram is not allowed to import kmodlab.daemon.epochs: "
         "- kmodlab.daemon.histogram -> kmodlab.daemon.epochs (l.",
     ),
+    "The terminal's view has layers": (
+        "top/words.py",
+        "from kmodlab.top import model",
+        "kmodlab.top.words is not allowed to import kmodlab.top.model: - kmodlab.top.words -> kmodlab.top.model (l.",
+    ),
+    "The model draws nothing": (
+        "top/model.py",
+        "import textual",
+        "kmodlab.top.model is not allowed to import textual: - kmodlab.top.model -> textual (l.",
+    ),
     "Who records knows nothing of who counts": (
         "daemon/recorder.py",
         "from kmodlab.daemon import store",

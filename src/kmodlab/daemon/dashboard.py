@@ -8,8 +8,9 @@ import getpass
 import html
 import os
 import tempfile
+import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .api import server
@@ -22,7 +23,10 @@ from .tick import Source, Tick
 
 PAST_SECONDS = 900.0
 """What a demo has behind it when it begins."""
-CATCH_UP_SECONDS = 60.0
+SHORT_PAST_SECONDS = 120.0
+"""The same where less of it is shown: the sooner it begins."""
+CATCH_UP_SECONDS = 180.0
+NOW_SECONDS = 2.0
 _REDIRECT = (
     '<!doctype html><meta charset="utf-8"><title>kmodlab</title><meta http-equiv="refresh" content="0; url={}">\n'
 )
@@ -48,9 +52,27 @@ def demo(port: int = 0, browser: bool = False, say: Say = print) -> None:
             _serve(source, listening.getsockname()[1], [listening], Path(folder), browser, say)
 
 
+@contextlib.contextmanager
+def background() -> Iterator[Path]:
+    """Yield the Unix socket of a machine that is made up, which threads of this process serve; then it is forgotten."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kmodlab-demo-")))
+        listening = stack.enter_context(server.unix(folder / "socket"))
+        source = stack.enter_context(Live(Demo(past=SHORT_PAST_SECONDS), folder / "history"))
+        source.wait(_caught_up, CATCH_UP_SECONDS)
+        serving = server.server(*Server(source, names("*")).app())
+        thread = threading.Thread(target=lambda: asyncio.run(serving.serve(sockets=[listening])), name="server")
+        thread.start()
+        try:
+            yield folder / "socket"
+        finally:
+            serving.should_exit = True
+            thread.join()
+
+
 def _caught_up(tick: Tick) -> bool:
-    """Return whether the past is all there."""
-    return tick.ledger.get("rolled", 0) > 0 and tick.behind < 1
+    """Return whether the past is all there: what comes is of now. The sums alone keep up with a past that is told."""
+    return bool(tick.rows) and tick.wall - tick.rows[-1].wall < NOW_SECONDS and tick.behind < NOW_SECONDS
 
 
 def _serve(source: Source, port: int, sockets: list[server.Socket], folder: Path, browser: bool, say: Say) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
-import html
-import os
 import tempfile
-import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,14 +15,12 @@ from .api.app import Server
 from .api.sessions import Caller, Role
 from .collector import Live
 from .demo import Demo
+from .opening import show
 from .tick import Source, Tick
 
 PAST_SECONDS = 900.0
 """What a demo has behind it when it begins."""
 CATCH_UP_SECONDS = 60.0
-_REDIRECT = (
-    '<!doctype html><meta charset="utf-8"><title>kmodlab</title><meta http-equiv="refresh" content="0; url={}">\n'
-)
 
 Say = Callable[[str], None]
 
@@ -66,17 +61,3 @@ def _serve(source: Source, port: int, sockets: list[server.Socket], folder: Path
             show(address, folder)
 
     asyncio.run(server.server(app, hub, ready=ready).serve(sockets=sockets))
-
-
-def show(address: str, folder: Path) -> bool:
-    """Open an address in the user's browser, where there is a desktop: by a file, for command lines can be read by all.
-
-    Returns:
-        Whether a browser was started.
-    """
-    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return False
-    page = folder / "open.html"
-    page.touch(mode=0o600)
-    page.write_text(_REDIRECT.format(html.escape(address)))
-    return webbrowser.open(page.as_uri())

@@ -9,12 +9,12 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from ...errors import UsageError
-from .hub import Hub
 from .peer import PeerProtocol
 
 Socket = socket.socket
@@ -66,12 +66,19 @@ def unix(path: Path, group: int | None = None) -> Iterator[socket.socket]:
     path.unlink(missing_ok=True)
 
 
+class Streams(Protocol):
+    """The streams of a server: the hub, for one."""
+
+    def close(self) -> None:
+        """End them."""
+
+
 class _Uvicorn(uvicorn.Server):
     """Ends its streams itself: they have no end of their own to wait for."""
 
-    def __init__(self, config: uvicorn.Config, hub: Hub, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, streams: Streams, ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._hub = hub
+        self._streams = streams
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -90,7 +97,7 @@ class _Uvicorn(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End."""
-        self._hub.close()
+        self._streams.close()
         await super().shutdown(sockets)
 
 
@@ -108,13 +115,13 @@ class Listening:
 
 
 def server(
-    app: ASGIApp, hub: Hub, listening: Listening | None = None, ready: Callable[[], None] = lambda: None
+    app: ASGIApp, streams: Streams, listening: Listening | None = None, ready: Callable[[], None] = lambda: None
 ) -> uvicorn.Server:
     """Return a server that is not started: `serve(sockets=...)`; no line of its log has a path or a query.
 
     Args:
         app: what answers.
-        hub: has its streams ended.
+        streams: are ended with it.
         listening: how it is reached.
         ready: called when it answers, and takes Ctrl-C as its end.
     """
@@ -136,4 +143,4 @@ def server(
         h11_max_incomplete_event_size=16384,
         limit_concurrency=1024,
     )
-    return _Uvicorn(config, hub, ready)
+    return _Uvicorn(config, streams, ready)

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -144,6 +144,11 @@ class Script:
                     self._stages[student].breaks()
             return self._stages[student]
 
+    def students(self) -> list[str]:
+        """Return whose examination has begun, sorted."""
+        with self._lock:
+            return sorted(self._stages)
+
     def end(self) -> None:
         """Have all that has not ended break."""
         with self._lock:
@@ -241,13 +246,3 @@ def graded(folder: Path, students: Sequence[str], jobs: int = 4, port: int = 0, 
         for stream in one.streams:
             stream.close()
         one.wait()
-
-
-def until(happened: Callable[[], bool], ask: Callable[[], object]) -> None:
-    """Ask again until something is so."""
-    import time  # noqa: PLC0415
-
-    end = time.monotonic() + SECONDS
-    while not happened():
-        assert time.monotonic() < end, "it did not happen"
-        ask()

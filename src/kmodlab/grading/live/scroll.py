@@ -97,7 +97,7 @@ class Console:
         self._read()
         while self._next:
             if self._current:
-                self.scroll.add(self._held + ANOTHER)
+                self.scroll.add(ANOTHER)
             self._current = self._next.popleft()
             self._begin(0)
             self._read()

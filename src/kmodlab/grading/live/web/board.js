@@ -42,6 +42,8 @@ class Page {
     }
     setInterval(() => this.changed(), 1000);
     document.addEventListener("visibilitychange", () => this.changed());
+    // The whole address, given to a tab that is here already: for a browser that is only another place on the page.
+    addEventListener("hashchange", () => location.hash.startsWith("#token=") && location.reload());
     if (this.session) this.open();
     this.changed();
   }

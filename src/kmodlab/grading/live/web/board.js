@@ -35,6 +35,8 @@ class Page {
     const token = /^#token=(.+)$/.exec(location.hash)?.[1];
     // The token leaves the address before anything else: nobody is to read it there, or keep it as a bookmark.
     if (token) history.replaceState(null, "", location.pathname);
+    // The whole address, given to a tab that is here already: for a browser that is only another place on the page.
+    addEventListener("hashchange", () => location.hash.startsWith("#token=") && location.reload());
     try {
       this.session = token ? await this.exchange(token) : await session();
     } catch (error) {
@@ -42,8 +44,7 @@ class Page {
     }
     setInterval(() => this.changed(), 1000);
     document.addEventListener("visibilitychange", () => this.changed());
-    // The whole address, given to a tab that is here already: for a browser that is only another place on the page.
-    addEventListener("hashchange", () => location.hash.startsWith("#token=") && location.reload());
+    this.known = true;
     if (this.session) this.open();
     this.changed();
   }
@@ -125,9 +126,9 @@ class Page {
 
   // -- what is drawn -----------------------------------------------------------------------------------------------
 
-  /** Draw soon: at most four times a second, and not where nobody looks. */
+  /** Draw soon: at most four times a second, not before it is known who looks, and not where nobody does. */
   changed() {
-    if (this.soon || document.visibilityState === "hidden") return;
+    if (!this.known || this.soon || document.visibilityState === "hidden") return;
     this.soon = setTimeout(() => this.draw(), Math.max(0, FRAME - (performance.now() - (this.drawn ?? 0))));
   }
 
@@ -203,7 +204,7 @@ class Page {
   card(slot) {
     const busy = !["free", "done"].includes(slot.phase);
     const seconds = (slot.seconds ?? 0) + (busy ? this.model.since(slot.arrived) : 0);
-    const at = slot.phase === "done" ? STEPS.length : STEPS.findIndex(([name]) => name === slot.phase);
+    const at = STEPS.findIndex(([name]) => name === slot.phase);
     const near = slot.limit && seconds > NEAR * slot.limit;
     const time = !busy ? (slot.phase === "done" ? span(slot.all) : "") : slot.limit ? `${Math.floor(seconds)} s of ${whole(slot.limit)} s` : `${Math.floor(seconds)} s`;
     return html`<article class="panel card card-${slot.phase}" aria-labelledby="slot-${slot.slot}">

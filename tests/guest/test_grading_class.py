@@ -140,7 +140,7 @@ def test_a_class_is_shown_while_it_is_graded(small: Path, undisturbed: Path, tmp
     out = tmp_path / "out"
     with Grading(LAB, small, out, "--jobs", "2", "--live", "--no-browser") as grading:
         for frame in frames(lambda: grading.printed):
-            states.append(frame.get("state", frame.get("reason")))
+            states.append(str(frame.get("state", frame.get("reason"))))
             for slot in frame.get("slots", ()):
                 phases.setdefault(slot["student"], set()).add(slot["phase"])
                 tests.setdefault(slot["student"], set()).add(slot.get("test"))

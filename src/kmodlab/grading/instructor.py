@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +27,10 @@ if TYPE_CHECKING:
     from kmodlab.grading.live.board import Board
 
 
+def _say(words: str) -> None:
+    print(words, flush=True)
+
+
 @dataclass(frozen=True)
 class Live:
     """How a class is shown while it is graded.
@@ -40,7 +43,7 @@ class Live:
 
     port: int = 0
     browser: bool = True
-    say: Callable[[str], None] = functools.partial(print, flush=True)
+    say: Callable[[str], None] = _say
 
 
 def grade_class(

@@ -67,15 +67,8 @@ class _Slot:
         return self.submission is not None and self.result is None
 
     def has(self, student: str, name: str) -> bool:
-        return (
-            self.busy
-            and self.submission is not None
-            and (self.submission.student, self.submission.name)
-            == (
-                student,
-                name,
-            )
-        )
+        one = self.submission
+        return self.busy and one is not None and (one.student, one.name) == (student, name)
 
 
 class Board:
@@ -231,7 +224,7 @@ class Board:
         }
 
     def _left(self, now: float) -> float | None:
-        """Return the seconds that it will take, if each takes what a result has taken so far; None before the first one.
+        """Return the seconds that it will take, if each takes what a result has taken so far; None before the first.
 
         What is under way counts, too: a class that hangs is not soon over because one submission was.
         """

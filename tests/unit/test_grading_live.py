@@ -361,6 +361,31 @@ def test_two_browsers_know_each_what_they_were_told(board: Board) -> None:
     assert texts["other"] == "".join(f"{number}\n" for number in range(49))
 
 
+def test_many_browsers_have_the_consoles_read_no_oftener_than_one(lab: Lab, clock: Hands) -> None:
+    board = Board(lab, clock, pace=0.2)
+    board.machines(1)
+    board.begins(1)
+    board.starts(submission("ada"))
+    board.follow(submission("ada")).machine(tape := Tape())
+    one, other = Cursor(), Cursor()
+
+    def text(cursor: Cursor) -> str:
+        return "".join(slot["console"]["text"] for slot in board.frame(cursor)["slots"])
+
+    tape.say(b"one\n")
+    assert text(one) == "one\n"
+    tape.say(b"two\n")
+    clock.now += 0.1
+    assert text(other) == "one\n", "it is not read again so soon"
+    assert board.pending
+    clock.now += 0.1
+    assert (text(one), text(other)) == ("two\n", "two\n")
+    assert not board.pending
+    tape.say(b"three\n")
+    board.finish("finished")
+    assert text(one) == "three\n", "at the end all is read"
+
+
 def test_the_time_left_counts_what_is_under_way(board: Board, clock: Hands) -> None:
     def left() -> float | None:
         found: float | None = board.frame(Cursor())["left"]

@@ -77,10 +77,12 @@ class Board:
     Args:
         lab: by which is graded.
         clock: seconds that never step.
+        pace: seconds between two looks at the consoles, however many browsers ask.
     """
 
-    def __init__(self, lab: Lab, clock: Callable[[], float] = time.monotonic) -> None:
-        self._lab, self._clock = lab, clock
+    def __init__(self, lab: Lab, clock: Callable[[], float] = time.monotonic, pace: float = 0.0) -> None:
+        self._lab, self._clock, self._pace = lab, clock, pace
+        self._read = float("-inf")
         self._lock = threading.Lock()
         self._told: Callable[[], None] = _nobody
         self._slots: list[_Slot] = []
@@ -205,7 +207,21 @@ class Board:
             head = self._head(now)
             results, seen.results = self._results[seen.results :], len(self._results)
             slots = [(self._shown(slot, now), slot.changes, slot.turn, slot.console) for slot in self._slots]
+        self._refresh(now)
         return {**head, "slots": list(_news(slots, seen)), "results": results}
+
+    def _refresh(self, now: float) -> None:
+        """Read the consoles, unless that was just done for another browser; what is left unread is `pending`."""
+        if now - self._read < self._pace and self._ended is None:
+            return
+        self._read = now
+        for slot in self._slots:
+            slot.console.refresh()
+
+    @property
+    def pending(self) -> bool:
+        """Whether a console has something that was not read yet."""
+        return any(slot.console.news for slot in self._slots)
 
     def _head(self, now: float) -> dict[str, Any]:
         busy = sum(slot.busy for slot in self._slots)
@@ -283,7 +299,6 @@ def _news(slots: list[tuple[dict[str, Any], int, int, Console]], seen: Cursor) -
     """Return the slots that have changed since somebody looked, with what is new in their consoles."""
     found = []
     for shown, changes, turn, console in slots:
-        console.refresh()
         scroll = console.scroll
         before = seen.slots.get(shown["slot"])
         if before == (changes, turn, scroll.written):

@@ -72,7 +72,8 @@ class Console:
         self.size = 0
         """Bytes that the machines have printed, as far as they were read or left out."""
         self._wake = wake
-        self._news = False
+        self.news = False
+        """Whether there is something to read."""
         self._next: deque[Recording] = deque()
         self._current: Recording | None = None
         self._begin(0)
@@ -85,15 +86,15 @@ class Console:
 
     def _heard(self) -> None:
         # In the thread that reads the machine's console: a machine that floods it meets one look at a flag.
-        if not self._news:
-            self._news = True
+        if not self.news:
+            self.news = True
             self._wake()
 
     def refresh(self) -> bool:
         """Read what is new, always in the same thread; return whether there was any."""
-        if not self._news:
+        if not self.news:
             return False
-        self._news = False
+        self.news = False
         self._read()
         while self._next:
             if self._current:

@@ -33,11 +33,13 @@ from kmodlab.grading.live.board import Board, Cursor
 
 PACE_SECONDS = 0.25
 """Between two frames of a stream."""
+READ_SECONDS = 0.2
+"""Between two looks at the consoles, for all streams: less than the pace, so that each frame of a lone one has news."""
 QUIET_SECONDS = 5.0
 """How often a stream says something where nothing happens, so that it is known to be alive."""
 START_SECONDS = 60.0
 END_SECONDS = 10.0
-MOST_STREAMS = 32
+MOST_STREAMS = 16
 MOST_OF_A_SESSION = 4
 """A browser opens six connections to a server, and the seventh would hang without a word."""
 _COMMAND = "kmodlab grade --live"
@@ -135,19 +137,20 @@ class Shown:
                     yield frames.event("closed", {"reason": "the grading has ended"})
                     return
                 kind = "tick"
-                await _paced(news)
+                await self._paced(news)
         yield frames.event("closed", {"reason": "the session has ended"})
+
+    async def _paced(self, news: asyncio.Event) -> None:
+        """Wait until it is time for the next frame, and there is something in it."""
+        await asyncio.sleep(PACE_SECONDS)
+        if self.board.pending:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(QUIET_SECONDS):
+                await news.wait()
 
     def _alive(self, caller: Caller) -> bool:
         return caller.session is None or self.sessions.touch(caller.session) is not None
-
-
-async def _paced(news: asyncio.Event) -> None:
-    """Wait until it is time for the next frame, and there is something in it."""
-    await asyncio.sleep(PACE_SECONDS)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(QUIET_SECONDS):
-            await news.wait()
 
 
 class Pages:
@@ -234,7 +237,7 @@ def showing(lab: Lab, note: str, port: int = 0, browser: bool = False, say: Say 
         UsageError: the port is taken.
         LabError: the server does not start.
     """
-    board = Board(lab)
+    board = Board(lab, pace=READ_SECONDS)
     listening = server.tcp(port)
     with contextlib.closing(listening), tempfile.TemporaryDirectory(prefix="kmodlab-live-") as folder:
         made = Server(board, names(listening.getsockname()[1]))

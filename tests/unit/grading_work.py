@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -37,5 +38,19 @@ def lets_pass(
     def examine(submission: Submission) -> Result:
         follow(submission).phase("build")
         return Result("", submission.student, "", lab.name, "", Verdict.PASS, "", tests)
+
+    return examine, "debian-12-abc"
+
+
+def never_ends(
+    lab: Lab, jobs: int, *, keep: bool = False, seed: int | None = None, follow: Follow = unseen
+) -> tuple[Examine, str]:
+    """An examiner that has not come to anything yet."""
+    del lab, jobs, keep, seed
+
+    def examine(submission: Submission) -> Result:
+        follow(submission).phase("tests")
+        threading.Event().wait()
+        raise AssertionError("nobody sets it")
 
     return examine, "debian-12-abc"

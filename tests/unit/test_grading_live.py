@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from kmodlab.vm.console import Tape as Recorded
 from .grading_labs import load_lab, make_lab
 from .grading_results import one_result, one_test
 from .grading_work import lets_pass
-from .live_class import SECONDS, Grading, graded
+from .live_class import SECONDS, Grading, Script, graded, hand_in
 from .test_cli import Kmodlab, kmodlab
 
 __all__ = ["kmodlab"]  # a fixture
@@ -681,3 +682,24 @@ print("imported", *sorted(name for name in sys.modules if name in ("starlette", 
     assert "exit 0" in lines, done.stderr
     assert lines[-1].split() == ["imported", *(["kmodlab.grading.live", "starlette", "uvicorn"] if live else [])]
     assert any("/#token=" in line for line in lines) is live
+
+
+def test_an_interruption_is_told_to_who_looks(tmp_path: Path) -> None:
+    words = ["grade", str(make_lab(tmp_path / "jiffies")), str(hand_in(tmp_path / "class", ["ada"]))]
+    words += ["--out", str(tmp_path / "out"), "--as", "folders", "--live", "--no-browser"]
+    code = f"from kmodlab.cli import main; from unit.grading_work import never_ends; main({words!r}, never_ends)"
+    env = {"PYTHONPATH": f"{project_dir() / 'src'}:{project_dir() / 'tests'}", "PATH": "/usr/bin"}
+    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            address = next(line.strip() for line in process.stdout if "/#token=" in line)
+            one = Grading(Script(), address, tmp_path / "out", threading.current_thread(), [])
+            events = one.stream(one.log_in())
+            _next(events, lambda frame: any(slot["phase"] == "tests" for slot in frame["slots"]))
+            process.send_signal(signal.SIGINT)
+            frame = _next(events, lambda frame: frame["state"] != "grading")
+            assert (frame["state"], frame["note"]) == ("broken off", "It was interrupted.")
+            assert process.wait(SECONDS) == 130
+            events.close()
+        finally:
+            process.kill()

@@ -33,6 +33,9 @@ test: setup-test ## Everything that proves the project, VMs included
 browser: setup-test ## The dashboard's page in a browser; SHOTS=DIR keeps a picture of each view
 	@$(BIN)/pytest tests/browser $(if $(SHOTS),--shots="$(SHOTS)")
 
+live: setup-live ## The dashboard with what users have: Prometheus, nginx, TLS, whatever its interface describes
+	@$(BIN)/pytest tests/live
+
 vendor: ## Remake the page's libraries from npm's packages, as they are locked (takes node)
 	@.config/vendor/make
 
@@ -77,7 +80,7 @@ bench-live: setup ## Measure the daemon that records: events a second, bytes an 
 lock: setup ## Renew the locked dependencies from pyproject.toml
 	@$(BIN)/pip install -q uv
 	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
-	  --custom-compile-command "make lock" --python-version $(FLOOR) --extra dev --extra similarity pyproject.toml -o .config/requirements.lock
+	  --custom-compile-command "make lock" --python-version $(FLOOR) --extra dev --extra parquet --extra similarity pyproject.toml -o .config/requirements.lock
 
 clean: ## Remove what the checkout's own builds left behind
 	@rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .ansible src/*.egg-info kmodlab-lab-*.tar.gz
@@ -90,7 +93,10 @@ setup:
 setup-test:
 	@.config/setup test
 
+setup-live:
+	@.config/setup live
+
 setup-matrix:
 	@.config/setup matrix
 
-.PHONY: help lab down check test browser vendor bare mutants fuzz grading matrix neighbours bench bench-lab bench-tracer bench-instructions bench-grade bench-live lock clean setup setup-test setup-matrix
+.PHONY: help lab down check test browser live vendor bare mutants fuzz grading matrix neighbours bench bench-lab bench-tracer bench-instructions bench-grade bench-live lock clean setup setup-test setup-live setup-matrix

@@ -29,10 +29,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Invitation:
-    """What a daemon gives: a token that opens one session, and the port of its loopback where."""
+    """What a daemon gives: a token that opens one session, the port of its loopback where, and what is spoken there."""
 
     token: str
     port: int
+    scheme: str = "http"
 
 
 def show(name: str, port: int = 0, browser: bool = True, say: Say = print) -> None:
@@ -53,7 +54,7 @@ def show(name: str, port: int = 0, browser: bool = True, say: Say = print) -> No
         raise guest.not_up()
     invitation = invite(guest, say)
     with tunnel(guest, _free(port), invitation.port) as (local, ssh):
-        address = f"http://127.0.0.1:{local}/#token={invitation.token}"
+        address = f"{invitation.scheme}://127.0.0.1:{local}/#token={invitation.token}"
         say(f"The dashboard of {name}, at this address, which opens once, within ten minutes:\n\n  {address}\n")
         say("Ctrl-C ends it.")
         with _until_interrupted():

@@ -143,7 +143,8 @@ def _proved(guest: Guest, suite: Suite, stages: Stages, log: Path) -> Row:
     with stages.run("up"):
         guest.up(image=image, memory=MEMORY)
     with stages.run("deploy"):
-        status = play(guest, "deploy.yml", "playbooks/workload.yml", log=log)
+        # A kernel is asked about the modules. That these are right beside who watches, Molecule asks.
+        status = play(guest, "deploy.yml", "playbooks/workload.yml", "--skip-tags", "lab_dashboard", log=log)
     if status:
         raise LabError("deploying the modules failed", exit_code=status, log=log)
     with stages.run("verify"):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from browser.view import View
 
@@ -78,13 +78,18 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         one.process.wait()
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def launched(playwright: Playwright, *words: str) -> Browser:
+    """Debian's Chromium, which asks nobody by itself."""
     program = shutil.which("chromium")
     assert program, "chromium is not installed: `.config/setup test` installs what the tests need"
     quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    return playwright.chromium.launch(executable_path=program, args=[*quiet, *words])
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=quiet)
+        browser = launched(playwright)
         yield browser
         browser.close()
 

@@ -318,7 +318,7 @@ def test_health(view: View) -> None:
     expect(view.page.locator(".verdict")).to_contain_text("The books close.")
     rows = view.table("Ledger")
     for cpu in (0, 1):
-        expect(rows.filter(has_text=f"CPU {cpu}")).to_have_count(6)
+        expect(rows.filter(has_text=f"CPU {cpu}")).to_have_count(7)
     # Both sides at once: the page draws four times a second.
     both = "row => [row.querySelectorAll('td')[1].innerText, row.querySelector('.terms').innerText]"
     for row in rows.all():

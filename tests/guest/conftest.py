@@ -81,6 +81,20 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 guest.down()
 
 
+#: the files whose machines get the dashboard, as every deployment brings it; others are about something else
+WATCHED = ("test_collection", "test_dashboard", "test_lab", "test_molecule", "test_upgrade", "test_vagrant")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def watched(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Whether deployments of a file bring the dashboard, which takes an emulated machine some 20 s."""
+    stays = request.module.__name__.rpartition(".")[2] in WATCHED
+    with pytest.MonkeyPatch.context() as patch:
+        if not stays:
+            patch.setenv("ANSIBLE_SKIP_TAGS", "lab_dashboard")
+        yield stays
+
+
 @pytest.fixture(scope="module")
 def guest() -> Iterator[Guest]:
     """A running guest for all tests of a file."""

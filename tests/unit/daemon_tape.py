@@ -80,15 +80,16 @@ class Tape:
         rate: records a second, of the tape's own time.
         lossy: whether any are lost.
         seed: decides what is on it.
+        pids: the first process id: one that no process has, where a daemon runs whose own calls are left out.
 
     Attributes:
         lag: how many records later than the first CPU's the second one's batches begin.
         came: records by CPU; `ring`, `socket` and `dropped` are those that did not come, by cause.
     """
 
-    def __init__(self, size: int = 500, rate: int = 40_000, lossy: bool = True, seed: int = 1) -> None:
+    def __init__(self, size: int = 500, rate: int = 40_000, lossy: bool = True, seed: int = 1, pids: int = 400) -> None:
         self._rng = random.Random(seed)  # noqa: S311
-        self._size, self._step, self._lossy = size, NS * 2 // rate, lossy
+        self._size, self._step, self._lossy, self._pids = size, NS * 2 // rate, lossy, pids
         self._templates = [self._template(cpu) for cpu in (0, 0, 1, 1)]
         self.now = 100 * NS
         self.lag = 0
@@ -107,7 +108,7 @@ class Tape:
         kinds: Counter[tuple[str, str]] = Counter()
         for _ in range(self._size):
             name, call = rng.choice(table[:-1])
-            pid = rng.choice((rng.randrange(400, 600), rng.randrange(400, 420)))
+            pid = self._pids + rng.choice((rng.randrange(200), rng.randrange(20)))
             blocked = name == "unlinkat" and rng.random() < 0.02
             ret = -13 if blocked else rng.choice((0, 3, 4096, -2)) if rng.random() < 0.2 else 0
             path = b"/srv/data/%d/file" % rng.randrange(40) if name in ("openat", "unlinkat") else b""

@@ -35,7 +35,9 @@ Values = dict[str, Any]
 TREE = yaml.safe_load((project_dir() / "kernel/specs/syscall_tracer.yaml").read_text())
 VERSION: int = TREE["version"]
 OPERATIONS: dict[int, Any] = dict(enumerate(TREE["operations"]["list"], 1))
-EVENT = next(number for number, each in OPERATIONS.items() if each["name"] == "event")
+EVENT, BLOCKED = (
+    next(number for number, each in OPERATIONS.items() if each["name"] == name) for name in ("event", "blocked")
+)
 #: what pyroute2 calls the types of the specification
 TYPES = {
     "u8": "uint8",
@@ -131,13 +133,13 @@ class Link(socket.socket):
     full = 0
     """How many times the next `recv` is to say that the socket was full."""
 
-    def setsockopt(self, level: int, option: int, *_: Any) -> None:
+    def setsockopt(self, level: int, option: int, group: Any = 0, *_: Any) -> None:
         """Join a group, and take everything else for done."""
         if (level, option) == (SOL_NETLINK, NETLINK_ADD_MEMBERSHIP):
             if self.kernel.denies:
                 raise OSError(self.kernel.denies, "no")
             self.kernel.joined_at = len(self.kernel.asked)
-            self.kernel.listeners.append(self)
+            self.kernel.joined(self, group)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Receive."""
@@ -165,6 +167,7 @@ class FakeKernel:
         self.asked: list[tuple[str, Values]] = []
         self.left_out: list[int] = []
         self.listeners: list[Link] = []
+        self.apart: list[Link] = []
         self._ends: dict[int, socket.socket] = {}
 
     def link(self) -> Link:
@@ -180,11 +183,15 @@ class FakeKernel:
         """Return the ids of the calls."""
         return {name: number for number, name in enumerate(self.calls)}
 
-    def send(self, *records: bytes, cpu: int = 0, lost: int = 0) -> None:
-        """Send a batch to who listens."""
-        batch = {"cpu": cpu, "lost": lost, "count": len(records), "records": b"".join(records)}
-        message = SETS["batch"].message(EVENT, batch, type=NUMBER)
-        for link in self.listeners:
+    def joined(self, link: Link, group: int) -> None:
+        """Take notice that somebody listens to a group."""
+        (self.listeners if group == GROUP else self.apart).append(link)
+
+    def send(self, *records: bytes, cpu: int = 0, lost: int = 0, number: int = 0, group: str = "events") -> None:
+        """Send a batch to who listens to a group."""
+        batch = {"cpu": cpu, "lost": lost, "count": len(records), "records": b"".join(records), "number": number}
+        message = SETS["batch"].message(EVENT if group == "events" else BLOCKED, batch, type=NUMBER)
+        for link in self.listeners if group == "events" else self.apart:
             if end := self._ends.get(link.fileno()):  # there is none of a link that was closed
                 end.send(message)
 
@@ -245,12 +252,15 @@ class FakeKernel:
         known = (asked["cmd"], asked.get_attr("CTRL_ATTR_FAMILY_NAME")) == (GET_FAMILY, TREE["name"])
         if not (self.present and known):
             raise Denied(errno.ENOENT)
-        group = [("CTRL_ATTR_MCAST_GRP_NAME", self.group), ("CTRL_ATTR_MCAST_GRP_ID", GROUP)]
+        groups = [
+            {"attrs": [("CTRL_ATTR_MCAST_GRP_NAME", name), ("CTRL_ATTR_MCAST_GRP_ID", GROUP + number)]}
+            for number, name in enumerate((self.group, "blocked"))
+        ]
         attributes = [
             ("CTRL_ATTR_FAMILY_ID", NUMBER),
             ("CTRL_ATTR_FAMILY_NAME", TREE["name"]),
             ("CTRL_ATTR_VERSION", self.version),
-            ("CTRL_ATTR_MCAST_GROUPS", [{"attrs": group}]),
+            ("CTRL_ATTR_MCAST_GROUPS", groups),
         ]
         return encoded(ctrlmsg(), {"cmd": GET_FAMILY, "version": 1, "attrs": attributes}, **header)
 

@@ -196,6 +196,15 @@ def test_an_admin_invites_and_gives_no_more_than_was_asked(live: Live) -> None:
     assert (invited.status, opened.json["role"]) == (201, "reader")
 
 
+def test_what_a_path_allows_is_said_of_all_its_operations(live: Live) -> None:
+    headers = live.log_in()
+    for path in dict.fromkeys(one.path for one in OPERATIONS):
+        methods = {one.method for one in OPERATIONS if one.path == path}
+        answer = live.ask("PUT", path, headers)
+        assert answer.status == 405
+        assert set(answer.headers["allow"].split(", ")) - {"HEAD"} == methods
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
 def test_only_a_post_changes_something(live: Live, method: str) -> None:
     answer = live.ask(method, f"{CONTROL}?command=chmod+block", live.log_in(Role.ADMIN), COMMAND)

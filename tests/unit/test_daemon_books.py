@@ -31,7 +31,7 @@ def test_the_books_of_a_million_calls_close_on_each_cpu(tmp_path: Path) -> None:
     roll(tmp_path)
     books = History(tmp_path, PATIENCE).ledger()
     assert books.open() == []
-    assert len(list(books.equations())) == 2 * 6 + 3
+    assert len(list(books.equations())) == 2 * 7 + 3
     for cpu in (0, 1):
         terms = books.cpus[1, cpu]
         assert terms["received"] == terms["rolled"] == terms["kept"] == tape.came[cpu] == MILLION // 2

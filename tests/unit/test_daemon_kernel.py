@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kmodlab.daemon import events
-from kmodlab.daemon.items import Batch, Begin, Calls, Changed, Clock, Counters, Item
+from kmodlab.daemon.items import Batch, Begin, Blocked, Calls, Changed, Clock, Counters, Item
 from kmodlab.daemon.kernel import KernelFeed
 from kmodlab.errors import KmodlabError, ModuleUnavailable, Refused, UsageError
 from kmodlab.modules.machine import Machine
@@ -119,12 +119,34 @@ def test_its_own_calls_are_left_out_from_the_beginning(lab: Lab) -> None:
 def test_where_too_many_are_left_out_it_records_all_the_same(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(_: fake_netlink.FakeKernel, values: object) -> list[fake_netlink.Values]:
+    def refuse(*_: object) -> list[fake_netlink.Values]:
         raise fake_netlink.Denied(errno.ENOSPC, "8 processes are left out already")
 
     monkeypatch.setattr(fake_netlink.FakeKernel, "leave_out", refuse)
     assert kinds(lab.feed.receive(0)) == ["Begin", "Clock", "Counters"]
     assert "this daemon's own calls are recorded: 8 processes are left out already" in caplog.text
+
+
+def test_blocked_calls_come_by_a_group_of_their_own_too(lab: Lab) -> None:
+    lab.feed.receive(0)
+    parts = [fake_netlink.record(seq=seq, clock=100, status=1, call=1) for seq in (5, 90)]
+    lab.kernel.send(*parts, cpu=1, lost=2, number=7, group="blocked")
+    lab.kernel.send(fake_netlink.record(seq=91, call=1), cpu=1)
+    batch, apart = lab.feed.receive(1)
+    assert apart == Blocked(1, 7, 2, 2, b"".join(parts))
+    assert isinstance(batch, Batch)
+    assert (batch.cpu, batch.first) == (1, 91)
+
+
+def test_the_names_of_blocked_calls_are_told_first(lab: Lab) -> None:
+    lab.feed.receive(0)
+    lab.kernel.calls["mkdirat"] = True
+    new = lab.kernel.ids()["mkdirat"]
+    lab.kernel.send(fake_netlink.record(seq=5, status=1, call=new), group="blocked")
+    assert kinds(lab.feed.receive(1))[-1] == "Blocked"
+    lab.kernel.calls["rmdir"] = True
+    lab.kernel.send(fake_netlink.record(seq=6, status=1, call=new + 1), group="blocked")
+    assert kinds(lab.feed.receive(1)) == ["Calls", "Changed", "Blocked"]
 
 
 def test_what_was_lost_is_told_though_no_record_is_left_to_tell_it_with(lab: Lab) -> None:

@@ -17,7 +17,7 @@ import pytest
 from kmodlab.daemon import wire
 from kmodlab.daemon.collector import Live
 from kmodlab.daemon.desk import Desk, listening
-from kmodlab.daemon.items import Changed, Item, Settings
+from kmodlab.daemon.items import Changed, Feed, Item, Settings
 from kmodlab.daemon.remote import Remote
 from kmodlab.daemon.station import Local, newer
 from kmodlab.errors import KmodlabError, ModuleUnavailable, Refused, UsageError
@@ -62,7 +62,7 @@ class Hand:
 
 
 @contextlib.contextmanager
-def recorder(folder: Path, feed: Hand) -> Iterator[Local]:
+def recorder(folder: Path, feed: Feed) -> Iterator[Local]:
     """A recorder and its desk, as `kmodlabd record` has them."""
     folder.mkdir(exist_ok=True)
     station = Local(feed, folder)

@@ -177,7 +177,17 @@ def test_a_time_that_is_none_is_refused(begin: float, end: float, tmp_path: Path
         History(tmp_path, PATIENCE).rates(begin, end, 1)
 
 
-def test_a_place_that_is_none_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["1.2.drop table", "1.2.3", "", "1.99999999999999999999.1.1", "1.2.-3.4", "1.2.3.٣"])
+def test_a_place_that_is_none_is_refused(tmp_path: Path, before: str) -> None:
     recorded(tmp_path, 500)
-    with pytest.raises(UsageError, match="is no place in a list"):
-        History(tmp_path, PATIENCE).events(0, 9e9, before="1.2.drop table")
+    for ask in (History(tmp_path, PATIENCE).events, History(tmp_path, PATIENCE).blocked):
+        with pytest.raises(UsageError, match="is no place in a list"):
+            ask(0, 9e9, before=before)
+
+
+def test_a_time_beyond_what_a_database_can_count_is_empty(tmp_path: Path) -> None:
+    recorded(tmp_path, 500)
+    found, times = History(tmp_path, PATIENCE), (2e11, 2.1e11)
+    assert (found.events(*times).rows, found.blocked(*times).rows, found.changes(*times)) == ((), (), [])
+    assert (found.top(*times, "call"), dict(found.rates(*times, 3600).series)) == ([], {})
+    assert found.events(*times, before=f"1.{2**63 - 1}.1.1").rows == ()

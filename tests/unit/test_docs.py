@@ -127,6 +127,10 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
     assert [link for link in links if _broken(page, link)] == []
 
 
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
 @pages
 def test_every_kmodlab_command_exists(page: Path) -> None:
     faults = {shlex.join(words): fault for words in _invocations(page.read_text()) if (fault := _fault(words))}

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kmodlab import paths
-from kmodlab.errors import KmodlabError
+from kmodlab.errors import KmodlabError, UsageError
 
-from . import history
-from .tick import STATUSES
+from . import history, parquet
+from .tick import STATUSES, Row
 
 if TYPE_CHECKING:
     from .queries import History
@@ -41,6 +41,7 @@ class Format(StrEnum):
 
     JSONL = "jsonl"
     CSV = "csv"
+    PARQUET = "parquet"
 
 
 Folder = Annotated[Path | None, typer.Option(help="Where the history is; by default in the state directory.")]
@@ -147,7 +148,9 @@ def _show_ledger(found: History, as_json: bool) -> int:
 def export_command(
     begin: From = "-1h",
     end: To = "now",
-    kind: Annotated[Format, typer.Option("--format", help="jsonl: JSON Lines; csv: for spreadsheets.")] = Format.JSONL,
+    kind: Annotated[
+        Format, typer.Option("--format", help="jsonl: JSON Lines; csv: for spreadsheets; parquet: for DuckDB, pandas.")
+    ] = Format.JSONL,
     out: Annotated[Path | None, typer.Option(help="Write there, not to standard output.", dir_okay=False)] = None,
     pid: Pid = None,
     call: Names = None,
@@ -157,19 +160,30 @@ def export_command(
     folder: Folder = None,
 ) -> None:
     """Write every call of a time that is still there one by one, oldest first; recording goes on meanwhile."""
+    if kind is Format.PARQUET and out is None:
+        raise UsageError("Parquet is nothing for a terminal", hint="--out names a file")
     found = _opened(folder)
     only = history.wanted(call or (), status or (), pid, comm, text)
     rows = found.export(history.moment(begin), history.moment(end), only)
-    if out is None:
+    if out is not None:
+        print(f"{_write_file(rows, kind, out)} calls in {out}")
+    else:
         history.write(rows, kind, sys.stdout)
-        return
+
+
+def _write_file(rows: Iterator[Row], kind: Format, out: Path) -> int:
+    """Write calls into a file, which is whole or as it was; return how many."""
     part = out.with_name(f".{out.name}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            number = history.write(rows, kind, file)
+        if kind is Format.PARQUET:
+            with part.open("wb") as file:
+                number = parquet.write(rows, file)
+        else:
+            with part.open("w", encoding="utf-8", newline="") as text:
+                number = history.write(rows, kind, text)
         part.replace(out)
     except OSError as error:
         raise KmodlabError(f"{out} cannot be written: {error.strerror}", hint="is there room on its disk?") from error
     finally:
         part.unlink(missing_ok=True)
-    print(f"{number} calls in {out}")
+    return number

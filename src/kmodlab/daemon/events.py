@@ -16,52 +16,62 @@ from kmodlab.modules.record import LAYOUT, SEQ, made_at
 from kmodlab.modules.spec import unpack
 from kmodlab.modules.stream import DATAGRAM_BYTES, GROUP, SO_RCVBUFFORCE, SOCKET_BYTES
 
-from .items import Batch
+from .items import Batch, Blocked
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 128
 """Messages that are taken off the socket before what came is handed on."""
-_NUMBER = struct.Struct("=I")
+_NUMBER, _LONG = struct.Struct("=I"), struct.Struct("=Q")
 _CALL_AND_SIZE = struct.Struct("=104xH4xH")
 """Of a record: the id of its call, and how much data follows it."""
 
 
 class Events:
-    """The records of all CPUs, as the kernel sends them, from a connection of their own.
+    """The records of all CPUs, as the kernel sends them to a group, by a connection of its own.
 
     Args:
         link: a connection that has joined nothing yet; it is closed with this.
+        group: `events`, or `blocked`.
 
     Attributes:
         full: how many times the socket was full: what was lost then is seen by the numbers that follow.
     """
 
-    def __init__(self, link: Connection) -> None:
+    def __init__(self, link: Connection, group: str = GROUP) -> None:
         self.full = 0
         self._link = link
         self._owed: dict[int, int] = {}
         numbers = link.spec.sets["batch"]
-        self._cpu, self._lost, self._records = (numbers.get(name).number for name in ("cpu", "lost", "records"))
+        self._at = {name: numbers.get(name).number for name in ("cpu", "lost", "number", "records")}
+        self._make = described if group == GROUP else _apart
         try:
             with contextlib.suppress(OSError):  # without the right to, the socket's usual size has to do
                 link.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BYTES)
-            try:
-                # What this process calls to take records is news to nobody, and would make records again.
-                link.do("leave-out")
-            except Refused as error:
-                log.warning("this daemon's own calls are recorded: %s", error)
-            link.join(GROUP)
+            if group == GROUP:
+                self._leave_out()
+            link.join(group)
         except BaseException:
             link.close()
             raise
         link.socket.setblocking(False)
 
+    def _leave_out(self) -> None:
+        """Have this process left out: what it calls to take records is news to nobody, and would make records again."""
+        try:
+            self._link.do("leave-out")
+        except Refused as error:
+            log.warning("this daemon's own calls are recorded: %s", error)
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self._link.socket.fileno()
+
     def close(self) -> None:
         """Leave the group."""
         self._link.close()
 
-    def receive(self, seconds: float, others: Sequence[int] = ()) -> list[tuple[Batch, set[int]]]:
+    def receive(self, seconds: float, others: Sequence[int] = ()) -> list[tuple[Batch | Blocked, set[int]]]:
         """Return what has come, each batch with the ids of its calls; wait so long for the first.
 
         Args:
@@ -73,10 +83,10 @@ class Events:
             OSError: the socket fails.
         """
         poller = select.poll()
-        for descriptor in (self._link.socket.fileno(), *others):
+        for descriptor in (self.fileno(), *others):
             poller.register(descriptor, select.POLLIN)
         poller.poll(seconds * 1000)
-        found: list[tuple[Batch, set[int]]] = []
+        found: list[tuple[Batch | Blocked, set[int]]] = []
         while len(found) < AT_ONCE and (datagram := self._next()) is not None:
             batch = self._batch(datagram)
             if batch:
@@ -94,24 +104,30 @@ class Events:
                     raise
                 self.full += 1
 
-    def _batch(self, datagram: bytes) -> tuple[Batch, set[int]] | None:
+    def _batch(self, datagram: bytes) -> tuple[Batch | Blocked, set[int]] | None:
         if len(datagram) < BODY or HEADER.unpack_from(datagram)[1] != self._link.family.number:
             raise KmodlabError("a message that is no batch of records came with them")
         values = dict(unpack(datagram[BODY:]))
         try:
-            (cpu,) = _NUMBER.unpack(values[self._cpu])
-            (lost,) = _NUMBER.unpack(values.get(self._lost, bytes(4)))
-            data = values[self._records]
+            (cpu,) = _NUMBER.unpack(values[self._at["cpu"]])
+            (lost,) = _NUMBER.unpack(values.get(self._at["lost"], bytes(4)))
+            (number,) = _LONG.unpack(values.get(self._at["number"], bytes(8)))
+            data = values[self._at["records"]]
         except (KeyError, struct.error) as error:
             raise KmodlabError("a batch of records without a CPU or without records") from error
         lost += self._owed.pop(cpu, 0)
         if not data:
             self._owed[cpu] = lost
             return None
-        return described(cpu, lost, data)
+        return self._make(cpu, lost, data, number)
 
 
-def described(cpu: int, lost: int, data: bytes) -> tuple[Batch, set[int]]:
+def _apart(cpu: int, lost: int, data: bytes, number: int) -> tuple[Blocked, set[int]]:
+    batch, calls = described(cpu, lost, data)
+    return Blocked(cpu, number, batch.n, lost, data), calls
+
+
+def described(cpu: int, lost: int, data: bytes, _: int = 0) -> tuple[Batch, set[int]]:
     """Return records as a batch, and the ids of their calls.
 
     Raises:

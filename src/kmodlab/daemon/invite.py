@@ -10,7 +10,7 @@ from kmodlab.errors import LabError
 
 SECONDS = 60.0
 PORT_FILE = "port"
-"""Beside the daemon's socket: where its page is."""
+"""Beside the daemon's socket: where its page is, by `note`."""
 _HINT = "`systemctl status kmodlab-dashboard` says whether it runs; `ansible-playbook deploy.yml` installs it"
 
 
@@ -40,12 +40,18 @@ def invite(at: Path, role: str) -> str:
         raise LabError("the daemon gave an answer that is none", hint=_HINT) from error
 
 
-def port(at: Path) -> int:
-    """Return the port of the daemon whose socket this is, 0 where it has none."""
+def note(at: Path, port: int, scheme: str) -> None:
+    """Note where the page of the daemon is whose socket this is; `scheme` is `http` or `https`."""
+    at.with_name(PORT_FILE).write_text(f"{port} {scheme}\n")
+
+
+def noted(at: Path) -> tuple[int, str]:
+    """Return the port and the scheme of the daemon whose socket this is, port 0 where it has none."""
     try:
-        return int(at.with_name(PORT_FILE).read_text())
+        port, scheme = at.with_name(PORT_FILE).read_text().split()
+        return int(port), scheme
     except (OSError, ValueError):
-        return 0
+        return 0, "http"
 
 
 def _ask(at: Path, request: bytes) -> bytes:

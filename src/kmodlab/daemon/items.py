@@ -90,6 +90,27 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Blocked:
+    """Records of blocked calls of one CPU, as the group of their own has them, where no others push them out.
+
+    They come among the others as well, unless they are lost there.
+
+    Attributes:
+        cpu: whose.
+        number: how many the CPU had made for this group before the first one.
+        n: how many records.
+        lost: those that were overwritten before they could be sent, since the batch before.
+        data: the records.
+    """
+
+    cpu: int
+    number: int
+    n: int
+    lost: int
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Counters:
     """What the kernel has counted: CPU -> issued, logged, overwritten, dropped; and excluded, which have no number."""
 
@@ -129,7 +150,7 @@ class End:
     reason: str
 
 
-Item = Begin | Batch | Counters | Clock | Calls | Changed | End
+Item = Begin | Batch | Blocked | Counters | Clock | Calls | Changed | End
 
 
 NO_MODULE = "no module"

@@ -25,9 +25,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kmodlab.errors import KmodlabError
+from kmodlab.modules.record import LAYOUT, SEQ
 
 from . import segments
-from .items import Batch, Begin, Calls, Changed, Clock, Counters, Item
+from .items import Batch, Begin, Blocked, Calls, Changed, Clock, Counters, Item
 from .ledger import KERNEL
 from .recorded import plain
 
@@ -83,7 +84,7 @@ def reason_of(error: Exception) -> str:
 
 @dataclass
 class Account:
-    """What is counted for one CPU of one epoch: the terms of `ledger.KERNEL`, `RECORDER` and `SHED`."""
+    """What is counted for one CPU of one epoch: the terms of `ledger.KERNEL`, `RECORDER`, `BLOCKED` and `SHED`."""
 
     begun: int
     next: int
@@ -99,6 +100,11 @@ class Account:
     overwritten: int = 0
     dropped: int = 0
     excluded: int = 0
+    blocked_begun: int = 0
+    blocked_next: int = 0
+    blocked_came: int = 0
+    blocked_missing: int = 0
+    blocked_let_go: int = 0
     shed: dict[str, int] = field(default_factory=dict)
     fresh: int = 0
 
@@ -139,6 +145,15 @@ class Account:
         self.pending += batch.n
         self.next = batch.last + 1
         self.fresh = 0
+
+    def add_apart(self, item: Blocked) -> None:
+        """Count what came by the group of blocked calls."""
+        if not (self.blocked_came or self.blocked_missing or self.blocked_let_go):
+            self.blocked_begun = self.blocked_next = item.number - item.lost
+        # While nobody listens none are kept, so the numbers go on where they were.
+        self.blocked_missing += item.number - self.blocked_next
+        self.blocked_came += item.n
+        self.blocked_next = item.number + item.n
 
     def _rewind(self, back: int) -> None:
         """Take back what `resume`, or the beginning, took for gone: the kernel has sent it all the same."""
@@ -284,6 +299,8 @@ class Journal:
             self._dirty = True
             if isinstance(item, Batch):
                 self._count(item)
+            elif isinstance(item, Blocked):
+                self._count_apart(item)
             else:
                 self._note(item)
             if self._bytes > self._pending_bytes:
@@ -301,6 +318,12 @@ class Journal:
             return
         self._items.append((self.epoch, batch))
         self._bytes += len(batch.data)
+
+    def _count_apart(self, item: Blocked) -> None:
+        first = LAYOUT.unpack_from(item.data)[SEQ]
+        self.accounts.setdefault((self.epoch, item.cpu), Account(first, first, 0)).add_apart(item)
+        self._items.append((self.epoch, item))
+        self._bytes += len(item.data)
 
     def _note(self, item: Item) -> None:
         if isinstance(item, Begin):
@@ -333,16 +356,22 @@ class Journal:
             self.accounts.setdefault((self.epoch, cpu), fresh)
 
     def _let_go(self, reason: str) -> None:
-        """Let the oldest batches go until the rest fits; called with the lock."""
-        kept: list[tuple[int, Item]] = []
-        for epoch, item in self._items:
-            if isinstance(item, Batch) and self._bytes > self._pending_bytes // 2:
-                self._bytes -= len(item.data)
-                self._count_shed(epoch, item, reason)
-            else:
-                kept.append((epoch, item))
-        self._items = kept
+        """Let the oldest go until the rest fits, what is blocked last of all; called with the lock."""
+        for kind in (Batch, Blocked):
+            self._items = [one for one in self._items if not self._goes(*one, kind, reason)]
         self.trouble = self.trouble or f"{_SAID[reason]}: records are let go"
+
+    def _goes(self, epoch: int, item: Item, kind: type[Item], reason: str) -> bool:
+        if not isinstance(item, kind) or self._bytes <= self._pending_bytes // 2:
+            return False
+        if isinstance(item, Batch):
+            self._count_shed(epoch, item, reason)
+        elif isinstance(item, Blocked):
+            account = self.accounts[epoch, item.cpu]
+            account.blocked_came -= item.n
+            account.blocked_let_go += item.n
+        self._bytes -= len(item.data) if isinstance(item, Batch | Blocked) else 0
+        return True
 
     def _count_shed(self, epoch: int, batch: Batch, reason: str) -> None:
         account = self.accounts[epoch, batch.cpu]

@@ -110,6 +110,7 @@ class KernelFeed:
         self._key = ""
         self._tracer: Tracer | None = None
         self._events: Events | None = None
+        self._apart: Events | None = None
         self._settings = Settings()
         self._known: set[int] = set()
         self._told: list[Item] = []
@@ -121,10 +122,10 @@ class KernelFeed:
     def receive(self, seconds: float) -> list[Item]:
         """Return what has come; see `items.Feed`."""
         try:
-            if self._events is None:
-                self._wait_for_module(seconds)
+            if self._events and self._apart:
+                self._receive(self._events, self._apart, seconds)
             else:
-                self._receive(self._events, seconds)
+                self._wait_for_module(seconds)
         except (KmodlabError, OSError) as error:
             self._lose(error)
         return self._taken()
@@ -151,9 +152,10 @@ class KernelFeed:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake)
 
-    def _receive(self, events: Events, seconds: float) -> None:
+    def _receive(self, events: Events, apart: Events, seconds: float) -> None:
         left = max(0.0, self._look_at - self._now())
-        batches = events.receive(min(seconds, left), (self._wake,))
+        batches = events.receive(min(seconds, left), (self._wake, apart.fileno()))
+        batches += apart.receive(0)
         self._clear()
         with self._lock:
             if any(calls - self._known for _, calls in batches):
@@ -199,12 +201,15 @@ class KernelFeed:
         key = loaded(self._machine, self._proc)
         with contextlib.ExitStack() as opened:
             tracer = opened.enter_context(Tracer(self._machine))
-            events = opened.enter_context(contextlib.closing(Events(self._machine.connect())))
+            events, apart = (
+                opened.enter_context(contextlib.closing(Events(self._machine.connect(), group)))
+                for group in ("events", "blocked")
+            )
             begin = self._begin(key, tracer)
             if loaded(self._machine, self._proc) != key:
                 raise ModuleUnavailable("the module syscall_tracer was loaded anew")
             opened.pop_all()
-        self._tracer, self._events, self._key, self.state = tracer, events, key, ""
+        self._tracer, self._events, self._apart, self._key, self.state = tracer, events, apart, key, ""
         self._settings, self._known = begin.settings, {one.id for one in begin.calls}
         self._clock, self._clock_at = self._clocks(), self._now() + CLOCK_SECONDS
         self._told += [begin, self._clock, Counters(tracer.counters())]
@@ -237,10 +242,10 @@ class KernelFeed:
         self._look_at = max(self._look_at, self._now() + LOOK_SECONDS / 4)
 
     def _let_go(self) -> None:
-        for one in (self._events, self._tracer):
+        for one in (self._events, self._apart, self._tracer):
             if one:
                 one.close()
-        self._events = self._tracer = None
+        self._events = self._apart = self._tracer = None
 
     def close(self) -> None:
         """Leave the group."""

@@ -19,6 +19,10 @@ RECORDER = ("begun", "next", "received", "missing", "lost_ring", "away", "droppe
 `missing` the numbers in between that did not come. Of these `lost_ring` were overwritten before they were sent, as the
 kernel says, and `away` were made while nothing recorded. Of those that came `pending` are not written yet."""
 
+BLOCKED = ("blocked_begun", "blocked_next", "blocked_came", "blocked_missing", "blocked_let_go")
+"""What the recorder counts of the group of blocked calls, whose records have numbers of their own on each CPU, in the
+same way. What is `blocked_missing` may have come among all records, and the other way round."""
+
 SHED = ("shed_full", "shed_readonly", "shed_gone", "shed_failed", "shed_slow", "shed_behind")
 """Records that came and were let go, by the reason: the disk was full, took no writing, the folder was removed, another
 error of it, too slow, or the second stage was too far behind."""
@@ -33,7 +37,7 @@ KEPT = ("kept", "expired_age", "expired_size", "damaged")
 LOSSES = ("lost_ring", "away", "lost_dropped", "lost_socket", *SHED, "unread", "damaged", "expired_age", "expired_size")
 """Why a call that was made has no record here, from the kernel to the disk."""
 
-TERMS = (*KERNEL, *RECORDER, *SHED, *ROLLER, *KEPT)
+TERMS = (*KERNEL, *RECORDER, *BLOCKED, *SHED, *ROLLER, *KEPT)
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ def equations(terms: Mapping[str, int]) -> Iterator[Equation]:
     yield of("journal", "received", "stored", "pending", *SHED)
     yield of("roll-up", "stored", *ROLLER, "waiting")
     yield of("history", "rolled", *KEPT)
+    yield of("blocked", "blocked_next", "blocked_begun", "blocked_came", "blocked_missing", "blocked_let_go")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The program `kmodlabd`: `record`, `serve` and `invite`, for systemd and for who manages the machine."""
+"""The program `kmodlabd`: `record`, `serve`, `invite` and `key`, for systemd and for who manages the machine."""
 
 from __future__ import annotations
 
@@ -24,24 +24,43 @@ def _parser() -> argparse.ArgumentParser:
     record = commands.add_parser("record", help="listen to the tracer, and write down what it sends")
     serve = commands.add_parser("serve", help="keep the history, and answer")
     invite = commands.add_parser("invite", help="print the address of the page, which opens one session")
-    for one in (record, serve):
+    key = commands.add_parser("key", help="print a new key for a program, which the server takes from now on")
+    for one in (record, serve, key):
         one.add_argument("--folder", type=Path, default=FOLDER, help="of the history (%(default)s)")
+    for one in (record, serve):
         one.add_argument("--recorder", type=Path, default=RECORDER, help="socket between the two (%(default)s)")
     for one in (serve, invite):
         one.add_argument("--socket", type=Path, default=DASHBOARD, help="socket for users (%(default)s)")
-    serve.add_argument("--port", type=int, default=PORT, help="of 127.0.0.1; -1: none (%(default)s)")
+    for one in (serve, key):
+        one.add_argument("--keys", type=Path, help="file with what the keys of programs hash to (`keys` in the folder)")
+    key.add_argument("name", help="of the program")
+    _add_reach(serve)
     serve.add_argument("--mib", type=int, default=2048, help="MiB of records to keep (%(default)s)")
     serve.add_argument("--days", type=int, default=30, help="days to keep them (%(default)s)")
-    invite.add_argument("--role", choices=["reader", "admin"], default="admin", help="(%(default)s)")
+    for one, role in ((invite, "admin"), (key, "reader")):
+        one.add_argument("--role", choices=["reader", "admin"], default=role, help="(%(default)s)")
     invite.add_argument("--json", action="store_true", help="print token and port as JSON")
     return parser
+
+
+def _add_reach(serve: argparse.ArgumentParser) -> None:
+    """Add the options that say how the server is reached."""
+    serve.add_argument("--port", type=int, default=PORT, help="of the address; -1: none (%(default)s)")
+    serve.add_argument("--address", default="127.0.0.1", help="to listen on; another one takes TLS (%(default)s)")
+    serve.add_argument("--certificate", type=Path, help="file, PEM: speak TLS, but for the socket; takes --key")
+    serve.add_argument("--key", type=Path, help="file, PEM, with the key of the certificate")
+    serve.add_argument("--name", action="append", default=[], help="what browsers call this server; may be repeated")
+    serve.add_argument("--path", default="", help="what a proxy in front takes off the path, as /lab/x")
+    serve.add_argument(
+        "--proxy", action="append", default=[], help="address whose X-Forwarded-* is believed; may be repeated"
+    )
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status."""
     given = _parser().parse_args(words)
     try:
-        {"record": _record, "serve": _serve, "invite": _invite}[given.command](given)
+        {"record": _record, "serve": _serve, "invite": _invite, "key": _key}[given.command](given)
     except KmodlabError as error:
         print(f"kmodlabd: {error}", file=sys.stderr)
         return error.status
@@ -63,27 +82,40 @@ def _record(given: argparse.Namespace) -> None:
 
 
 def _serve(given: argparse.Namespace) -> None:
+    from .reach import Reach  # noqa: PLC0415
     from .retention import DAY, Keep  # noqa: PLC0415
     from .serving import Places, serve  # noqa: PLC0415
 
     _log()
-    port = None if given.port < 0 else given.port
-    places = Places(given.folder, given.recorder, given.socket, port)
+    reach = Reach(
+        None if given.port < 0 else given.port, given.address, tuple(given.name), given.path, tuple(given.proxy),
+        given.certificate, given.key, given.keys,
+    )  # fmt: skip
+    places = Places(given.folder, given.recorder, given.socket, reach)
     serve(places, Keep(bytes=given.mib << 20, records=given.days * DAY))
 
 
 def _invite(given: argparse.Namespace) -> None:
-    from .invite import invite, port  # noqa: PLC0415
+    from .invite import invite, noted  # noqa: PLC0415
 
-    told = {"token": invite(given.socket, given.role), "port": port(given.socket)}
+    port, scheme = noted(given.socket)
+    told = {"token": invite(given.socket, given.role), "port": port, "scheme": scheme}
     if given.json:
         print(json.dumps(told))
-    elif told["port"]:
-        print("http://127.0.0.1:{port}/#token={token}".format(**told))
+    elif port:
+        print("{scheme}://127.0.0.1:{port}/#token={token}".format(**told))
         print("It opens once, within ten minutes, on this machine. From another one, first there:", file=sys.stderr)
         print("  ssh -L {port}:127.0.0.1:{port} {node}".format(**told, node=os.uname().nodename), file=sys.stderr)
     else:
         print(told["token"])
+
+
+def _key(given: argparse.Namespace) -> None:
+    from .api.keys import FILE, made  # noqa: PLC0415
+
+    file = given.keys or given.folder / FILE
+    print(made(file, given.name, given.role))
+    print(f"It is shown this once. The line of {given.name} in {file} taken out ends it.", file=sys.stderr)
 
 
 def program() -> None:

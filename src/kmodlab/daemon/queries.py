@@ -31,6 +31,8 @@ SLOW = 10
 """How many times as long it may take by the clock, where a disk is slow."""
 LAST = 9e9
 """The year 2255: in nanoseconds a number of SQLite's holds hardly more."""
+MOST = 2**63 - 1
+"""SQLite's largest number."""
 FIRST_SECONDS = 0.25
 """How long to look for blocks in a segment, whatever is left of that."""
 MOST_STEPS = 3600
@@ -71,7 +73,7 @@ def _out_of_time(seconds: float) -> KmodlabError:
 def _checked(begin: float, end: float) -> tuple[float, float]:
     if not begin < end:
         raise UsageError(f"from {begin:.0f} to {end:.0f} is no time", hint="the end has to be behind the beginning")
-    return max(begin, 0.0), min(end, LAST)
+    return min(max(begin, 0.0), LAST - 1), min(end, LAST)
 
 
 class History:
@@ -431,10 +433,17 @@ def _cursor(text: str | None) -> Cursor | None:
     if text is None:
         return None
     try:
-        epoch, t, cpu, seq = map(int, text.split("."))
+        epoch, t, cpu, seq = (_whole(word) for word in text.split("."))
     except ValueError as error:
         raise UsageError(f"{text!r} is no place in a list", hint="take `before` from the page before") from error
     return epoch, t, cpu, seq
+
+
+def _whole(word: str) -> int:
+    """Return a number as SQLite has them."""
+    if not word.isascii() or not word.isdecimal() or int(word[:20]) > MOST:
+        raise ValueError(word)
+    return int(word)
 
 
 def _text(cursor: Cursor | tuple[int, ...]) -> str:
@@ -470,7 +479,7 @@ class _Search:
         try:
             for name, number, low, high in spans:
                 epoch = epochs.get(number)
-                if epoch is None or self._is_enough((number, high, 1 << 31, 1 << 63)):
+                if epoch is None or self._is_enough((number, high, 1 << 31, MOST)):
                     continue
                 if epoch.wall(high) >= begin and epoch.wall(low) < end:
                     self._segment(name, epoch, int(begin * NS) - epoch.offset, int(end * NS) - epoch.offset)
@@ -517,7 +526,7 @@ class _Search:
         for head in list(segments.heads(base, low, high, self._only.pid)):
             if head.epoch != epoch.number:
                 continue
-            newest = (epoch.number, head.end, 1 << 31, 1 << 63)
+            newest = (epoch.number, head.end, 1 << 31, MOST)
             if self._is_enough(newest):
                 break
             # A page that ends here has to be further than the one before, or there would be no end of pages.

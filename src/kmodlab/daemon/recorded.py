@@ -6,6 +6,7 @@ kernel has sent them behind what the kernel says of it; all else is JSON. A fram
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import struct
@@ -16,7 +17,7 @@ from typing import IO, Any
 
 from kmodlab.errors import KmodlabError, UsageError
 
-from .items import Batch, Begin, CallInfo, Calls, Changed, Clock, Counters, End, Item, Settings
+from .items import Batch, Begin, Blocked, CallInfo, Calls, Changed, Clock, Counters, End, Item, Settings
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +26,16 @@ _FRAME = struct.Struct("<BxxxII")
 """Kind, length of the head, length of the content."""
 _BATCH = struct.Struct("<IIQQQQI4x")
 """cpu, lost, first, last, begin, end, n."""
-_KINDS: tuple[type[Item], ...] = (Begin, Batch, Counters, Clock, Calls, Changed, End)
+_KINDS: tuple[type[Item], ...] = (Begin, Batch, Counters, Clock, Calls, Changed, End, Blocked)
 _MOST = 64 << 20
 
 
 def plain(item: Item) -> dict[str, Any]:
     """Return an item that is no batch as values that JSON has."""
-    return asdict(item)
+    found = asdict(item)
+    if isinstance(item, Blocked):
+        found["data"] = base64.b64encode(item.data).decode()
+    return found
 
 
 def _numbers(given: Mapping[str, Any]) -> dict[int, Any]:
@@ -53,6 +57,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "issued": _numbers,
     "dropped": _numbers,
     "cpus": _numbers,
+    "data": base64.b64decode,
     "settings": settings_of,
 }
 

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmodlab.errors import KmodlabError
-from kmodlab.modules.record import LAYOUT, made_at, rows
+from kmodlab.modules.record import CPU, LAYOUT, PID, SEQ, made_at, rows
+from kmodlab.modules.record import Row as Raw
 
 from . import segments
 from .epochs import Epoch
 from .follow import Block, Follower, Ledger, Note
-from .items import Begin, Calls, Changed, Clock, Settings, offsets
+from .items import Begin, Blocked, Calls, Changed, Clock, Settings, offsets
 from .journal import Hole
 from .ledger import KEPT, ROLLER, Books
 from .packer import Packer, Piece
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 
 STEP = NS // 20
 """A clock that is off by more than this was set, ns."""
+_AWAITED = 1 << 16
+"""So many blocked calls may have come by one of their two ways only."""
 _PID, _SIZE = struct.Struct("=88xI"), struct.Struct("=110xH")
 
 
@@ -103,6 +106,7 @@ class Roller:
         self._processes: dict[int, Processes] = {}
         self._next_process = self.index.next_process()
         self._last: dict[tuple[int, int], tuple[int, int]] = {}
+        self._once: dict[tuple[int, int, int], None] = {}
         self._seconds: dict[tuple[int, int], Second] = {}
         self._ended: dict[tuple[int, int], list[Who]] = {}
         self._delta = Delta(position=self.follower.position)
@@ -165,7 +169,9 @@ class Roller:
         elif isinstance(item, Begin):
             self._enter(note.epoch, item)
         elif epoch := self._epochs.get(note.epoch):
-            if isinstance(item, Clock):
+            if isinstance(item, Blocked):
+                self._blocked(epoch, [raw for raw in rows(item.data) if raw[PID] not in self.own])
+            elif isinstance(item, Clock):
                 self._set_clock(epoch, item)
             elif isinstance(item, Calls):
                 epoch.learn(item.calls)
@@ -256,7 +262,7 @@ class Roller:
         self._of(whose)["rolled"] += len(found.starts)
         self._of(whose)["kept"] += len(found.starts)
         self._keep(epoch, block, data, found.starts)
-        self._blocked(epoch, data, found.blocked)
+        self._blocked(epoch, [_row(data, at) for at in found.blocked])
         for who, made in found.ended:
             self._ended.setdefault((epoch.number, (made + epoch.asleep) // NS), []).append(who)
 
@@ -280,12 +286,18 @@ class Roller:
         self.pulse.block(epoch, block.cpu, block.first, block.last, data)
         self.pulse.at(end, self._clock())
 
-    def _blocked(self, epoch: Epoch, data: bytes, starts: list[int]) -> None:
-        for at in starts:
-            (size,) = _SIZE.unpack_from(data, at)
-            (raw,) = rows(data[at : at + LAYOUT.size + (size + 7 & -8)])
+    def _blocked(self, epoch: Epoch, found: list[Raw]) -> None:
+        """Take blocked calls. Each comes twice, unless one of its ways has lost it: the first that comes is taken."""
+        for raw in found:
+            whose = epoch.number, raw[CPU], raw[SEQ]
+            if whose in self._once:
+                del self._once[whose]
+                continue
+            self._once[whose] = None
             self._delta.blocked.append(epoch.stored(raw, made_at(raw) + epoch.asleep))
             self.pulse.blocked(epoch.row(raw) if self.pulse.wants_blocked else None)
+        for whose in list(itertools.islice(self._once, max(0, len(self._once) - _AWAITED))):
+            del self._once[whose]
 
     # -- sums --------------------------------------------------------------------------------------------------------
 
@@ -472,6 +484,12 @@ class Roller:
             (end for (epoch, _), (_, end) in self._last.items() if epoch == self.epoch.number), default=newest
         )
         return max(0.0, (newest - counted) / NS) if newest and counted else 0.0
+
+
+def _row(data: bytes, at: int) -> Raw:
+    (size,) = _SIZE.unpack_from(data, at)
+    (raw,) = rows(data[at : at + LAYOUT.size + (size + 7 & -8)])
+    return raw
 
 
 def _own_terms(terms: dict[str, int]) -> dict[str, int]:

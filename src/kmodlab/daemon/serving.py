@@ -12,12 +12,14 @@ from pathlib import Path
 import uvicorn
 
 from .api import server
-from .api.access import names
 from .api.app import Server
+from .api.keys import FILE, Keys
 from .api.peer import GROUP
+from .api.sessions import Sessions
 from .collector import Live
-from .invite import PORT_FILE
+from .invite import note
 from .notify import notify, period
+from .reach import Reach
 from .remote import Remote
 from .retention import Keep
 
@@ -35,32 +37,33 @@ class Places:
         folder: of the history.
         recorder: the recorder's socket.
         unix: where its own socket is to be, for root, its own user and the group `kmodlab`.
-        port: of the loopback, for those with a session; 0 is any that is free, None none at all.
+        reach: how those come who have a session or a key.
     """
 
     folder: Path
     recorder: Path
     unix: Path
-    port: int | None
+    reach: Reach
 
 
 def serve(places: Places, keep: Keep | None = None) -> None:
     """Serve until a signal comes.
 
     Raises:
-        KmodlabError: another process keeps this history, or listens there.
+        KmodlabError: another process keeps this history, or listens there; how it is reached makes no sense.
     """
+    reach = places.reach
+    listening, hosts = reach.listening(), reach.hosts()
+    sessions = Sessions(Keys(reach.keys or places.folder / FILE))
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(server.unix(places.unix, _group()))]
-        # Whoever comes by a tunnel names the port that it has there; by an address of the loopback all the same.
-        hosts: frozenset[str] = names("*")
-        if places.port is not None:
-            listening = stack.enter_context(contextlib.closing(server.tcp(places.port)))
-            places.unix.with_name(PORT_FILE).write_text(f"{listening.getsockname()[1]}\n")
-            sockets.append(listening)
+        if reach.port is not None:
+            tcp = stack.enter_context(contextlib.closing(server.tcp(reach.port, reach.address)))
+            note(places.unix, tcp.getsockname()[1], "https" if listening.tls else "http")
+            sockets.append(tcp)
         live = stack.enter_context(Live(Remote(places.recorder), places.folder, keep=keep))
-        app, hub = Server(live, hosts).app()
-        asyncio.run(_serve(server.server(app, hub), sockets))
+        app, hub = Server(live, hosts, sessions).app()
+        asyncio.run(_serve(server.server(app, hub, listening), sockets))
 
 
 def _group() -> int | None:

@@ -21,7 +21,7 @@ from . import histogram
 from .epochs import Epoch
 from .items import Begin, CallInfo, Settings
 from .journal import Recalled
-from .ledger import KERNEL, RECORDER, SHED
+from .ledger import BLOCKED, KERNEL, RECORDER, SHED
 from .recorded import settings_of
 from .segments import set_aside
 from .tally import NS
@@ -547,7 +547,7 @@ def recalled(folder: Path) -> Recalled | None:
 
 def _recorders(terms: Mapping[str, int]) -> dict[str, int]:
     """Return the terms that the recorder counts, out of all."""
-    return {name: terms[name] for name in (*KERNEL, *RECORDER, *SHED) if name in terms}
+    return {name: terms[name] for name in (*KERNEL, *RECORDER, *BLOCKED, *SHED) if name in terms}
 
 
 def read_epochs(base: sqlite3.Connection) -> dict[int, Epoch]:

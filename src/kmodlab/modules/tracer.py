@@ -143,7 +143,7 @@ class Tracer:
         return {cpu["cpu"]: cpu["issued"] for cpu in self._link.dump("cpu-get")}
 
     def counters(self) -> dict[int, tuple[int, int, int, int, int]]:
-        """Return what each CPU has counted: calls issued, records logged and overwritten, calls dropped and excluded."""
+        """Return what each CPU has counted: calls issued, logged and overwritten, dropped; and excluded."""
         names = ("issued", "logged", "overwritten", "dropped", "excluded")
         found = {each["cpu"]: tuple(each.get(name, 0) for name in names) for each in self._link.dump("cpu-get")}
         return cast("dict[int, tuple[int, int, int, int, int]]", found)

@@ -17,7 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 
 from ... import __version__
-from ..ledger import Books
+from ..ledger import Books, explained
 from ..tick import BUCKETS, Count, Machine
 from .hub import Hub
 
@@ -99,10 +99,10 @@ def bounded(totals: Mapping[tuple[str, str], Count], most: int = MOST_CALLS) -> 
 
 
 def _by_cpu(books: Books) -> dict[tuple[str, str], int]:
-    """Return each term of each CPU, summed over the epochs, so that it only grows."""
+    """Return each term of each CPU, and what follows from them, summed over the epochs."""
     found: dict[tuple[str, str], int] = {}
     for (_, cpu), terms in books.cpus.items():
-        for term, number in terms.items():
+        for term, number in explained(terms).items():
             found[str(cpu), term] = found.get((str(cpu), term), 0) + number
     return found
 

@@ -19,16 +19,26 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def routes(operations: Iterable[Operation], handlers: Mapping[str, Handler], hint: str) -> Iterator[Route]:
-    """Yield the route of each operation, whose handler is asked where the caller's role allows that.
+    """Yield a route for each path, whose handlers are asked where the caller's role allows that.
 
     Args:
         operations: of an interface.
         handlers: by the operation's id.
         hint: where a session comes from, for who has none.
     """
-    for operation in operations:
-        handler = _allowed(operation, handlers[operation.id], hint)
-        yield Route(operation.path, handler, methods=[operation.method], name=operation.id)
+    kept = list(operations)
+    for path in dict.fromkeys(operation.path for operation in kept):
+        found = {one.method: _allowed(one, handlers[one.id], hint) for one in kept if one.path == path}
+        yield Route(path, _by_method(found), methods=list(found))
+
+
+def _by_method(handlers: Mapping[str, Handler]) -> Handler:
+    """Return a handler for all methods of a path: to any other Starlette answers with those of one route."""
+
+    async def handle(request: Request) -> Response:
+        return await handlers["GET" if request.method == "HEAD" else request.method](request)
+
+    return handle
 
 
 def _allowed(operation: Operation, handler: Handler, hint: str) -> Handler:

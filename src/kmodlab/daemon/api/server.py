@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -76,15 +78,29 @@ class Streams(Protocol):
 class _Uvicorn(uvicorn.Server):
     """Ends its streams itself: they have no end of their own to wait for."""
 
-    def __init__(self, config: uvicorn.Config, streams: Streams, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, streams: Streams, ready: Callable[[], None], tls: ssl.SSLContext | None
+    ) -> None:
         super().__init__(config)
         self._streams = streams
         self._ready = ready
+        self._tls = tls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin, and say so."""
-        await super().startup(sockets)
+        ciphered = [one for one in sockets or () if self._tls and one.family != socket.AF_UNIX]
+        await super().startup([one for one in sockets or () if one not in ciphered])
+        await self._listen(ciphered)
         self._ready()
+
+    async def _listen(self, ciphered: Iterable[socket.socket]) -> None:
+        """Listen by TLS, which uvicorn itself does on all sockets or on none: the Unix socket has no need of it."""
+        loop = asyncio.get_running_loop()
+        for one in ciphered:
+            self.servers.append(await loop.create_server(self._protocol, sock=one, ssl=self._tls, backlog=BACKLOG))
+
+    def _protocol(self) -> PeerProtocol:
+        return PeerProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -108,10 +124,12 @@ class Listening:
     Attributes:
         root_path: what a proxy in front has taken off the path (`/lab/x`).
         proxies: addresses whose X-Forwarded-* headers are believed, with commas between.
+        tls: what is spoken on all but the Unix socket, if anything.
     """
 
     root_path: str = ""
     proxies: str = ""
+    tls: ssl.SSLContext | None = None
 
 
 def server(
@@ -143,4 +161,4 @@ def server(
         h11_max_incomplete_event_size=16384,
         limit_concurrency=1024,
     )
-    return _Uvicorn(config, streams, ready)
+    return _Uvicorn(config, streams, ready, how.tls)

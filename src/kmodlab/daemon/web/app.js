@@ -25,7 +25,10 @@ const LOOK = 5000;
 const SILENT = 5;
 const BEFORE = 900;
 const BEFORE_ROWS = 100;
-const ENDS = {"no module": "The module is not loaded: nothing is recorded.", ended: "The recording has ended.", stopped: "Nothing is recorded."};
+const ENDS = {
+  "no module": "The module is not loaded: nothing is recorded.", "no recorder": "The recorder does not run: nothing is recorded.",
+  ended: "The recording has ended.", stopped: "Nothing is recorded.", recording: "",
+};
 
 function kept(name, fallback) {
   return localStorage.getItem(`kmodlab-${name}`) ?? fallback;
@@ -306,9 +309,10 @@ class Page {
   }
 
   trouble() {
-    const state = this.model.machine?.state;
+    const state = this.model.machine?.state ?? "recording";
+    const ended = ENDS[state] ?? `Nothing is recorded: ${state}.`;
     const found = this.view === "health" ? [] : this.model.troubles;
-    return html`${state && ENDS[state] ? html`<p class="note" role="status">${ENDS[state]}</p>` : nothing}${found.map((one) => html`<p class="problem" role="alert">${plain(one)}</p>`)}`;
+    return html`${ended ? html`<p class="note" role="status">${plain(ended)}</p>` : nothing}${found.map((one) => html`<p class="problem" role="alert">${plain(one)}</p>`)}`;
   }
 
   /** The sums, always in sight. */

@@ -144,9 +144,9 @@ export class Model {
     return second + this.latest.wall - this.latest.clock;
   }
 
-  /** The machine's time of day, now: the browser's own clock may be wrong. */
+  /** The machine's time of day, now: the browser's own clock may be wrong. It will have to do while nothing was ever recorded. */
   get now() {
-    return this.latest ? this.latest.wall + (performance.now() - this.arrived) / 1000 : (this.machine?.wall ?? Date.now() / 1000);
+    return this.latest?.wall ? this.latest.wall + (performance.now() - this.arrived) / 1000 : (this.machine?.wall || Date.now() / 1000);
   }
 
   /** Sums of the last seconds, by call, busiest first; rates are a second's. */

@@ -1,0 +1,170 @@
+"""`kmodlabd serve` as a user starts it, beside a recorder whose records a test chooses."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unit.live_server import Answer
+from unit.test_daemon_station import recorder
+
+from kmodlab.daemon.api import keys
+from kmodlab.daemon.invite import noted
+from kmodlab.daemon.items import Feed
+
+SECONDS = 60.0
+PROGRAM = "from kmodlab.daemon.program import program; program()"
+
+
+def wait(until: Callable[[], Any], what: str = "it", saw: Callable[[], object] = str) -> Any:
+    """Return what something becomes, once it is true; a machine may be slow."""
+    end = time.monotonic() + SECONDS
+    while not (found := until()):
+        assert time.monotonic() < end, f"{what} did not happen: {saw()}"
+        time.sleep(0.05)
+    return found
+
+
+def free_port() -> int:
+    """Return a port of the loopback on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+@contextlib.contextmanager
+def program(argv: list[str], log: Path, end: signal.Signals = signal.SIGTERM) -> Iterator[subprocess.Popen[bytes]]:
+    """A program for as long as the block runs; it has to end when it is asked to."""
+    with log.open("wb") as said:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+    try:
+        yield process
+        assert process.poll() is None, f"{argv[0]} has ended: {log.read_text()}"
+    finally:
+        process.send_signal(end)
+        try:
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+    assert process.returncode == 0, log.read_text()
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to a server: its own port, or that of a proxy in front of it.
+
+    Attributes:
+        port: of the loopback.
+        path: what stands before every path.
+        host: what the server is called there.
+        source: address of the loopback that one comes from.
+        authority: file of the authority that is trusted; None where no TLS is spoken.
+    """
+
+    port: int
+    path: str = ""
+    host: str = "127.0.0.1"
+    source: str = "127.0.0.1"
+    authority: Path | None = None
+
+    @property
+    def origin(self) -> str:
+        return f"{'https' if self.authority else 'http'}://{self.host}:{self.port}"
+
+    def send(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: object = None
+    ) -> http.client.HTTPConnection:
+        """Ask; return that of which the answer is still to be waited for."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, SECONDS, (self.source, 0))
+        connection.connect()
+        if self.authority:
+            tls = ssl.create_default_context(cafile=str(self.authority))
+            connection.sock = tls.wrap_socket(connection.sock, server_hostname=self.host)
+        raw = None if body is None else json.dumps(body)
+        kind = {} if raw is None else {"content-type": "application/json"}
+        named = {"host": f"{self.host}:{self.port}", **kind, **(headers or {})}
+        connection.request(method, self.path + path, raw, named)
+        return connection
+
+    def ask(self, method: str, path: str, headers: Mapping[str, str] | None = None, body: object = None) -> Answer:
+        """Ask, and read the whole answer."""
+        with contextlib.closing(self.send(method, path, headers, body)) as connection:
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """A running daemon: a key for a program that reads and one for one that may change things; where it is."""
+
+    way: Way
+    reader: str
+    admin: str
+    socket: Path
+    process: subprocess.Popen[bytes]
+
+    def get(self, path: str) -> Any:
+        """What the interface answers a program."""
+        answer = self.way.ask("GET", path, {"authorization": f"Bearer {self.reader}"})
+        assert answer.status == 200, answer.body
+        return answer.json
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Have it do nothing for as long as the block runs."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def token(self, role: str = "admin") -> str:
+        """An invitation, as `kmodlabd invite` prints it."""
+        argv = [sys.executable, "-c", PROGRAM, "invite", "--json", "--role", role, "--socket", str(self.socket)]
+        told: dict[str, Any] = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
+        assert (told["port"], told["scheme"]) == (self.way.port, "https" if self.way.authority else "http")
+        return str(told["token"])
+
+
+@contextlib.contextmanager
+def serving(
+    folder: Path, feed: Feed, *options: str, authority: Path | None = None, keys_file: Path | None = None
+) -> Iterator[Daemon]:
+    """A daemon that shows what a feed brings; its keys are where they are by themselves, or in a file of its own."""
+    history, at = folder / "history", folder / "dashboard" / "socket"
+    at.parent.mkdir()
+    with recorder(history, feed):
+        file = keys_file or history / keys.FILE
+        named = ["--keys", str(keys_file)] if keys_file else []
+        reader, admin = (keys.made(file, role, role) for role in ("reader", "admin"))
+        argv = [
+            sys.executable, "-c", PROGRAM, "serve", "--folder", str(history), "--recorder", str(folder / "socket"),
+            "--socket", str(at), "--port", "0", *named, *options,
+        ]  # fmt: skip
+        with program(argv, folder / "daemon.log") as process:
+            ready = folder / "daemon.log"
+            wait(lambda: " ready" in ready.read_text() or process.poll() is not None, "ready", ready.read_text)
+            assert process.poll() is None, ready.read_text()
+            port, scheme = noted(at)
+            assert scheme == ("https" if authority else "http")
+            yield Daemon(Way(port, authority=authority), reader, admin, at, process)
+
+
+def file_of(folder: Path, name: str, text: str) -> Path:
+    """A file with this text, for its owner alone."""
+    path = folder / name
+    path.write_text(text)
+    path.chmod(0o600)
+    return path

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kmodlab.daemon import opening
 from kmodlab.errors import LabError, UsageError
 from kmodlab.guest import Guest
 
@@ -75,9 +76,7 @@ def _until_interrupted() -> Iterator[None]:
 def _stay(ssh: subprocess.Popen[str], address: str, browser: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="kmodlab-") as folder:
         if browser:
-            from kmodlab.daemon import dashboard  # noqa: PLC0415  # it brings all that a server needs
-
-            dashboard.show(address, Path(folder))
+            opening.show(address, Path(folder))
         ssh.wait()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -13,7 +14,8 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,56 @@ def test_the_whole_class_comes_to_what_is_expected(tmp_path: Path) -> None:
         grading.finish(seconds=7200)
     require_same_everywhere(tmp_path / "out")
     require_expected(tmp_path / "out", "task_lister", FIXTURES | {"good"})
+
+
+# -- live -----------------------------------------------------------------------------------------------------
+
+
+def frames(printed: Callable[[], str]) -> Iterator[dict[str, Any]]:
+    """Yield what the page of a class is told, from its first state until it is over."""
+    until(lambda: re.search(r"#token=\S+\n", printed()), "no address was printed")
+    found = re.search(r"http://(127\.0\.0\.1:\d+)/#token=(\S+)", printed())
+    assert found
+    with contextlib.closing(HTTPConnection(found[1], timeout=300)) as connection:
+        kind = {"content-type": "application/json"}
+        connection.request("POST", "/api/v1/session", json.dumps({"token": found[2]}), kind)
+        answer = connection.getresponse()
+        assert answer.status == 201, answer.read()
+        cookie = (answer.getheader("set-cookie") or "").partition(";")[0]
+        answer.read()
+        connection.request("GET", "/api/v1/stream", headers={"cookie": cookie})
+        for line in connection.getresponse():
+            if line.startswith(b"data: "):
+                yield json.loads(line.removeprefix(b"data: "))
+
+
+def test_a_class_is_shown_while_it_is_graded(small: Path, tmp_path: Path) -> None:
+    phases: dict[str, set[str]] = {}
+    tests: dict[str, set[str | None]] = {}
+    slots: dict[int, dict[str, Any]] = {}
+    consoles: dict[str, str] = {}
+    results: dict[str, str] = {}
+    states: list[str] = []
+    out = tmp_path / "out"
+    with Grading(LAB, small, out, "--jobs", "2", "--live", "--no-browser") as grading:
+        for frame in frames(lambda: grading.printed):
+            states.append(str(frame.get("state", frame.get("reason"))))
+            for slot in frame.get("slots", ()):
+                phases.setdefault(slot["student"], set()).add(slot["phase"])
+                tests.setdefault(slot["student"], set()).add(slot.get("test"))
+                slots[slot["slot"]] = slot
+                new, before = slot["console"], consoles.get(slot["student"], "")
+                consoles[slot["student"]] = new["text"] if new["anew"] else before + new["text"]
+            results |= {row["student"]: row["verdict"] for row in frame.get("results", ())}
+        grading.finish()
+    assert list(dict.fromkeys(states))[-3:] == ["grading", "finished", "the grading has ended"]
+    assert results == {name: EXPECTED["lab"][name]["verdict"] for name in SMALL}
+    assert {"build", "load", "tests"} & phases["good"], "some of them are longer than a frame"
+    assert tests["good"] - {None}, "and so is a test"
+    assert {(slot["slot"], slot["phase"]) for slot in slots.values()} == {(1, "done"), (2, "done")}
+    assert "does not like this machine" in consoles["panic-at-load"]
+    assert "task_lister: loading out-of-tree module" in consoles["good"]
+    require_expected(out, "lab", set(SMALL))
 
 
 # -- from a Moodle download -----------------------------------------------------------------------------------

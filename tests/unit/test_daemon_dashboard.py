@@ -10,7 +10,7 @@ from urllib.request import url2pathname
 
 import pytest
 
-from kmodlab.daemon import dashboard
+from kmodlab.daemon import dashboard, opening
 from kmodlab.errors import UsageError
 
 ADDRESS = "http://127.0.0.1:8080/#token=s3cret"
@@ -32,7 +32,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_no_command_line_has_the_token(opened: list[str], tmp_path: Path) -> None:
-    assert dashboard.show(ADDRESS, tmp_path)
+    assert opening.show(ADDRESS, tmp_path)
     assert "s3cret" not in opened[0]
     page = Path(url2pathname(opened[0].removeprefix("file://")))
     assert page.stat().st_mode & 0o077 == 0
@@ -43,7 +43,7 @@ def test_without_a_desktop_no_browser_takes_the_terminal(
     opened: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DISPLAY")
-    assert not dashboard.show(ADDRESS, tmp_path)
+    assert not opening.show(ADDRESS, tmp_path)
     assert opened == []
 
 

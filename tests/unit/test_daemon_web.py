@@ -12,12 +12,16 @@ from pathlib import Path
 import pytest
 
 from kmodlab.daemon.api.resources.pages import Pages
+from kmodlab.grading.live.server import Pages as Site
 from kmodlab.paths import project_dir
 
 ROOT = project_dir()
 WEB = ROOT / "src/kmodlab/daemon/web"
 VENDOR = WEB / "vendor"
-OURS = sorted(path for path in WEB.rglob("*.js") if VENDOR not in path.parents)
+BOARD = ROOT / "src/kmodlab/grading/live/web"
+OURS = sorted(path for path in (*WEB.rglob("*.js"), *BOARD.rglob("*.js")) if VENDOR not in path.parents)
+PAGES = [WEB / "index.html", BOARD / "index.html"]
+STYLES = [WEB / "style.css", BOARD / "board.css"]
 MANIFEST = json.loads((VENDOR / "manifest.json").read_text())
 
 
@@ -55,17 +59,39 @@ def test_no_text_becomes_elements_or_code(path: Path) -> None:
     assert not re.search(r"\bstyle=", text), "the policy lets no style be written into an element"
 
 
-@pytest.mark.parametrize("path", [*OURS, WEB / "index.html", WEB / "style.css"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*OURS, *PAGES, *STYLES], ids=lambda path: path.name)
 def test_the_page_needs_no_other_host(path: Path) -> None:
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", path.read_text())
 
 
-@pytest.mark.parametrize("path", [*OURS, WEB / "index.html"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*OURS, *PAGES], ids=lambda path: path.name)
 def test_every_file_that_is_named_is_there(path: Path) -> None:
     names = re.findall(r'from "(\.[^"]+)"', path.read_text())
-    names += re.findall(r'(?:src|href)="(web/[^"]+)"', path.read_text())
-    base = WEB.parent if path.suffix == ".html" else path.parent
-    assert [name for name in names if not (base / name).is_file()] == []
+    names += re.findall(r'(?:src|href)="((?:web|board)/[^"]+)"', path.read_text())
+    assert names or path.name in ("api.js", "format.js", "model.js", "chart.js")
+    assert [name for name in names if not _lies(path, name).is_file()] == []
+
+
+def _lies(path: Path, name: str) -> Path:
+    """Return where a file is that another one names: `web/` are the dashboard's, `board/` the board's."""
+    first, _, rest = name.removeprefix("../").partition("/")
+    if path.suffix == ".html" or name.startswith("../web/"):
+        return {"web": WEB, "board": BOARD}[first] / rest
+    return path.parent / name
+
+
+def test_the_board_has_of_the_dashboard_what_it_names_and_no_more() -> None:
+    named = {
+        name
+        for path in (BOARD / "index.html", *BOARD.glob("*.js"))
+        for name in re.findall(r'"(?:\.\./)?web/([^"]+)"', path.read_text())
+    }
+    needed = {name for name in named for name in (name, *_imports(WEB / name))}
+    assert set(Site.SHARED) == {*needed, "vendor/lit.LICENSE"}
+
+
+def _imports(path: Path) -> list[str]:
+    return re.findall(r'from "\./([^"]+)"', path.read_text()) if path.suffix == ".js" else []
 
 
 def test_every_file_is_served() -> None:
@@ -73,9 +99,13 @@ def test_every_file_is_served() -> None:
     assert set(Pages()._web) == there
 
 
+def test_every_file_of_the_board_is_served() -> None:
+    assert set(Site()._own) == {path.name for path in BOARD.iterdir()}
+
+
 def test_every_file_is_part_of_the_package() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = settings["tool"]["setuptools"]["package-data"]["kmodlab"]
     packed = {path for pattern in patterns for path in (ROOT / "src/kmodlab").glob(pattern) if path.is_file()}
-    assert {path for path in WEB.rglob("*") if path.is_file()} <= packed
+    assert {path for folder in (WEB, BOARD) for path in folder.rglob("*") if path.is_file()} <= packed
     assert WEB.parent / "api/openapi.yaml" in packed

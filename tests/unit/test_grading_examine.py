@@ -10,6 +10,7 @@ import pytest
 
 from kmodlab.errors import LabError
 from kmodlab.grading import examine as examination
+from kmodlab.grading.follow import Follow, Follower, Unseen, unseen
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab, Test
 from kmodlab.grading.result import Result, Verdict
@@ -76,6 +77,7 @@ def examine(tmp_path: Path) -> Callable[..., Result]:
         lab: Lab = LAB,
         problems: tuple[str, ...] = (),
         seed: int | None = None,
+        follow: Follow = unseen,
     ) -> Result:
         waiting = list(machines)
 
@@ -85,7 +87,7 @@ def examine(tmp_path: Path) -> Callable[..., Result]:
             run=lambda job, _modules, left: waiting.pop(0)(left, job.record),
         )
         submission = Submission("ada", "ada.zip", tmp_path, problems=problems)
-        result = examination.examine(submission, lab, _Pool(), seed=seed, steps=steps)  # type: ignore[arg-type]
+        result = examination.examine(submission, lab, _Pool(), seed=seed, steps=steps, follow=follow)  # type: ignore[arg-type]
         assert not waiting, "fewer machines were used"
         return result
 
@@ -249,3 +251,23 @@ def test_what_does_not_build_needs_no_machine(examine: Callable[..., Result]) ->
     assert result.build_log == "a.c:1: error"
     refused = examine(problems=("a.zip has a path that leads out of it",))
     assert (refused.verdict, refused.reason) == (Verdict.BUILD_ERROR, "a.zip has a path that leads out of it")
+
+
+def test_who_follows_is_told_of_each_phase(examine: Callable[..., Result]) -> None:
+    told: list[str] = []
+
+    class Ears(Unseen):
+        def phase(self, name: str) -> None:
+            told.append(name)
+
+    def follow(submission: Submission) -> Follower:
+        told.append(submission.student)
+        return Ears()
+
+    def walks(left: list[Test], record: Any) -> bool:
+        with record.phase("load"):
+            pass
+        return passes(left, record)
+
+    examine(breaks, walks, follow=follow)
+    assert told == ["ada", "build", "load"]

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
-import html
-import os
 import tempfile
 import threading
-import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from .api.app import Server
 from .api.sessions import Caller, Role
 from .collector import Live
 from .demo import Demo
+from .opening import show
 from .tick import Source, Tick
 
 PAST_SECONDS = 900.0
@@ -27,9 +25,6 @@ SHORT_PAST_SECONDS = 120.0
 """The same where less of it is shown: the sooner it begins."""
 CATCH_UP_SECONDS = 180.0
 NOW_SECONDS = 2.0
-_REDIRECT = (
-    '<!doctype html><meta charset="utf-8"><title>kmodlab</title><meta http-equiv="refresh" content="0; url={}">\n'
-)
 
 Say = Callable[[str], None]
 
@@ -88,17 +83,3 @@ def _serve(source: Source, port: int, sockets: list[server.Socket], folder: Path
             show(address, folder)
 
     asyncio.run(server.server(app, hub, ready=ready).serve(sockets=sockets))
-
-
-def show(address: str, folder: Path) -> bool:
-    """Open an address in the user's browser, where there is a desktop: by a file, for command lines can be read by all.
-
-    Returns:
-        Whether a browser was started.
-    """
-    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return False
-    page = folder / "open.html"
-    page.touch(mode=0o600)
-    page.write_text(_REDIRECT.format(html.escape(address)))
-    return webbrowser.open(page.as_uri())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kmodlab.errors import UsageError
 from kmodlab.grading.names import Form
 
 if TYPE_CHECKING:
@@ -58,10 +59,19 @@ def grade_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be graded, a line a student, and grade nothing.")
     ] = False,
+    live: Annotated[bool, typer.Option("--live", help="Show it on a page in the browser while it goes on.")] = False,
+    port: Annotated[
+        int | None, typer.Option(help="With --live: the page's port on this machine; 0: any.", min=0, max=65535)
+    ] = None,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="With --live: print the address, and open no browser.")
+    ] = False,
 ) -> None:
     """Grade a class: a gradebook and feedback; exit 3 if something is left ungraded because the lab itself broke."""
-    from kmodlab.grading.instructor import grade_class, show_class  # noqa: PLC0415  # see above
+    from kmodlab.grading.instructor import Live, grade_class, show_class  # noqa: PLC0415  # see above
 
+    if not live and (no_browser or port is not None):
+        raise UsageError("--port and --no-browser are about the page of --live", hint="add --live")
     if dry_run:
         show_class(lab, submissions, only=only or (), form=form or "")
         return
@@ -78,6 +88,7 @@ def grade_command(
         after_due=after_due,
         seed=seed,
         form=form or "",
+        live=Live(port or 0, not no_browser) if live else None,
         examiner=_examiner(context),
     )
 

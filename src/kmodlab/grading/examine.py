@@ -13,6 +13,7 @@ from pathlib import Path
 from kmodlab.errors import KmodlabError, LabError
 from kmodlab.grading import sandbox
 from kmodlab.grading.choice import chosen, left_out
+from kmodlab.grading.follow import Follow, Follower, Phase, Unseen, unseen
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab, Test
 from kmodlab.grading.result import Result, TestResult, Verdict, key_of
@@ -45,10 +46,12 @@ class Record:
     console: str = ""
     phases: dict[str, float] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
+    follower: Follower = field(default_factory=Unseen)
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the time that a block takes to a phase."""
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Say that a phase begins, and add the time that a block takes to it."""
+        self.follower.phase(name)
         begun = time.monotonic()
         try:
             yield
@@ -109,10 +112,12 @@ def tried(job: Job, modules: list[Path], left: list[Test]) -> bool:
         LabError: the lab itself broke.
     """
     begun, lab, record = time.monotonic(), job.lab, job.record
+    record.follower.phase("slot")
     with job.pool.slot(kept=job.kept) as slot:
+        record.follower.machine(slot.tape)
         record.phases["slot"] = round(record.phases.get("slot", 0) + time.monotonic() - begun, 3)
         record.progress.begin(lab.limits.total)
-        session = Session(slot, lab, modules, job.work / "pytest.log")
+        session = Session(slot, lab, modules, job.work / "pytest.log", record.follower)
         try:
             again = _phases(session, left, record)
         finally:
@@ -144,6 +149,7 @@ def examine(
     kept: bool = False,
     seed: int | None = None,
     steps: Steps = STEPS,
+    follow: Follow = unseen,
 ) -> Result:
     """Return what a submission came to; no submission makes this raise.
 
@@ -154,8 +160,9 @@ def examine(
         kept: leave the last machine running, for someone to look at.
         seed: of what the tests choose by chance, to have them choose the same again; None: one that nobody knows.
         steps: build a submission, and try what came of it.
+        follow: gives who is told how it goes on.
     """
-    record = Record(secrets.randbelow(_SEEDS) if seed is None else seed)
+    record = Record(secrets.randbelow(_SEEDS) if seed is None else seed, follower=follow(submission))
     try:
         if submission.problems:
             return _result(submission, lab, record, Finding(Verdict.BUILD_ERROR, submission.problems[0]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kmodlab.errors import LabError
+from kmodlab.grading.follow import Follow, unseen
 from kmodlab.grading.grade import Examine
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
@@ -19,7 +20,7 @@ _BESIDE = 256
 
 
 def examiner(
-    lab: Lab, jobs: int, *, keep: bool = False, seed: int | None = None, host: Host = HOST
+    lab: Lab, jobs: int, *, keep: bool = False, seed: int | None = None, host: Host = HOST, follow: Follow = unseen
 ) -> tuple[Examine, str]:
     """Return an examiner, and the name of the images that it uses, for the results' keys.
 
@@ -29,6 +30,7 @@ def examiner(
         keep: leave the last machine up.
         seed: of what tests choose by chance; None: a new one for each submission.
         host: where they run.
+        follow: gives who is told how an examination goes on.
 
     Raises:
         LabError: this host cannot grade: no sandbox, no memory, no room, no image and none that can be built.
@@ -44,7 +46,7 @@ def examiner(
     pool = machines(planned(lab.images[0]), jobs, lab.limits, host=host)
 
     def examine(submission: Submission) -> Result:
-        return examination.examine(submission, lab, pool, kept=keep, seed=seed)
+        return examination.examine(submission, lab, pool, kept=keep, seed=seed, follow=follow)
 
     return examine, " ".join([pool.image.id, *(lab.images[1:] if lab.older_images else ())])
 

@@ -52,6 +52,28 @@ class Nobody:
         """Look away."""
 
 
+class Several:
+    """Watchers that all hear the same."""
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self._watchers = watchers
+
+    def begins(self, total: int) -> None:
+        """Tell them how many submissions there are."""
+        for watcher in self._watchers:
+            watcher.begins(total)
+
+    def starts(self, submission: Submission) -> None:
+        """Tell them that the examination of one starts."""
+        for watcher in self._watchers:
+            watcher.starts(submission)
+
+    def ends(self, result: Result, *, known: bool) -> None:
+        """Tell them of a result."""
+        for watcher in self._watchers:
+            watcher.ends(result, known=known)
+
+
 @dataclass(frozen=True)
 class Order:
     """What is to be graded, and how.

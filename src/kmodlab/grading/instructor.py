@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kmodlab.errors import LabError, UsageError
 from kmodlab.grading import report, similarity
 from kmodlab.grading.cluster import Cluster
 from kmodlab.grading.examiner import Examiner, examiner, parallel
-from kmodlab.grading.grade import Examine, Order, grade, store_of
+from kmodlab.grading.grade import Examine, Order, Several, Watcher, grade, store_of
 from kmodlab.grading.intake import Arrived, Submission, collect
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.progress import Display
@@ -19,6 +22,28 @@ from kmodlab.grading.prove import Finding, prove
 from kmodlab.grading.result import Result
 from kmodlab.grading.store import write_whole
 from kmodlab.process import locked
+
+if TYPE_CHECKING:
+    from kmodlab.grading.live.board import Board
+
+
+def _say(words: str) -> None:
+    print(words, flush=True)
+
+
+@dataclass(frozen=True)
+class Live:
+    """How a class is shown while it is graded.
+
+    Attributes:
+        port: of the loopback; 0 takes any that is free.
+        browser: whether to open the page, where there is a desktop.
+        say: tells the user where it is, at once also through a pipe.
+    """
+
+    port: int = 0
+    browser: bool = True
+    say: Callable[[str], None] = _say
 
 
 def grade_class(
@@ -35,6 +60,7 @@ def grade_class(
     after_due: bool = False,
     seed: int | None = None,
     form: str = "",
+    live: Live | None = None,
     examiner: Examiner = examiner,
 ) -> None:
     """Grade a class, write its reports, and print which files these are.
@@ -52,15 +78,16 @@ def grade_class(
         after_due: show students the tests that are for after the lab.
         seed: of what tests choose by chance; None: a new one for each submission.
         form: of what download they are, one of `names.FORMS`; empty: whatever they look like.
+        live: show it on a page meanwhile; None: do not.
         examiner: what has the machines, where no scheduler is named.
 
     Raises:
-        UsageError: nothing to grade, or options that exclude each other.
+        UsageError: nothing to grade, options that exclude each other, or the page's port is taken.
         LabError: something is left ungraded, because the lab itself broke; all else is written.
     """
     what = Lab.load(lab)
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out / ".kmodlab" / "lock", f"grading into {out}"):
+    with locked(out / ".kmodlab" / "lock", f"grading into {out}"), _shown(what, out, live) as board:
         arrived = collect(submissions, what, out / ".kmodlab" / "work", form)
         print(arrived.sentence, flush=True)
         found = arrived.submissions
@@ -72,10 +99,14 @@ def grade_class(
             cluster = Cluster(scheduler, what, seed=seed)
             examine, image, machines = cluster.examine, cluster.images(), jobs or cluster.slots
         else:
-            examine, image = examiner(what, machines, keep=keep, seed=seed)
+            followed = {"follow": board.follow} if board else {}
+            examine, image = examiner(what, machines, keep=keep, seed=seed, **followed)
         order = Order(what, image, machines, order.only, order.regrade)
+        if board:
+            board.machines(machines, elsewhere=bool(scheduler))
         with Display() as display:
-            results = grade(found, order, examine, store_of(out), display)
+            watcher: Watcher = Several(display, board) if board else display
+            results = grade(found, order, examine, store_of(out), watcher)
         written = report.write(results, out, over=after_due)
         if alike:
             written.append(_report_alike(found, what, out))
@@ -83,6 +114,19 @@ def grade_class(
     for path in written:
         print(path)
     _require_all_graded(results)
+
+
+@contextlib.contextmanager
+def _shown(lab: Lab, out: Path, live: Live | None) -> Iterator[Board | None]:
+    """Yield the board of a class that is shown live, None for one that is not: that one imports no server."""
+    if live is None:
+        yield None
+        return
+    from kmodlab.grading.live.server import showing  # noqa: PLC0415  # see above
+
+    note = f"The reports are in {out.resolve()}."
+    with showing(lab, note, live.port, live.browser, live.say) as board:
+        yield board
 
 
 def show_class(lab: str, submissions: Path, *, only: Sequence[str] = (), form: str = "") -> None:

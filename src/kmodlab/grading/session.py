@@ -11,6 +11,7 @@ from typing import Any
 
 from kmodlab.errors import DeadlineExpired, GuestCrashed, LabError
 from kmodlab.grading import sandbox
+from kmodlab.grading.follow import Follower, Unseen
 from kmodlab.grading.lab import Lab, Test
 from kmodlab.grading.machines import TOOLS
 from kmodlab.grading.result import Outcome, TestResult, Verdict
@@ -82,11 +83,15 @@ class Session:
         lab: whose tests run.
         modules: the submission's, in the order to load.
         log: a file for what pytest prints.
+        follower: is told of each test.
     """
 
-    def __init__(self, slot: Slot, lab: Lab, modules: Sequence[Path], log: Path) -> None:
+    def __init__(
+        self, slot: Slot, lab: Lab, modules: Sequence[Path], log: Path, follower: Follower | None = None
+    ) -> None:
         self.slot = slot
         self.lab = lab
+        self.follower = follower or Unseen()
         self._modules = list(modules)
         self._log = log
         self.doing = "the machine started"
@@ -379,6 +384,7 @@ class _Watch:
         self._begun = time.monotonic()
         self._deadline = Deadline(min(self._session.lab.limits.test, self._progress.remaining))
         self._session.doing = f"the test {test.id} ran"
+        self._session.follower.test(test)
 
     def _finish(self) -> None:
         """Note what the current test came to."""
@@ -391,14 +397,17 @@ class _Watch:
         if bad:
             about |= {"expected": bad.expected, "seen": bad.seen, "hint": bad.hint, "fault": bad.fault}
         earned = 0.0 if bad else self._current.points
-        self._progress.results[self._current.id] = self._current.result(_outcome(bad), earned, **about)
+        self._came_to(self._current.result(_outcome(bad), earned, **about))
+
+    def _came_to(self, result: TestResult) -> None:
+        self._progress.results[result.id] = result
+        self._session.follower.tested(result)
 
     def _crashed(self) -> bool:
         finding = self._session.finding
         if self._current and finding:
             seconds = round(time.monotonic() - self._begun, 2)
-            result = self._current.result("crashed", seen=finding.reason, seconds=seconds)
-            self._progress.results[self._current.id] = result
+            self._came_to(self._current.result("crashed", seen=finding.reason, seconds=seconds))
         return True
 
     def _done(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -105,6 +106,10 @@ class Log:
         return readable(tail(self.log, lines).encode(errors="replace"))
 
 
+def _nothing() -> None:
+    """Tell nobody."""
+
+
 class Tape:
     """Records a stream in a thread of its own, from when it is made until the stream ends: bounded in size however
     much the machine prints, and trouble never lost.
@@ -124,6 +129,7 @@ class Tape:
         self._excerpts: list[bytearray] = []
         self._line = bytearray()
         self._lock = threading.Lock()
+        self._news: Callable[[], None] = _nothing
         self.size = 0
         """Bytes printed so far."""
         self.troubled = threading.Event()
@@ -135,6 +141,7 @@ class Tape:
         while data := os.read(self._stream.fileno(), 1 << 16):
             with self._lock:
                 self._keep(data)
+            self._news()
         self._stream.close()
 
     def _keep(self, data: bytes) -> None:
@@ -158,6 +165,29 @@ class Tape:
         del self._line[:whole]
         # Whoever prints without line ends is not waited for.
         del self._line[: max(0, len(self._line) - 4096)]
+
+    def listen(self, news: Callable[[], None]) -> None:
+        """Have something called whenever more was printed, by the thread that records: what takes long there holds up
+        the machine, and what raises ends the recording.
+        """
+        self._news = news
+
+    def since(self, offset: int, most: int) -> tuple[int, bytes]:
+        """Return how much was printed so far, and the end of what came after an offset.
+
+        Args:
+            offset: as an earlier call returned it; 0 for the beginning.
+            most: bytes to return, of what is still kept of it.
+        """
+        with self._lock:
+            wanted = min(self.size - offset, most)
+            if wanted <= 0:
+                return self.size, b""
+            end = bytes(self._tail[-wanted:])
+            # The beginning is what comes before it, as long as nothing was left out between them.
+            if len(end) < wanted and len(self._head) + len(self._tail) == self.size:
+                end = bytes(self._head[len(end) - wanted :]) + end
+            return self.size, end
 
     def wait(self, seconds: float) -> None:
         """Wait until the stream has ended, which it does when the machine is gone."""

@@ -11,12 +11,12 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from ...errors import UsageError
-from .hub import Hub
 from .peer import PeerProtocol
 
 Socket = socket.socket
@@ -68,12 +68,21 @@ def unix(path: Path, group: int | None = None) -> Iterator[socket.socket]:
     path.unlink(missing_ok=True)
 
 
+class Streams(Protocol):
+    """The streams of a server: the hub, for one."""
+
+    def close(self) -> None:
+        """End them."""
+
+
 class _Uvicorn(uvicorn.Server):
     """Ends its streams itself: they have no end of their own to wait for."""
 
-    def __init__(self, config: uvicorn.Config, hub: Hub, ready: Callable[[], None], tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, streams: Streams, ready: Callable[[], None], tls: ssl.SSLContext | None
+    ) -> None:
         super().__init__(config)
-        self._hub = hub
+        self._streams = streams
         self._ready = ready
         self._tls = tls
 
@@ -104,7 +113,7 @@ class _Uvicorn(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End."""
-        self._hub.close()
+        self._streams.close()
         await super().shutdown(sockets)
 
 
@@ -124,13 +133,13 @@ class Listening:
 
 
 def server(
-    app: ASGIApp, hub: Hub, listening: Listening | None = None, ready: Callable[[], None] = lambda: None
+    app: ASGIApp, streams: Streams, listening: Listening | None = None, ready: Callable[[], None] = lambda: None
 ) -> uvicorn.Server:
     """Return a server that is not started: `serve(sockets=...)`; no line of its log has a path or a query.
 
     Args:
         app: what answers.
-        hub: has its streams ended.
+        streams: are ended with it.
         listening: how it is reached.
         ready: called when it answers, and takes Ctrl-C as its end.
     """
@@ -152,4 +161,4 @@ def server(
         h11_max_incomplete_event_size=16384,
         limit_concurrency=1024,
     )
-    return _Uvicorn(config, hub, ready, how.tls)
+    return _Uvicorn(config, streams, ready, how.tls)

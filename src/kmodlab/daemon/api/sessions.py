@@ -103,13 +103,13 @@ class Sessions:
         self._forget()
         return len(self._sessions)
 
-    def invite(self, caller: Caller) -> str:
-        """Return a token that opens one session, once, in the next ten minutes."""
+    def invite(self, caller: Caller, seconds: float = INVITATION_SECONDS) -> str:
+        """Return a token that opens one session, once, in the next ten minutes, or in as many seconds."""
         self._forget()
         while len(self._invitations) >= MOST_INVITATIONS:
             del self._invitations[next(iter(self._invitations))]
         token = secrets.token_urlsafe(32)
-        self._invitations[hashed(token)] = caller, self.clock() + INVITATION_SECONDS
+        self._invitations[hashed(token)] = caller, self.clock() + seconds
         return token
 
     def may_try(self, address: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -25,18 +25,22 @@ _TYPES = {
 
 
 @dataclass(frozen=True)
-class _File:
+class File:
+    """A file as it is answered."""
+
     body: bytes
     kind: str
     tag: str
 
     @classmethod
-    def of(cls, path: Traversable) -> _File:
+    def of(cls, path: Traversable) -> File:
+        """Read it."""
         body = path.read_bytes()
         kind = _TYPES[path.name.rpartition(".")[2]]
         return cls(body, kind, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
     def response(self, request: Request) -> Response:
+        """Return it, or that who asks has it already."""
         headers = {"etag": self.tag, "cache-control": "no-cache"}
         if self.tag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
@@ -51,13 +55,30 @@ def _walk(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversa
             yield prefix + path.name, path
 
 
+def read(folder: Traversable) -> dict[str, File]:
+    """Return the files of a folder, and of those in it, by their paths."""
+    return {name: File.of(path) for name, path in _walk(folder)}
+
+
+def one(files: Mapping[str, File], request: Request) -> Response:
+    """Answer with the file that is asked for.
+
+    Raises:
+        Denied: there is none.
+    """
+    found = files.get(request.path_params["name"])
+    if found is None:
+        raise Denied(404, "there is no such file")
+    return found.response(request)
+
+
 class Pages:
     """`/`, `/web/...` and the description: nothing here is of the machine, so nobody has to say who they are."""
 
     def __init__(self) -> None:
         package = files("kmodlab.daemon")
-        self._web = {name: _File.of(path) for name, path in _walk(package / "web")}
-        self._description = _File.of(package / "api" / "openapi.yaml")
+        self._web = read(package / "web")
+        self._description = File.of(package / "api" / "openapi.yaml")
 
     async def page(self, request: Request) -> Response:
         """Answer with the page."""
@@ -65,10 +86,7 @@ class Pages:
 
     async def file(self, request: Request) -> Response:
         """Answer with one of the page's files."""
-        found = self._web.get(request.path_params["name"])
-        if found is None:
-            raise Denied(404, "there is no such file")
-        return found.response(request)
+        return one(self._web, request)
 
     async def description(self, request: Request) -> Response:
         """Answer with the description of this interface."""

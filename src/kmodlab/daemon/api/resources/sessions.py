@@ -26,6 +26,8 @@ class Session:
     """`/api/v1/session`."""
 
     sessions: Sessions
+    command: str = "kmodlab dashboard"
+    """That prints an address with a token."""
 
     async def read(self, request: Request) -> Response:
         """Tell who asks."""
@@ -38,7 +40,7 @@ class Session:
             raise Denied(429, "too many tokens were tried", headers={"retry-after": "1"})
         opened = self.sessions.open(await query.body(request, "token", _TOKEN_LETTERS))
         if opened is None:
-            hint = "each opens one session, within ten minutes: `kmodlab dashboard` prints a new one"
+            hint = f"each opens one session, and in its time: `{self.command}` prints a new one"
             raise Denied(401, "this token is none, or was used", hint=hint)
         secret, caller = opened
         response = JSONResponse(_shown(caller), 201)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 from rich.console import Console
 from textual.pilot import Pilot
 
+from kmodlab.daemon.api import frames
+from kmodlab.daemon.api.hub import Sums
 from kmodlab.daemon.api.sessions import Caller, Role
 from kmodlab.daemon.ledger import Books
-from kmodlab.daemon.tick import Change, Count, Process, Ranked
+from kmodlab.daemon.tick import Change, Count, Filter, Process, Ranked
 from kmodlab.top import facts, words
 from kmodlab.top.app import Top
 from kmodlab.top.client import Client, TcpWay, UnixWay, Way
@@ -209,6 +212,22 @@ def test_a_pause_holds_and_goes_on(live: Live, way: UnixWay) -> None:
         await screen.press("p")
         await screen.until("file-3")
         assert "held" not in screen.text
+
+    driven(way, script)
+
+
+def test_what_is_seen_is_held_and_not_what_came_since(live: Live, way: UnixWay) -> None:
+    async def script(screen: Screen) -> None:
+        await screen.until(lambda: screen.app.model.machine)
+        live.tell(tick(1, [row(1)], ledger={"rolled": 1}))
+        await screen.press("2")
+        await screen.until("file-1")
+        before = screen.lines[3:-1]
+        late = frames.frame(tick(2, [row(2)], ledger={"rolled": 2}), {"": Filter()}, Sums())
+        screen.app.model.apply(json.loads(json.dumps(late)))
+        screen.app.action_pause()
+        await screen.until("Held. 0 calls since")
+        assert screen.lines[3:-1] == before
 
     driven(way, script)
 

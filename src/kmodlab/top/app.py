@@ -147,6 +147,7 @@ class Top(App[None]):
         self.filter = ""
         self.filter_problem: Problem | None = None
         self.held: list[Row] | None = None
+        self.seen: list[Row] = []
         self.held_events = 0
         self.seconds = SPANS[0]
         self.ranked: dict[str, list[Row]] = {"process": [], "call": []}
@@ -444,7 +445,9 @@ class Top(App[None]):
 
     def action_pause(self) -> None:
         """Hold the events that are seen, for as long as it takes; what comes meanwhile is counted."""
-        self.held = list(self._events().rows) if self.held is None else None
+        # What is seen is held, not what has come since it was drawn.
+        rows = self.seen if self.view == "events" else self._events().rows
+        self.held = rows if self.held is None else None
         self.held_events = self.model.events
         self.draw(now=True)
 
@@ -566,7 +569,8 @@ class Top(App[None]):
     def _draw_events(self) -> None:
         self._say("said", [self._said()])
         empty = "The filter is not understood." if self.filter_problem else "No call that matches yet."
-        self._calls("rows", self._events().rows if self.held is None else self.held, "Time", empty)
+        self.seen = self._events().rows if self.held is None else self.held
+        self._calls("rows", self.seen, "Time", empty)
 
     def _said(self) -> Text:
         """What is not among the rows, in numbers."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -12,6 +14,8 @@ from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.events import Resize
+from textual.geometry import Size
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widget import Widget
@@ -158,6 +162,7 @@ class Top(App[None]):
         self.result: Text | None = None
         self.asking: set[str] = set()
         self._dirty, self._primes = True, PRIMES
+        self._drawn_at: object = None
         self.clock = Clock("here", int(session.get("utc_offset", 0)))
 
     @property
@@ -496,12 +501,20 @@ class Top(App[None]):
         """Draw anew, or say what is lacking."""
         self.call_after_refresh(self.draw, now=True)
 
+    def _measure(self) -> None:
+        """Look how large the terminal is: a signal that says so may come to a program that does not listen yet."""
+        with contextlib.suppress(OSError):
+            size = Size(*os.get_terminal_size(sys.__stdout__.fileno())) if sys.__stdout__ else self.size
+            if size != self.size and not self.is_headless:
+                self.post_message(Resize(size, size))
+
     def draw(self, now: bool = False) -> None:
         """Draw what has changed: not more often than four times a second, but for a key."""
-        quiet = not self._dirty and self.model.silence < facts.SILENT
-        if not self.is_running or (quiet and not now):
+        self._measure()
+        same = not self._dirty and self.size == self._drawn_at
+        if not self.is_running or (same and self.model.silence < facts.SILENT and not now):
             return
-        self._dirty = False
+        self._dirty, self._drawn_at = False, self.size
         width, height = self.size
         small = width < LEAST[0] or height < LEAST[1]
         self.screen_stack[0].set_class(small, "small")

@@ -29,6 +29,12 @@ def live(server_of_all: Live) -> Live:
     return server_of_all.fresh()
 
 
+def test_who_asks_for_the_head_alone_gets_no_stream(live: Live) -> None:
+    answer = live.ask("HEAD", "/api/v1/stream", live.log_in())
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert live.ask("GET", "/api/v1/ledger", live.log_in()).json["server"]["clients"] == 0
+
+
 def closes(frame: dict[str, Any]) -> bool:
     """Whether what a frame says of itself comes out."""
     sums = frame["sums"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kmodlab.daemon.api.resources.pages import Pages
+from kmodlab.daemon.ledger import LOSSES, TERMS
 from kmodlab.grading.live.server import Pages as Site
 from kmodlab.paths import project_dir
 
@@ -22,6 +23,8 @@ BOARD = ROOT / "src/kmodlab/grading/live/web"
 OURS = sorted(path for path in (*WEB.rglob("*.js"), *BOARD.rglob("*.js")) if VENDOR not in path.parents)
 PAGES = [WEB / "index.html", BOARD / "index.html"]
 STYLES = [WEB / "style.css", BOARD / "board.css"]
+#: terms that are in no sum: `excluded` has a line of its own
+UNSAID = ("excluded", "dropped_before")
 MANIFEST = json.loads((VENDOR / "manifest.json").read_text())
 
 
@@ -48,6 +51,13 @@ def test_the_lock_names_no_registry_and_hashes_everything() -> None:
     packages = {name: one for name, one in json.loads(lock)["packages"].items() if name}
     assert "://" not in re.sub(r'"url": "[^"]*"', "", lock)
     assert all(one["integrity"].startswith("sha512-") for one in packages.values())
+
+
+def test_every_term_of_the_ledger_has_words_and_every_loss_its_place() -> None:
+    text = (WEB / "views/health.js").read_text()
+    assert [term for term in TERMS if term not in UNSAID and not re.search(rf'\b{term}: "', text)] == []
+    (shown,) = re.findall(r"^const LOSSES = (\[.*\]);$", text, re.MULTILINE)
+    assert set(json.loads(shown)) == {*LOSSES, "overwritten"}
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)

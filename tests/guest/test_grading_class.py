@@ -109,6 +109,15 @@ def test_the_whole_class_comes_to_what_is_expected(tmp_path: Path) -> None:
     require_expected(tmp_path / "out", "task_lister", FIXTURES | {"good"})
 
 
+@pytest.mark.grading
+def test_ten_runs_give_the_same_points(small: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """Test by test, one with each kind of end: what lay in memory, or who came first, decides nothing."""
+    for number in range(9):
+        with Grading(LAB, small, tmp_path / str(number), "--jobs", "2") as grading:
+            grading.finish()
+        same_gradebook(undisturbed, tmp_path / str(number))
+
+
 # -- live -----------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from ...errors import KmodlabError
@@ -36,7 +36,11 @@ def _by_method(handlers: Mapping[str, Handler]) -> Handler:
     """Return a handler for all methods of a path: to any other Starlette answers with those of one route."""
 
     async def handle(request: Request) -> Response:
-        return await handlers["GET" if request.method == "HEAD" else request.method](request)
+        if request.method != "HEAD":
+            return await handlers[request.method](request)
+        answer = await handlers["GET"](request)
+        # A stream would be made without an end, for nobody.
+        return Response(headers=answer.headers) if isinstance(answer, StreamingResponse) else answer
 
     return handle
 

@@ -33,9 +33,6 @@ class Stream:
         seen = request.headers.get("last-event-id") or query.one(request.query_params, "after") or ""
         self.hub.check_room()
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        if request.method == "HEAD":
-            # Its body would have no end either, and nobody gets it.
-            return Response(headers=headers, media_type="text/event-stream")
         events = self._guarded(views, seen, request.state.caller)
         return StreamingResponse(events, headers=headers, media_type="text/event-stream")
 

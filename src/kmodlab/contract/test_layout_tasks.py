@@ -209,7 +209,7 @@ def test_the_states_add_up(zoo: Zoo) -> None:
 def test_memory_is_the_sum_of_the_list(machine: Machine) -> None:
     """Many small processes weigh as much in the statistics as in the list: nothing is rounded away one by one."""
     # The states are no part of it: a kernel thread that wakes up now and then would decide.
-    stats = at_rest(machine, step("crowd", 300), of=lambda stats: (stats.vm_mb, stats.rss_mb))
+    stats = at_rest(machine, step("crowd", 300, "apart"), of=lambda stats: (stats.vm_mb, stats.rss_mb))
     assert stats.states["Total"] > 300
 
 

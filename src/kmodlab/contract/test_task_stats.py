@@ -107,7 +107,7 @@ def test_memory_is_summed(zoo: Zoo) -> None:
 
 def test_memory_is_summed_in_pages_and_rounded_once(machine: Machine) -> None:
     """Many small processes weigh what they weigh: nothing is rounded away one by one."""
-    answers = machine.play(step("crowd", 200), step("procs"), read(STATS), step("procs"), step("disband"))
+    answers = machine.play(step("crowd", 200, "apart"), step("procs"), read(STATS), step("procs"), step("disband"))
     check_memory(Picture({STATS: answers[2]}, answers[1], answers[3]))
 
 

@@ -249,12 +249,14 @@ static int in_the_crowd(void *unused)
 }
 
 /*
- * crowd N: that many sleepers at once; says how many there could be, and who.
- * They share this process's memory: to copy it takes most of a fork's time under emulation.
+ * crowd N [apart]: that many sleepers at once; says how many there could be, and who.
+ * They share this process's memory: to copy it takes most of a fork's time under emulation. But what it takes from
+ * then on, each of them takes; so where memory has to be at rest each has its own.
  */
 void step_crowd(const struct step *s)
 {
 	long wanted = word_long(s, 1), made = 0;
+	int flags = (s->words > 2 ? 0 : CLONE_VM) | SIGCHLD;
 	char *stacks = mmap(NULL, wanted * CROWD_STACK, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
@@ -266,7 +268,7 @@ void step_crowd(const struct step *s)
 	out_raw("[");
 	while (made < wanted) {
 		char digits[16];
-		pid_t pid = clone(in_the_crowd, stacks + (made + 1) * CROWD_STACK, CLONE_VM | SIGCHLD, NULL);
+		pid_t pid = clone(in_the_crowd, stacks + (made + 1) * CROWD_STACK, flags, NULL);
 
 		if (pid < 0)
 			break;

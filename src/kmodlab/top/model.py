@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kmodlab.daemon.ledger import LOSSES
+
 WINDOW = 180
 """Seconds that the live view shows."""
 MOST_ROWS = 200
@@ -18,19 +20,7 @@ MOST_BLOCKED = 2000
 RECENT = 10
 """Seconds over which the numbers beside a sparkline are taken."""
 BUCKETS = 64
-LOST = (
-    "lost_ring",
-    "lost_dropped",
-    "lost_socket",
-    "unread",
-    "damaged",
-    "shed_full",
-    "shed_readonly",
-    "shed_gone",
-    "shed_failed",
-    "shed_slow",
-    "shed_behind",
-)
+LOST = tuple(term for term in LOSSES if term not in ("away", "expired_age", "expired_size"))
 """Terms of the ledger that are gone for good, against its will."""
 
 Row = Mapping[str, Any]

@@ -49,6 +49,18 @@ export async function session() {
   }
 }
 
+/** The session that the token of an address opens. */
+export async function exchange(token) {
+  try {
+    return await post("session", {token: decodeURIComponent(token)});
+  } catch (error) {
+    // The same address again, in a browser that has been let in by it.
+    const found = await session();
+    if (found) return found;
+    throw error;
+  }
+}
+
 /** The rows of a table of columns. */
 export function rows(columns) {
   const names = Object.keys(columns);

@@ -1,7 +1,7 @@
 // The page: who looks, which view, which keys; the views do the rest.
 
 import {html, nothing, render} from "./vendor/lit.js";
-import {get, post, remove, rows, session} from "./api.js";
+import {exchange, get, post, remove, rows, session} from "./api.js";
 import {Palette} from "./chart.js";
 import {Clock, plain, span, whole} from "./format.js";
 import {Model, WINDOW} from "./model.js";
@@ -61,7 +61,7 @@ class Page {
     // The token leaves the address before anything else: nobody is to read it there, or keep it as a bookmark.
     if (token) history.replaceState(null, "", `${location.pathname}#live`);
     try {
-      this.session = token ? await this.exchange(token) : await session();
+      this.session = token ? await exchange(token) : await session();
     } catch (error) {
       this.problem = error;
     }
@@ -69,17 +69,6 @@ class Page {
     this.route();
     if (this.session) this.enter();
     this.changed();
-  }
-
-  async exchange(token) {
-    try {
-      return await post("session", {token: decodeURIComponent(token)});
-    } catch (error) {
-      // The same address again, in a browser that has been let in by it.
-      const found = await session();
-      if (found) return found;
-      throw error;
-    }
   }
 
   enter() {

@@ -1,7 +1,7 @@
 // The page of a class that is graded: its slots with their consoles, its results, how far it is.
 
 import {guard, html, nothing, render, repeat} from "../web/vendor/lit.js";
-import {post, remove, session} from "../web/api.js";
+import {exchange, post, remove, session} from "../web/api.js";
 import {Clock, plain, span, whole} from "../web/format.js";
 import {Model} from "./model.js";
 
@@ -38,7 +38,7 @@ class Page {
     // The whole address, given to a tab that is here already: for a browser that is only another place on the page.
     addEventListener("hashchange", () => location.hash.startsWith("#token=") && location.reload());
     try {
-      this.session = token ? await this.exchange(token) : await session();
+      this.session = token ? await exchange(token) : await session();
     } catch (error) {
       this.problem = error;
     }
@@ -47,17 +47,6 @@ class Page {
     this.known = true;
     if (this.session) this.open();
     this.changed();
-  }
-
-  async exchange(token) {
-    try {
-      return await post("session", {token: decodeURIComponent(token)});
-    } catch (error) {
-      // The same address again, in a browser that has been let in by it.
-      const found = await session();
-      if (found) return found;
-      throw error;
-    }
   }
 
   async login(event) {

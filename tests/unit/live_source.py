@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kmodlab.daemon import tasks
 from kmodlab.daemon.ledger import Books
 from kmodlab.daemon.tick import (
     BUCKETS,
@@ -22,11 +23,30 @@ from kmodlab.daemon.tick import (
     Rates,
     Row,
     Status,
+    TaskRates,
     Tick,
 )
-from kmodlab.errors import Refused
+from kmodlab.errors import KmodlabError, Refused
 
 BEGAN = 1_700_000_000.0
+
+
+HEAD = "PID      PPID     COMMAND              STATE        VM(KB)     RSS(KB)    THREADS  UID      GID"
+TASKS = (
+    "1 0 systemd SLEEPING 168000 12000 1 0 0",
+    "2 0 kthreadd SLEEPING 0 0 1 0 0",
+    "7 2 kworker/0:0 IDLE 0 0 1 0 0",
+    "402 1 sshd SLEEPING 15000 9000 1 0 0",
+    "977 402 bash SLEEPING 9000 5000 1 1000 1000",
+    "1200 977 cc1 RUNNING 90000 60000 4 1000 1000",
+    "1201 977 gone ZOMBIE 0 0 1 1000 1000",
+)
+"""Rows of /proc/task_lister, whose widths nobody reads."""
+
+
+def listing_text(rows: Sequence[str], head: str = HEAD) -> str:
+    """/proc/task_lister with these rows."""
+    return "\n".join(["=" * 20, head, "=" * 132, *rows, "=" * 132, f"Total processes listed: {len(rows)}", ""])
 
 
 def row(seq: int = 0, call: str = "openat", status: Status = "LOGGED", **others: Any) -> Row:
@@ -82,6 +102,8 @@ class FakeSource:
     filters: tuple[str, ...] = ("unlink block",)
     mode: str = "permissive"
     changed: list[Change] = field(default_factory=list)
+    task_rows: list[str] = field(default_factory=lambda: list(TASKS))
+    no_tasks: KmodlabError | None = None
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     _queues: list[asyncio.Queue[Tick]] = field(default_factory=list)
 
@@ -141,6 +163,24 @@ class FakeSource:
     def changes(self, begin: float, end: float) -> list[Change]:
         self.asked.append(("changes", begin, end))
         return self.changed
+
+    def tasks(self, at: float | None = None) -> tasks.Listing:
+        self.asked.append(("tasks", at))
+        if self.no_tasks and at is None:
+            raise self.no_tasks
+        return tasks.listing(listing_text(self.task_rows), BEGAN if at is None else at)
+
+    def task_rates(self, begin: float, end: float, step: float) -> TaskRates:
+        self.asked.append(("task_rates", begin, end, step))
+        steps = round((end - begin) / step)
+        known = [float(index) if index % 9 else None for index in range(steps)]
+        return TaskRates(
+            begin, step, steps, 1, {name: tuple(known) for name in tasks.STATES}, tuple(known), tuple(known),
+            tuple(None if one is None else int(one) for one in known),
+        )  # fmt: skip
+
+    def task_sample(self) -> tasks.Sample | None:
+        return None if self.no_tasks else tasks.Sample((1, 3, 0, 1, 2), 900, 120)
 
     def ledger(self) -> Books:
         return self.books

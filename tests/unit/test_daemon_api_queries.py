@@ -89,6 +89,9 @@ def _schema(operation: str, status: str = "200") -> dict[str, Any]:
         ("listEvents", "events"),
         ("listBlocked", "blocked"),
         ("listChanges", "changes"),
+        ("listTasks", "tasks"),
+        ("listTasks", "tasks?shape=tree&filter=cc1&at=1700000000&columns=pid,comm,rss_sum"),
+        ("listTaskRates", "tasks/rates?begin=1000&end=1100&step=10"),
     ],
 )
 def test_answers_are_as_described(live: Live, ask: Any, operation: str, path: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kmodlab.daemon import wire
+from kmodlab.daemon import lister, wire
 from kmodlab.daemon.collector import Live
 from kmodlab.daemon.desk import Desk, listening
 from kmodlab.daemon.items import Changed, Feed, Item, Settings
@@ -62,11 +62,11 @@ class Hand:
 
 
 @contextlib.contextmanager
-def recorder(folder: Path, feed: Feed) -> Iterator[Local]:
+def recorder(folder: Path, feed: Feed, proc: Path = Path("/nowhere")) -> Iterator[Local]:
     """A recorder and its desk, as `kmodlabd record` has them."""
     folder.mkdir(exist_ok=True)
     station = Local(feed, folder)
-    desk = Desk(station, listening(folder.parent / "socket"))
+    desk = Desk(station, listening(folder.parent / "socket"), lambda: lister.opened(proc))
     station.start(desk.tell)
     desk.start()
     try:
@@ -82,6 +82,23 @@ def wait(until: Callable[[], bool]) -> None:
     while not until():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def held(folder: Path) -> int:
+    """How many descriptors this process has of files in a folder."""
+    found = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return sum(path.is_relative_to(folder) for path in found)
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    """A /proc with a task lister."""
+    folder = tmp_path / "proc"
+    (folder / "sys/kernel/random").mkdir(parents=True)
+    (folder / "sys/kernel/random/boot_id").write_text("b007\n")
+    (folder / lister.STATS).write_text("counts\n")
+    (folder / lister.LIST).write_text("rows\n" * 9000)
+    return folder
 
 
 @pytest.fixture
@@ -109,6 +126,43 @@ def test_the_books_close_over_the_socket_as_in_one_process(folder: Path) -> None
         feed.state = "no module"
         feed.give(tape.counters())
         wait(lambda: live.machine().state == "no module")
+
+
+def test_the_task_listers_files_are_opened_by_who_may_and_read_by_who_asks(folder: Path, proc: Path) -> None:
+    """The module goes and comes back meanwhile, and so does the recorder."""
+    remote = Remote(folder.parent / "socket")
+    files = lister.Files(remote.open_tasks)
+    with pytest.raises(KmodlabError, match="the recorder does not run"):
+        files.stats()
+    remote.start(lambda: None)
+    with recorder(folder, Hand(), proc):
+        wait(lambda: remote.state != "no recorder")
+        assert files.stats().text == "counts\n"
+        wait(lambda: held(proc) == 2)
+        assert (files.listing().text, files.listing().moment.boot) == ("rows\n" * 9000, "b007")
+        files.close()
+        (proc / lister.LIST).rename(proc / "gone")
+        for _ in range(3):
+            with pytest.raises(ModuleUnavailable, match="the module task_lister is not loaded on this machine") as said:
+                files.listing()
+            assert "modprobe task_lister" in str(said.value.hint)
+        (proc / "gone").rename(proc / lister.LIST)
+        assert files.listing().text == "rows\n" * 9000
+    wait(lambda: remote.state == "no recorder")
+    assert files.stats().text == "counts\n", "what was handed over is still there"
+    files.close()
+    remote.stop()
+    assert held(proc) == 0
+
+
+def test_who_opens_never_reads_and_a_fault_is_told(folder: Path) -> None:
+    remote = Remote(folder.parent / "socket")
+    remote.start(lambda: None)
+    with recorder(folder, Hand()):
+        wait(lambda: remote.state != "no recorder")
+        with pytest.raises(KmodlabError, match=r"the task lister: .*No such file"):
+            remote.open_tasks()
+    remote.stop()
 
 
 def test_the_recorder_goes_and_comes_back(folder: Path) -> None:

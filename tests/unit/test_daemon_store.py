@@ -53,7 +53,7 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     base.execute("pragma user_version = 99")
     base.close()
     before = (tmp_path / "index.db").read_bytes()
-    with pytest.raises(KmodlabError, match=r"has the schema 99, this program knows 1") as caught:
+    with pytest.raises(KmodlabError, match=r"has the schema 99, this program knows 2") as caught:
         Index(tmp_path)
     assert caught.value.hint == "a newer kmodlab wrote it: use that one, or record into another folder"
     assert (tmp_path / "index.db").read_bytes() == before
@@ -68,12 +68,12 @@ def test_a_migration_that_is_killed_in_the_middle_leaves_the_old(tmp_path: Path)
         assert child.stdout.readline() == "half\n"
         child.send_signal(signal.SIGKILL)
     index = Index(tmp_path)
-    assert index.base.execute("pragma user_version").fetchone() == (1,)
+    assert index.base.execute("pragma user_version").fetchone() == (2,)
     assert not index.base.execute("select 1 from sqlite_schema where name in ('new', 'gap')").fetchall()
     index.close()
     assert History(tmp_path, PATIENCE).ledger().open() == []
     index = Index(tmp_path, (*MIGRATIONS, "create table new (a integer) strict"))
-    assert index.base.execute("pragma user_version").fetchone() == (2,)
+    assert index.base.execute("pragma user_version").fetchone() == (3,)
     index.close()
 
 

@@ -16,18 +16,21 @@ from kmodlab.errors import KmodlabError
 
 from .items import Feed
 from .ledger import Books
+from .lister import Lister
 from .queries import By, History
 from .retention import Keep, Keeper
 from .roller import Limits, Roller
+from .sampler import Sampler
 from .station import Local, Station, newer
 from .tally import NS
-from .tick import TOP, Change, Events, Filter, Machine, Ranked, Rates, Row, Tick, merged
+from .tasks import Listing, Sample
+from .tick import TOP, Change, Events, Filter, Machine, Ranked, Rates, Row, TaskRates, Tick, merged
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
 TICKS_KEPT = 64
-EXPIRE_SECONDS, SCRUB_SECONDS = 5.0, 60.0
+EXPIRE_SECONDS, SCRUB_SECONDS, TASKS_SECONDS = 5.0, 60.0, 2.0
 RETRY_SECONDS = 0.5
 _WAITING = 8
 """Ticks that wait for a subscriber before they are merged."""
@@ -84,6 +87,7 @@ class Live:
         own: process ids of this daemon, where its own machine is recorded: their calls are counted and left out.
         limits: when it writes.
         keep: how much is kept.
+        lister: what tells of the machine's tasks; it is closed with the collector.
 
     Raises:
         KmodlabError: another process keeps this history, or a newer program did.
@@ -96,6 +100,7 @@ class Live:
         own: frozenset[int] = frozenset(),
         limits: Limits | None = None,
         keep: Keep | None = None,
+        lister: Lister | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._roller = Roller(folder, own, limits)
@@ -106,6 +111,7 @@ class Live:
         except BaseException:
             self._roller.close()
             raise
+        self._sampler = Sampler(lister) if lister else None
         self._woken = threading.Event()
         self._history = History(folder)
         self._lock = threading.Lock()
@@ -128,10 +134,14 @@ class Live:
     def start(self) -> None:
         """Begin to record."""
         self._station.start(self._woken.set)
+        if self._sampler:
+            self._sampler.start()
         self._thread.start()
 
     def close(self) -> None:
         """End: what has come is written."""
+        if self._sampler:
+            self._sampler.stop()
         self._station.stop()
         self._stop.set()
         self._woken.set()
@@ -142,8 +152,11 @@ class Live:
     # -- the roller's thread -----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        due = {self._publish: 0.0, self._keep: EXPIRE_SECONDS, self._scrub: SCRUB_SECONDS}
-        every = {self._publish: TICK_SECONDS, self._keep: EXPIRE_SECONDS, self._scrub: SCRUB_SECONDS}
+        every = {
+            self._publish: TICK_SECONDS, self._tasks: TASKS_SECONDS, self._keep: EXPIRE_SECONDS,
+            self._scrub: SCRUB_SECONDS,
+        }  # fmt: skip
+        due = {**every, self._publish: 0.0, self._tasks: 0.0}
         begun = time.monotonic()
         while not self._stop.is_set():
             self._woken.clear()
@@ -160,6 +173,7 @@ class Live:
         while self._guarded(self._step):
             pass
         self._guarded(self._publish)
+        self._guarded(self._tasks)
         try:
             with self._lock:
                 self._roller.close()
@@ -184,6 +198,12 @@ class Live:
     def _step(self) -> bool:
         self._roller.own = self._station.own
         return self._roller.step(_BLOCKS)
+
+    def _tasks(self) -> bool:
+        """Write what the sampler has seen: by itself, for no journal has it, and the ledger knows nothing of it."""
+        if self._sampler and not self._roller.keep_tasks(kept := self._sampler.take()):
+            self._sampler.give_back(kept)
+        return True
 
     def _keep(self) -> bool:
         while self._history.suspects:
@@ -300,6 +320,22 @@ class Live:
     def changes(self, begin: float, end: float) -> list[Change]:
         """Return what was changed; see `tick.Source`."""
         return self._history.changes(begin, end)
+
+    def tasks(self, at: float | None = None) -> Listing:
+        """Return all processes, of now or of the snapshot nearest to a time; see `tick.Source`."""
+        if at is not None:
+            return self._history.task_snapshot(at)
+        if self._sampler is None:
+            raise KmodlabError("this history is not of a machine whose tasks can be seen")
+        return self._sampler.listing()
+
+    def task_rates(self, begin: float, end: float, step: float) -> TaskRates:
+        """Return tasks by state, and their memory; see `tick.Source`."""
+        return self._history.task_rates(begin, end, step)
+
+    def task_sample(self) -> Sample | None:
+        """Return how many tasks are in which state now; see `tick.Source`."""
+        return self._sampler.latest if self._sampler else None
 
     def ledger(self) -> Books:
         """Return the books as of now, with what was counted in the files themselves as of the last writing."""

@@ -42,7 +42,8 @@ def demo(port: int = 0, browser: bool = False, say: Say = print) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="kmodlab-demo-") as folder:
         listening = server.tcp(port)
-        with contextlib.closing(listening), Live(Demo(past=PAST_SECONDS), Path(folder) / "history") as source:
+        feed = Demo(past=PAST_SECONDS)
+        with contextlib.closing(listening), Live(feed, Path(folder) / "history", lister=feed.lister) as source:
             source.wait(_caught_up, CATCH_UP_SECONDS)
             _serve(source, listening.getsockname()[1], [listening], Path(folder), browser, say)
 
@@ -53,7 +54,8 @@ def background() -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kmodlab-demo-")))
         listening = stack.enter_context(server.unix(folder / "socket"))
-        source = stack.enter_context(Live(Demo(past=SHORT_PAST_SECONDS), folder / "history"))
+        feed = Demo(past=SHORT_PAST_SECONDS)
+        source = stack.enter_context(Live(feed, folder / "history", lister=feed.lister))
         source.wait(_caught_up, CATCH_UP_SECONDS)
         serving = server.server(*Server(source, names("*")).app())
         thread = threading.Thread(target=lambda: asyncio.run(serving.serve(sockets=[listening])), name="server")

@@ -22,6 +22,7 @@ from kmodlab.modules.families import members
 from kmodlab.modules.filters import Filter
 from kmodlab.modules.record import ENFORCED, LAYOUT, RETURNED
 
+from .demo_tasks import DemoTasks
 from .items import Batch, Begin, CallInfo, Changed, Clock, Counters, Item, Settings
 
 NS = 1_000_000_000
@@ -359,6 +360,9 @@ class Demo:
         seed: what happens.
         rate: calls a second, about.
         past: seconds of its past; but for the last `FULL` a tenth of the calls are made in it.
+
+    Attributes:
+        lister: what tells of its tasks.
     """
 
     patient = True
@@ -370,7 +374,9 @@ class Demo:
         self._rate = rate
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._told: list[Item] = [self._machine.begun(f"demo-{seed}-{self._now}"), self._clock()]
+        key = f"demo-{seed}-{self._now}"
+        self.lister = DemoTasks(seed, key, past)
+        self._told: list[Item] = [self._machine.begun(key), self._clock()]
         self._next_count = 0
 
     @staticmethod

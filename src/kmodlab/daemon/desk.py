@@ -7,11 +7,12 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from kmodlab.errors import KmodlabError
 
-from . import wire
+from . import lister, wire
 from .station import Local
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,12 @@ class _Caller:
         with self.sending:
             wire.send(self.connection, kind, **fields)
 
+    def hand(self, opened: lister.Opened, number: object) -> None:
+        """Hand over descriptors: the answer to the question with that number."""
+        with self.sending:
+            descriptors = (opened.stats, opened.listing)
+            wire.send_with(self.connection, descriptors, wire.OPENED, number=number, boot=opened.boot, error=None)
+
     def hang_up(self) -> None:
         self.is_gone = True
         self.is_due.set()
@@ -60,10 +67,13 @@ class Desk:
     Args:
         station: whose.
         at: a socket that listens; it is closed with the desk.
+        open_tasks: opens the task lister's files.
     """
 
-    def __init__(self, station: Local, at: socket.socket) -> None:
-        self._station, self._at = station, at
+    def __init__(
+        self, station: Local, at: socket.socket, open_tasks: Callable[[], lister.Opened] = lister.opened
+    ) -> None:
+        self._station, self._at, self._open_tasks = station, at, open_tasks
         self._callers: set[_Caller] = set()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._accept, name="desk", daemon=True)
@@ -130,8 +140,22 @@ class Desk:
 
     def _read(self, caller: _Caller) -> None:
         for fields in wire.lines(caller.connection, COMMAND_BYTES):
-            asked = wire.Command.of(fields)
-            caller.send("done", number=asked.number, error=self._done(asked))
+            if fields["kind"] == wire.TASKS:
+                self._hand_out(caller, fields.get("number"))
+            else:
+                asked = wire.Command.of(fields)
+                caller.send("done", number=asked.number, error=self._done(asked))
+
+    def _hand_out(self, caller: _Caller, number: object) -> None:
+        """Open the task lister's files for who may not, and read nothing: what is in them others have chosen."""
+        try:
+            opened = self._open_tasks()
+        except (KmodlabError, OSError) as error:
+            known = error if isinstance(error, KmodlabError) else KmodlabError(f"the task lister: {error}")
+            caller.send(wire.OPENED, number=number, boot="", error=wire.told(known))
+            return
+        with contextlib.closing(opened):
+            caller.hand(opened, number)
 
     def _done(self, asked: wire.Command) -> dict[str, object] | None:
         log.info("%s: %s", asked.who, asked.command)

@@ -15,13 +15,28 @@ from typing import Any, Literal
 from kmodlab.errors import KmodlabError, UsageError
 from kmodlab.modules.record import SEQ, made_at, rows
 
-from . import histogram, segments
+from . import histogram, segments, task_history
 from .epochs import Epoch, status_of
 from .ledger import Books, Equation
 from .segments import Head
 from .store import NAME, functions, read_epochs
 from .tally import NS
-from .tick import OTHER, STATUSES, TOP, Change, Count, Events, Filter, Hole, Process, Ranked, Rates, Row
+from .tasks import Listing
+from .tick import (
+    OTHER,
+    STATUSES,
+    TOP,
+    Change,
+    Count,
+    Events,
+    Filter,
+    Hole,
+    Process,
+    Ranked,
+    Rates,
+    Row,
+    TaskRates,
+)
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +106,7 @@ class History:
         self.folder = folder
         self.seconds = seconds
         self.suspects: set[str] = set()
+        self._snapshot: tuple[task_history.Place, Listing] | None = None
         if not (folder / NAME).exists():
             hint = "where does the daemon keep its own? name that folder with --folder"
             raise UsageError(f"there is no history in {folder}", hint=hint)
@@ -280,6 +296,22 @@ class History:
             )
             found = [Change(epochs[epoch].wall(t), *words) for epoch, t, *words in rows_of if epoch in epochs]
         return [one for one in found if begin <= one.wall < end]
+
+    def task_rates(self, begin: float, end: float, step: float) -> TaskRates:
+        """Return tasks by state, and their memory; see `tick.Source`."""
+        begin, end = _checked(begin, end)
+        with self._base() as base:
+            return task_history.rates(base, begin, end, step)
+
+    def task_snapshot(self, at: float) -> Listing:
+        """Return all processes as of the snapshot nearest to a time, seconds since 1970."""
+        with self._base() as base:
+            place = task_history.nearest(base, min(max(at, 0.0), LAST))
+            known = self._snapshot
+            if known is None or known[0] != place:
+                # Who scrolls in one asks for it again and again.
+                known = self._snapshot = place, task_history.snapshot(base, place)
+        return known[1]
 
     def holes(self, begin: float, end: float) -> tuple[Hole, ...]:
         """Return what is not there."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from kmodlab.errors import KmodlabError
 
-from . import wire
+from . import lister, wire
 from .station import Ledger, Station
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5
 PATIENCE_SECONDS = 150.0
 """For an answer: to hook some hundred calls takes minutes on an emulated machine."""
+OPEN_SECONDS = 30.0
 NOBODY = "no recorder"
 _GONE = "the recorder does not run: what happens now is not recorded"
 _HINT = "`systemctl status kmodlab-recorder` says why; it is started again by itself"
@@ -81,11 +82,22 @@ class Remote(Station):
 
     def control(self, command: str, who: str) -> None:
         """Have it change the tracer; see `items.Feed`."""
+        self._ask(PATIENCE_SECONDS, "control", command=command, who=who[: wire.WHO_LETTERS])
+
+    def open_tasks(self) -> lister.Opened:
+        """Have it open the task lister's files, which this process may not. Raises a KmodlabError that says why not."""
+        answer = self._ask(OPEN_SECONDS, wire.TASKS)
+        if len(found := answer.get("descriptors", ())) != wire.DESCRIPTORS:
+            raise KmodlabError("the recorder is of another version", hint="`ansible-playbook deploy.yml` renews both")
+        return lister.Opened(found[0], found[1], str(answer.get("boot")))
+
+    def _ask(self, seconds: float, kind: str, **fields: object) -> dict[str, Any]:
+        """Return the answer to a line. Raises the KmodlabError that it tells of, or that there is none."""
         number = next(self._numbers)
         answer = self._answers[number] = queue.SimpleQueue()
         try:
-            self._send(number, command, who[: wire.WHO_LETTERS])
-            done = answer.get(timeout=PATIENCE_SECONDS)
+            self._send(kind, number=number, **fields)
+            done = answer.get(timeout=seconds)
         except (OSError, queue.Empty) as error:
             raise KmodlabError("the recorder does not answer", hint=_HINT) from error
         finally:
@@ -94,13 +106,14 @@ class Remote(Station):
             raise KmodlabError("the recorder was gone before it had answered", hint=_HINT)
         if done["error"] is not None:
             raise wire.error_of(done["error"])
+        return done
 
-    def _send(self, number: int, command: str, who: str) -> None:
+    def _send(self, kind: str, **fields: object) -> None:
         connection = self._connection
         if connection is None:
             raise KmodlabError("the recorder does not run", hint=_HINT)
         with self._sending:
-            wire.send(connection, "control", number=number, command=command, who=who)
+            wire.send(connection, kind, **fields)
 
     # -- the thread that listens -------------------------------------------------------------------------------------
 
@@ -120,12 +133,20 @@ class Remote(Station):
         if pid is None:
             raise KmodlabError(f"{self._path} is another user's")
         self._own |= {pid}
-        for fields in wire.lines(connection):
-            if fields["kind"] == "state":
-                self._told, self._connection = wire.State.of(fields), connection
-                self._woken()
-            elif waiting := self._answers.get(fields.get("number", 0)):
-                waiting.put(fields)
+        descriptors: list[int] = []
+        try:
+            for fields in wire.lines(connection, descriptors=descriptors):
+                if fields["kind"] == "state":
+                    self._told, self._connection = wire.State.of(fields), connection
+                    self._woken()
+                elif waiting := self._answers.get(fields.get("number", 0)):
+                    if fields["kind"] == wire.OPENED:
+                        fields["descriptors"], descriptors[:] = descriptors[:], []
+                    waiting.put(fields)
+        finally:
+            # Nobody waits for them any more.
+            for one in descriptors:
+                os.close(one)
 
     def _hang_up(self) -> None:
         if self._connection:

@@ -31,13 +31,15 @@ class Keep:
         bytes: of all records, those in journals among them.
         records: seconds that a record is kept.
         blocked: seconds that a blocked call is kept.
-        tiers: seconds that the sums of seconds, minutes, hours are kept.
+        tiers: seconds that the sums of seconds, minutes, hours are kept, of calls and of tasks.
+        snapshots: bytes of all snapshots of tasks, which are kept as long as records.
     """
 
     bytes: int = 2 << 30
     records: float = 30 * DAY
     blocked: float = 90 * DAY
     tiers: tuple[float, float, float] = (DAY, 30 * DAY, 731 * DAY)
+    snapshots: int = 256 << 20
 
 
 class Keeper:
@@ -141,18 +143,19 @@ class Keeper:
         if not self._roller.flush():
             return
         self._by_size()
+        self._roller.index.limit_snapshots(self.keep.snapshots)
         if self._is_trusted():
             self._by_age()
 
     def _is_trusted(self) -> bool:
         """Return whether the time of day is to be believed."""
-        epoch = self._roller.epoch
-        if epoch is None or not epoch.offset:
+        offset = self._roller.offset()
+        if not offset:
             return False
-        if self._offset is not None and abs(epoch.offset - self._offset) > DAY * NS:
+        if self._offset is not None and abs(offset - self._offset) > DAY * NS:
             log.warning("the clock was set: nothing is removed for its age for %d s", TRUSTED_AFTER)
             self._trusted_at = self._clock() + TRUSTED_AFTER
-        self._offset = epoch.offset
+        self._offset = offset
         return self._clock() >= self._trusted_at
 
     def _files(self) -> Iterator[tuple[Path, int]]:
@@ -179,5 +182,6 @@ class Keeper:
             if path != self._roller.packer.path and end < now - self.keep.records:
                 self._roller.expire(name, "expired_age")
                 segments.remove(path)
-        ages = dict(zip(TIERS, self.keep.tiers, strict=True))
-        self._roller.index.expire({tier: now - age for tier, age in ages.items()}, now - self.keep.blocked)
+        tiers = {tier: now - age for tier, age in zip(TIERS, self.keep.tiers, strict=True)}
+        self._roller.index.expire(tiers, now - self.keep.blocked)
+        self._roller.index.expire_tasks(tiers, now - self.keep.records)

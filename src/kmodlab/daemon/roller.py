@@ -32,6 +32,7 @@ from .processes import Processes
 from .pulse import Pulse
 from .store import Delta, HoleRow, Index, is_damaged, opened
 from .tally import HIST, NS, Second, Who, add, tally
+from .task_store import Kept
 from .tick import BUCKETS, Tick
 
 log = logging.getLogger(__name__)
@@ -114,6 +115,7 @@ class Roller:
         self._bytes = 0
         self._flushed_at = clock()
         self._written: tuple[int, Ledger] = (self.follower.position, self.ledger())
+        self._tasks_at = (0.0, 0)
         self._cut_unfinished()
 
     def _cut_unfinished(self) -> None:
@@ -396,6 +398,23 @@ class Roller:
             return None
         return self._begins[self.epoch.number], self._settings[self.epoch.number]
 
+    def keep_tasks(self, kept: Kept) -> bool:
+        """Write samples and snapshots of tasks, which no journal has; return whether that was possible."""
+        if not (kept.samples or kept.snapshots):
+            return True
+        try:
+            # What is wrong with the index is for `flush` to say, and to mend.
+            if not self.index.is_there() or self._held_by_reader():
+                return False
+            self.index.write_tasks(kept)
+        except (sqlite3.Error, OSError) as error:
+            log.debug("tasks cannot be written: %s", error)
+            return False
+        if kept.samples:
+            at = kept.samples[-1][0]
+            self._tasks_at = at.wall / NS, at.wall - at.t
+        return True
+
     def _held_by_reader(self) -> bool:
         """Return whether the index's log is at its limit, and cannot be emptied."""
         wal = self.index.path.with_name(self.index.path.name + "-wal")
@@ -426,7 +445,16 @@ class Roller:
 
     def now(self) -> float:
         """Return the time of day of the newest that is known, seconds since 1970."""
+        return max(self._tasks_at[0], self._calls_at())
+
+    def _calls_at(self) -> float:
         return self.epoch.wall(int(self.pulse.clock(self._clock()) * NS)) if self.epoch else 0.0
+
+    def offset(self) -> int:
+        """Return how far the time of day is ahead of CLOCK_BOOTTIME, ns; 0 where nobody has told."""
+        if self.epoch and self._calls_at() >= self._tasks_at[0]:
+            return self.epoch.offset
+        return self._tasks_at[1]
 
     def expire(self, name: str, term: str) -> None:
         """Take notice that a segment is removed: `term` of the ledger says why."""

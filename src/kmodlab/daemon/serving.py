@@ -18,6 +18,7 @@ from .api.peer import GROUP
 from .api.sessions import Sessions
 from .collector import Live
 from .invite import note
+from .lister import Files
 from .notify import notify, period
 from .reach import Reach
 from .remote import Remote
@@ -61,7 +62,8 @@ def serve(places: Places, keep: Keep | None = None) -> None:
             tcp = stack.enter_context(contextlib.closing(server.tcp(reach.port, reach.address)))
             note(places.unix, tcp.getsockname()[1], "https" if listening.tls else "http")
             sockets.append(tcp)
-        live = stack.enter_context(Live(Remote(places.recorder), places.folder, keep=keep))
+        recorder = Remote(places.recorder)
+        live = stack.enter_context(Live(recorder, places.folder, keep=keep, lister=Files(recorder.open_tasks)))
         app, hub = Server(live, hosts, sessions).app()
         asyncio.run(_serve(server.server(app, hub, listening), sockets))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from kmodlab.errors import KmodlabError
 
-from . import histogram
+from . import histogram, task_store
 from .epochs import Epoch
 from .items import Begin, CallInfo, Settings
 from .journal import Recalled
@@ -84,7 +84,7 @@ create table change (
 ) strict;
 """
 Migration = str | Callable[[sqlite3.Connection], None]
-MIGRATIONS: tuple[Migration, ...] = (_FIRST,)
+MIGRATIONS: tuple[Migration, ...] = (_FIRST, task_store.SCHEMA)
 """What takes a file from each version (`user_version`) to the next: statements, or a function. None is ever changed."""
 
 Sums = dict[tuple[int, ...], list[int]]
@@ -208,6 +208,7 @@ class Index:
             raise
         self._open_buckets: dict[tuple[str, int, int], None] = {}
         self._newest: dict[int, int] = {}
+        self._snapshot_bytes: int | None = None
         self._reopen()
 
     def _reopen(self) -> None:
@@ -327,6 +328,24 @@ class Index:
                 self.base.execute("delete from proc where epoch = ? and last < ?", cut)
                 self.base.execute("delete from hole where epoch = ? and end < ?", cut)
         self.base.execute("pragma incremental_vacuum(1000)").fetchall()
+
+    def write_tasks(self, kept: task_store.Kept) -> None:
+        """Write samples and snapshots of tasks, all or nothing. Raises sqlite3.Error."""
+        with self._transaction():
+            task_store.write(self.base, kept)
+        if self._snapshot_bytes is not None:
+            self._snapshot_bytes += sum(len(one.data) for one in kept.snapshots)
+
+    def expire_tasks(self, tiers: Mapping[str, float], snapshots: float) -> None:
+        """Remove sums and snapshots of tasks that are older; see `task_store.expire`."""
+        with self._transaction():
+            task_store.expire(self.base, tiers, snapshots)
+
+    def limit_snapshots(self, most: int) -> None:
+        """Remove the oldest snapshots of tasks, as far as all have more bytes than that."""
+        if self._snapshot_bytes is None or self._snapshot_bytes > most:
+            with self._transaction():
+                self._snapshot_bytes = task_store.limit(self.base, most)
 
     def begin_again(self, forgotten: int) -> None:
         """Take notice that the sums of so many records were in an index that is gone."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from .ledger import Books
+from .tasks import Listing, Sample
 
 Status = Literal["LOGGED", "BLOCKED", "FAILED"]
 STATUSES: tuple[Status, ...] = ("LOGGED", "BLOCKED", "FAILED")
@@ -333,6 +334,31 @@ class Rates:
 
 
 @dataclass(frozen=True)
+class TaskRates:
+    """Tasks over time: means of the samples of each step, None where there was none.
+
+    Attributes:
+        begin: wall time of the first step.
+        step: seconds.
+        steps: how many.
+        tier: see `Rates`.
+        states: of `tasks.STATES`, how many were in it.
+        vm: address space of all, MiB.
+        rss: memory of all, MiB.
+        rss_most: the most of one sample.
+    """
+
+    begin: float
+    step: float
+    steps: int
+    tier: int
+    states: Mapping[str, tuple[float | None, ...]]
+    vm: tuple[float | None, ...]
+    rss: tuple[float | None, ...]
+    rss_most: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
 class Ranked:
     """One line of a ranking: a call, a status or a process (`process` is None but for these)."""
 
@@ -412,6 +438,15 @@ class Source(Protocol):
 
     def changes(self, begin: float, end: float) -> list[Change]:
         """Return what was changed, newest first."""
+
+    def tasks(self, at: float | None = None) -> Listing:
+        """Return all processes: as of now, a second old at most, or as of the snapshot that is nearest to a time."""
+
+    def task_rates(self, begin: float, end: float, step: float) -> TaskRates:
+        """Return tasks by state, and their memory, for each step; it is made longer where the sums do not have it."""
+
+    def task_sample(self) -> Sample | None:
+        """Return how many tasks are in which state now, or None where nobody sees them."""
 
     def ledger(self) -> Books:
         """Return the books, with what was counted in the files themselves."""

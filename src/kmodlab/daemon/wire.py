@@ -1,7 +1,8 @@
 """Between the process that records and the one that serves: a Unix socket, lines of JSON, the kernel's word on who.
 
 Down come `state` lines, the newest one whenever something was written; up go `control` lines, each answered by a
-`done` line. Both ends take only root or their own user.
+`done` line, and `tasks` lines, each answered by an `opened` line with descriptors of the task lister's two files. Both
+ends take only root or their own user.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ from .station import Ledger
 LINE_BYTES = 1 << 22
 """The longest line: the ledger of an epoch with many CPUs."""
 COMMAND_LETTERS, WHO_LETTERS = 1024, 64
+TASKS, OPENED = "tasks", "opened"
+DESCRIPTORS = 2
 _UCRED = struct.Struct("3i")
 _KINDS: dict[str, type[KmodlabError]] = {"usage": UsageError, "module": ModuleUnavailable}
 
@@ -37,23 +40,49 @@ def peer(connection: socket.socket) -> int | None:
 
 def send(connection: socket.socket, kind: str, **fields: object) -> None:
     """Send a line. Raises OSError."""
-    connection.sendall(json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode() + b"\n")
+    connection.sendall(_line(kind, fields))
 
 
-def lines(connection: socket.socket, most: int = LINE_BYTES) -> Iterator[dict[str, Any]]:
+def send_with(connection: socket.socket, descriptors: Sequence[int], kind: str, **fields: object) -> None:
+    """Send a line, with copies of some descriptors. Raises OSError."""
+    line = _line(kind, fields)
+    sent = socket.send_fds(connection, [line], descriptors)
+    connection.sendall(line[sent:])
+
+
+def _line(kind: str, fields: Mapping[str, object]) -> bytes:
+    return json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode() + b"\n"
+
+
+def lines(
+    connection: socket.socket, most: int = LINE_BYTES, descriptors: list[int] | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield what comes, until the other end is gone.
+
+    Args:
+        connection: to it.
+        most: bytes of a line.
+        descriptors: where those that come go, each before the line that it came with; without it none are taken.
 
     Raises:
         BadLine: it is no line of this protocol.
         OSError: the connection fails.
     """
     rest = b""
-    while data := connection.recv(1 << 16):
+    while data := _received(connection, descriptors):
         *whole, rest = (rest + data).split(b"\n")
         if len(rest) > most:
             raise BadLine(f"a line of more than {most} bytes")
         for line in whole:
             yield _read(line)
+
+
+def _received(connection: socket.socket, descriptors: list[int] | None) -> bytes:
+    if descriptors is None:
+        return connection.recv(1 << 16)
+    data, found, _, _ = socket.recv_fds(connection, 1 << 16, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    descriptors += found
+    return data
 
 
 def _read(line: bytes) -> dict[str, Any]:

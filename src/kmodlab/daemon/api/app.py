@@ -21,6 +21,7 @@ from .resources.metrics import Metrics
 from .resources.pages import Pages
 from .resources.sessions import Invitations, Session
 from .resources.stream import Stream
+from .resources.tasks import TaskRates, Tasks
 from .routing import PROBLEMS, Handler, routes
 from .sessions import Bucket, Caller, Sessions
 
@@ -79,6 +80,8 @@ class Server:
             "listEvents": Events(source).read,
             "listBlocked": Blocked(source).read,
             "listChanges": Changes(source).read,
+            "listTasks": Tasks(source).read,
+            "listTaskRates": TaskRates(source).read,
             "control": Control(source, self.changes).change,
             "readMetrics": Metrics(source, hub, sessions).read,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..tick import Change, Count, Process, ProcessCount, Ranked, Rates, Row
+from ..tick import Change, Count, Process, ProcessCount, Ranked, Rates, Row, TaskRates
 
 Columns = dict[str, list[Any]]
 
@@ -53,6 +53,12 @@ def ranking(found: Iterable[Ranked]) -> Columns:
     known = [sum(one.count.latency_histogram) for one in kept]
     who = {name: [_of(one.process, name) for one in kept] for name in _PROCESS}
     return {**columns(kept, ("name", "blocked")), **sums, "latency_known": known, **who}
+
+
+def task_rates(found: TaskRates) -> dict[str, Any]:
+    """Return tasks over time."""
+    names = ("begin", "step", "steps", "tier", "vm", "rss", "rss_most")
+    return {**{name: getattr(found, name) for name in names}, "states": dict(found.states)}
 
 
 def _of(process: Process | None, name: str) -> object:

@@ -18,6 +18,7 @@ from prometheus_client.exposition import choose_encoder
 
 from ... import __version__
 from ..ledger import Books, explained
+from ..tasks import STATES, Sample
 from ..tick import BUCKETS, Count, Machine
 from .hub import Hub
 
@@ -35,6 +36,7 @@ class Metrics:
     machine: Machine
     books: Books
     sessions: int
+    tasks: Sample | None = None
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """Return the page, and its type, in the format that the client accepts."""
@@ -48,6 +50,7 @@ class Metrics:
         yield from self._calls()
         yield from self._ledger()
         yield from self._server()
+        yield from self._tasks()
         info = {name: getattr(self.machine, name) for name in ("host", "kernel", "version", "hook", "mode", "state")}
         yield InfoMetricFamily("kmodlab_machine", "What is watched, and how.", value={**info, "server": __version__})
 
@@ -73,6 +76,20 @@ class Metrics:
             "kmodlab_ledger_open", "Sums that do not close; 0 is how it has to be.", len(self.books.open())
         )
         yield GaugeMetricFamily("kmodlab_troubles", "What is wrong just now.", len(self.books.troubles))
+
+    def _tasks(self) -> Iterator[Metric]:
+        """Yield nothing where nobody sees them: that is no zero."""
+        if self.tasks is None:
+            return
+        states = GaugeMetricFamily("kmodlab_tasks", "Processes, by state.", labels=("state",))
+        for name, number in zip(STATES, self.tasks.states, strict=True):
+            states.add_metric((name,), number)
+        memory = GaugeMetricFamily(
+            "kmodlab_tasks_memory_bytes", "Address space and memory of all processes, in whole MiB.", labels=("kind",)
+        )
+        for kind in ("virtual", "resident"):
+            memory.add_metric((kind,), (self.tasks.vm if kind == "virtual" else self.tasks.rss) << 20)
+        yield from (states, memory)
 
     def _server(self) -> Iterator[Metric]:
         sums = self.hub.sums()

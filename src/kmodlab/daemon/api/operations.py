@@ -32,6 +32,8 @@ OPERATIONS = (
     Operation("listEvents", "GET", f"{_V1}/events"),
     Operation("listBlocked", "GET", f"{_V1}/blocked"),
     Operation("listChanges", "GET", f"{_V1}/changes"),
+    Operation("listTasks", "GET", f"{_V1}/tasks"),
+    Operation("listTaskRates", "GET", f"{_V1}/tasks/rates"),
     Operation("control", "POST", f"{_V1}/control", Role.ADMIN),
     Operation("readMetrics", "GET", "/metrics"),
 )

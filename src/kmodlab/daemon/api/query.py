@@ -11,6 +11,8 @@ from typing import Any
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
+from ..tasks import COLUMNS, SUMS, Only
+from ..tasks import Order as TaskOrder
 from ..tick import STATUSES, Filter
 from .problem import Denied
 
@@ -19,6 +21,7 @@ MOST_ROWS = 1000
 MOST_VIEWS = 8
 FILTER_LETTERS = 512
 BODY_BYTES = 4096
+CLOSED_LETTERS, PID_DIGITS = 2048, 10
 END_OF_TIME = 253402300799.0
 """The last second of the year 9999."""
 HOUR = 3600.0
@@ -58,9 +61,14 @@ def number(query: QueryParams, name: str, default: float, most: float = END_OF_T
 
 def limit(query: QueryParams) -> int:
     """Return how many rows are wanted."""
-    text = one(query, "limit") or "100"
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= MOST_ROWS:
-        raise Denied(400, f"limit has to be a whole number from 1 to {MOST_ROWS}")
+    return whole(query, "limit", 100, 1, MOST_ROWS)
+
+
+def whole(query: QueryParams, name: str, default: int, least: int, most: int) -> int:
+    """Return a whole number within bounds."""
+    text = one(query, name) or str(default)
+    if not text.isascii() or not text.isdecimal() or not least <= int(text[:9]) <= most:
+        raise Denied(400, f"{name} has to be a whole number from {least} to {most}")
     return int(text)
 
 
@@ -138,6 +146,62 @@ def _whole(key: str, value: str) -> int:
     if not value.isascii() or not value.isdecimal() or int(value[:11]) > 0xFFFFFFFF:
         raise Denied(400, f"{key}={value} is no number", hint=_HINT)
     return int(value)
+
+
+TASK_COLUMNS = (*COLUMNS.values(), *SUMS)
+_TASK_HINT = 'state=running,zombie pid=1 ppid=1 uid=0, and any part of a command name; blanks in "..."'
+
+
+def task_order(query: QueryParams) -> TaskOrder:
+    """Return how tasks are to be shown."""
+    shape = choice(query, "shape", ("flat", "tree"))
+    sort = choice(query, "sort", TASK_COLUMNS)
+    if sort in SUMS and shape == "flat":
+        raise Denied(400, f"{sort} is there in a tree alone", hint="shape=tree")
+    return TaskOrder(
+        sort=sort,
+        descending=choice(query, "order", ("up", "down")) == "down",
+        tree=shape == "tree",
+        closed=_pids(one(query, "closed", CLOSED_LETTERS) or ""),
+        only=tasks_only(one(query, "filter", FILTER_LETTERS) or ""),
+    )
+
+
+def _pids(text: str) -> frozenset[int]:
+    words = text.split(",") if text else []
+    if not all(word.isascii() and word.isdecimal() and len(word) <= PID_DIGITS for word in words):
+        raise Denied(400, "closed has to be PIDs with commas between them")
+    return frozenset(map(int, words))
+
+
+def task_columns(query: QueryParams) -> tuple[str, ...]:
+    """Return the columns of tasks that are wanted."""
+    text = one(query, "columns")
+    names = TASK_COLUMNS if text is None else tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in TASK_COLUMNS:
+            raise Denied(400, f"there is no column {name!r}", hint=", ".join(TASK_COLUMNS))
+    return names
+
+
+def tasks_only(text: str) -> Only:
+    """Return which tasks a user means.
+
+    Raises:
+        Denied: the filter is none; with what would be.
+    """
+    given: dict[str, Any] = {}
+    words: list[str] = []
+    for word in _words(text):
+        key, sign, value = word.partition("=")
+        if not sign or key not in ("state", "pid", "ppid", "uid"):
+            words.append(word)
+        elif key in given:
+            raise Denied(400, f"the filter has {key} twice", hint=_TASK_HINT)
+        else:
+            given[key] = frozenset(value.lower().split(",")) if key == "state" else _whole(key, value)
+    states = given.pop("state", None)
+    return Only(states, words=tuple(words), **given)
 
 
 async def body(request: Request, name: str, most: int) -> str:

@@ -26,6 +26,6 @@ class Metrics:
         """Tell all sums."""
         machine = await asyncio.to_thread(self.source.machine)
         books = await asyncio.to_thread(self.source.ledger)
-        page = Page(self.hub, machine, books, self.sessions.count())
+        page = Page(self.hub, machine, books, self.sessions.count(), self.source.task_sample())
         body, kind = page.page(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": kind})

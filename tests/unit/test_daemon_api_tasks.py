@@ -1,0 +1,126 @@
+"""The tasks as the server tells them: a window of a table that may be very long, in an order, searched, as a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kmodlab.errors import ModuleUnavailable
+from unit.live_server import Live, running
+from unit.live_source import BEGAN, TASKS
+
+V1 = "/api/v1"
+
+
+@pytest.fixture(scope="module")
+def server_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with running(tmp_path_factory.mktemp("live")) as one:
+        yield one
+
+
+@pytest.fixture
+def live(server_of_all: Live) -> Live:
+    return server_of_all.fresh()
+
+
+@pytest.fixture
+def ask(live: Live) -> Any:
+    headers = live.log_in()
+    return lambda path: live.ask("GET", f"{V1}/{path}", headers)
+
+
+def test_all_of_a_small_machine(ask: Any) -> None:
+    found = ask("tasks").json
+    assert {key: found[key] for key in ("wall", "n", "matched", "shown", "offset", "missing")} == {
+        "wall": BEGAN, "n": 7, "matched": 7, "shown": 7, "offset": 0, "missing": [],
+    }  # fmt: skip
+    assert set(found["rows"]) == {"pid", "ppid", "comm", "state", "vm", "rss", "threads", "uid", "gid"}
+    assert found["rows"]["comm"] == [row.split()[2] for row in TASKS]
+
+
+def test_a_window_of_a_long_table(live: Live, ask: Any) -> None:
+    live.source.task_rows = [f"{pid} 0 c{pid} SLEEPING 4 {pid * 7 % 10007} 1 0 0" for pid in range(1, 20_001)]
+    found = ask("tasks?sort=rss&order=down&offset=5&limit=3&columns=pid,rss").json
+    wanted = sorted(range(1, 20_001), key=lambda pid: (-(pid * 7 % 10007), pid))[5:8]
+    assert (found["n"], found["shown"], found["rows"]["pid"]) == (20_000, 20_000, wanted)
+    assert set(found["rows"]) == {"pid", "rss"}
+    assert ask("tasks?offset=20000").json["rows"]["pid"] == []
+    assert len(ask("tasks").json["rows"]["pid"]) == 100
+
+
+def test_a_search_in_a_tree(ask: Any) -> None:
+    found = ask(
+        "tasks?shape=tree&filter=state%3Dzombie,running+uid%3D1000&sort=rss_sum&order=down&columns=pid,tasks"
+    ).json
+    assert (found["matched"], found["shown"]) == (2, 5)
+    assert found["rows"] == {
+        "pid": [1, 402, 977, 1200, 1201], "tasks": [5, 4, 3, 1, 1], "depth": [0, 1, 2, 3, 3],
+        "children": [1, 1, 2, 0, 0],
+    }  # fmt: skip
+    assert ask("tasks?shape=tree&closed=1,2&columns=pid").json["rows"]["pid"] == [1, 2]
+
+
+def test_a_snapshot_is_asked_for_by_its_time(live: Live, ask: Any) -> None:
+    live.source.no_tasks = ModuleUnavailable("the module task_lister is not loaded on this machine", hint="`modprobe`")
+    assert ask("tasks?at=1700000123.5").json["wall"] == 1700000123.5
+    assert ("tasks", 1700000123.5) in live.source.asked
+
+
+def test_a_machine_without_a_lister_is_said_in_one_sentence(live: Live, ask: Any) -> None:
+    live.source.no_tasks = ModuleUnavailable("the module task_lister is not loaded on this machine", hint="`modprobe`")
+    answer = ask("tasks")
+    assert (answer.status, answer.json["detail"]) == (503, "the module task_lister is not loaded on this machine")
+    assert answer.json["hint"] == "`modprobe`"
+    assert ask("tasks/rates").status == 200, "what was is there all the same"
+
+
+def test_names_are_text_whatever_they_are(live: Live, ask: Any) -> None:
+    live.source.task_rows = [r"9 1 <img\040onerror=x>\342\200\256\000 SLEEPING 0 0 1 0 0"]
+    assert ask("tasks?filter=%3Cimg").json["rows"]["comm"] == [r"<img\040onerror=x>\342\200\256\000"]
+
+
+@pytest.mark.parametrize(
+    ("path", "detail"),
+    [
+        ("tasks?sort=size", "sort has to be one of pid, ppid, comm, state, vm, rss, threads, uid, gid, tasks, rss_sum"),
+        ("tasks?sort=rss_sum", "rss_sum is there in a tree alone"),
+        ("tasks?order=rising", "order has to be one of up, down"),
+        ("tasks?shape=round", "shape has to be one of flat, tree"),
+        ("tasks?closed=1,x", "closed has to be PIDs with commas between them"),
+        ("tasks?closed=12345678901", "closed has to be PIDs with commas between them"),
+        ("tasks?columns=pid,secret", "there is no column 'secret'"),
+        ("tasks?columns=", "there is no column ''"),
+        ("tasks?offset=-1", "offset has to be a whole number from 0 to 10000000"),
+        ("tasks?limit=1001", "limit has to be a whole number from 1 to 1000"),
+        ("tasks?at=x", "at has to be a number from 0 to 253402300799"),
+        ("tasks?filter=pid%3Dx", "pid=x is no number"),
+        ("tasks?filter=pid%3D1+pid%3D2", "the filter has pid twice"),
+        ("tasks?filter=%22a", "the filter has a quotation mark too few"),
+        ("tasks/rates?begin=5&end=5", "begin has to be before end"),
+        ("tasks/rates?step=0", "step has to be more than 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(ask: Any, path: str, detail: str) -> None:
+    answer = ask(path)
+    assert (answer.status, answer.json["detail"]) == (400, detail)
+
+
+def test_it_takes_a_session(live: Live) -> None:
+    for path in ("tasks", "tasks/rates"):
+        assert live.ask("GET", f"{V1}/{path}").status == 401
+
+
+def test_metrics_have_the_tasks_by_state_and_no_others(live: Live) -> None:
+    headers = live.log_in()
+    text = live.ask("GET", "/metrics", headers).body.decode()
+    found = [line for line in text.splitlines() if line.startswith("kmodlab_tasks")]
+    assert found == [
+        'kmodlab_tasks{state="running"} 1.0', 'kmodlab_tasks{state="sleeping"} 3.0',
+        'kmodlab_tasks{state="stopped"} 0.0', 'kmodlab_tasks{state="zombie"} 1.0', 'kmodlab_tasks{state="other"} 2.0',
+        'kmodlab_tasks_memory_bytes{kind="virtual"} 9.437184e+08',
+        'kmodlab_tasks_memory_bytes{kind="resident"} 1.2582912e+08',
+    ]  # fmt: skip
+    live.source.no_tasks = ModuleUnavailable("no")
+    assert "kmodlab_tasks" not in live.ask("GET", "/metrics", headers).body.decode()

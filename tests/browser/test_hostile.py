@@ -50,6 +50,11 @@ def view(live: Live, chromium: Browser) -> Iterator[View]:
     context.close()
 
 
+def escaped(text: str) -> str:
+    """A name as a lister would have it that escapes no more than it must for a row to be one."""
+    return re.sub(r"[\s\x1c-\x1f\x85]", lambda found: f"\\{ord(found[0]):03o}", text)
+
+
 def _say(live: Live, number: int) -> None:
     """Have the machine say all of it, everywhere."""
     calls = [row(n + number * 100, call=text, comm=text, arguments=(text, text)) for n, text in enumerate(HOSTILE)]
@@ -61,6 +66,8 @@ def _say(live: Live, number: int) -> None:
     live.source.mode = "".join(HOSTILE)
     live.source.changed = [Change(BEGAN, text, text, text, text) for text in HOSTILE]
     live.source.books = Books({(1, 0): terms(2)}, troubles=HOSTILE)
+    # The lister escapes what separates fields; all else is as the process has it.
+    live.source.task_rows = [f"{pid} 1 {escaped(text)} SLEEPING 9 9 1 0 0" for pid, text in enumerate(HOSTILE, 10)]
     counts = tuple(ProcessCount(process, 2, 0, 1, 0) for process in processes)
     made = 2 * len(HOSTILE)
     ledger = {"rolled": made * number}

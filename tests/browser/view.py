@@ -9,7 +9,7 @@ from typing import Any
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Route, expect
 
-VIEWS = ("live", "events", "top", "blocked", "history", "filters", "health")
+VIEWS = ("live", "events", "top", "blocked", "history", "filters", "health", "tasks")
 
 
 class View:

@@ -103,6 +103,7 @@ class FakeSource:
     mode: str = "permissive"
     changed: list[Change] = field(default_factory=list)
     task_rows: list[str] = field(default_factory=lambda: list(TASKS))
+    task_head: str = HEAD
     no_tasks: KmodlabError | None = None
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     _queues: list[asyncio.Queue[Tick]] = field(default_factory=list)
@@ -168,7 +169,7 @@ class FakeSource:
         self.asked.append(("tasks", at))
         if self.no_tasks and at is None:
             raise self.no_tasks
-        return tasks.listing(listing_text(self.task_rows), BEGAN if at is None else at)
+        return tasks.listing(listing_text(self.task_rows, self.task_head), BEGAN if at is None else at)
 
     def task_rates(self, begin: float, end: float, step: float) -> TaskRates:
         self.asked.append(("task_rates", begin, end, step))

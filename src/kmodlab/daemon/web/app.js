@@ -13,13 +13,14 @@ import {Filters} from "./views/filters.js";
 import {Health, LOST} from "./views/health.js";
 import {History} from "./views/history.js";
 import {Live} from "./views/live.js";
+import {Tasks} from "./views/tasks.js";
 import {Top} from "./views/top.js";
 
-const KINDS = {live: Live, events: Events, top: Top, blocked: Blocked, history: History, filters: Filters, health: Health};
+const KINDS = {live: Live, events: Events, top: Top, blocked: Blocked, history: History, filters: Filters, health: Health, tasks: Tasks};
 const ZONES = [["utc", "UTC"], ["server", "server time"], ["browser", "browser time"]];
 const THEMES = [["auto", "as the system"], ["dark", "dark"], ["light", "light"]];
 const LINKS = {open: ["good", "live"], connecting: ["dim", "connecting"], reconnecting: ["warn", "reconnecting"], ended: ["bad", "session ended"]};
-const KEYS = [["1 \u2013 7", "the views"], ["/", "the filter of the events"], ["p", "pause, and go on"], ["t", "charts as tables, and back"], ["\u2191 \u2193", "from row to row"], ["Enter", "all of a call"], ["?", "these keys"]];
+const KEYS = [["1 \u2013 8", "the views"], ["/", "the filter of the events"], ["p", "pause, and go on"], ["t", "charts as tables, and back"], ["\u2191 \u2193", "from row to row"], ["\u2190 \u2192", "in a tree: close, open"], ["Enter", "all of a call, or of a task"], ["?", "these keys"]];
 const FRAME = 240;
 const LOOK = 5000;
 const SILENT = 5;
@@ -270,7 +271,7 @@ class Page {
     return html`<a class="skip" href="#main" @click=${(event) => this.skip(event)}>To the content</a>
       ${this.head()}<main id="main" tabindex="-1" class="view-${this.view}">${this.trouble()}${this.views[this.view].render()}</main>${this.foot()}
       <dialog aria-labelledby=${`${this.dialog ?? "details"}-title`} @close=${() => { this.dialog = null; this.changed(); }} @click=${(event) => event.target.localName === "dialog" && this.close()}>
-        ${this.dialog === "details" ? details(this, this.row) : this.dialog === "keys" ? this.help() : nothing}</dialog>`;
+        ${this.dialog === "details" ? details(this, this.row) : this.dialog === "keys" ? this.help() : this.dialog === "task" ? this.views.tasks.details() : nothing}</dialog>`;
   }
 
   skip(event) {

@@ -2,11 +2,13 @@
 
 import {html} from "./vendor/lit.js";
 import uPlot from "./vendor/uplot.js";
-import {plain, short} from "./format.js";
+import {plain, short, size} from "./format.js";
 
 export const SLOTS = 8;
 /** Names that have a colour of their own; what is left is `other`. */
 
+const BYTES = {values: (value) => (value ? size(value / 1024) : "0"), incrs: Array.from({length: 50}, (_, power) => 2 ** power)};
+/** Of an axis of bytes: its marks are as people know them, 512 M and not 500 M. */
 const STATUS = {LOGGED: "--good", BLOCKED: "--bad", FAILED: "--warn"};
 
 /** Gives each name a colour, and leaves it there: a chart whose colours move cannot be read. */
@@ -41,12 +43,14 @@ function css(name) {
 }
 
 export class Chart {
-  /** `chosen` gets (begin, end) where somebody drags; `pointed` the index under the pointer, or null. */
-  constructor(label, palette, {chosen, pointed} = {}) {
+  /** `chosen` gets (begin, end) where somebody drags; `pointed` the index under the pointer, or null; `picked` a time that is clicked. Values may be `bytes`. */
+  constructor(label, palette, {chosen, pointed, picked, bytes = false} = {}) {
     this.label = label;
     this.palette = palette;
     this.chosen = chosen;
     this.pointed = pointed;
+    this.picked = picked;
+    this.axis = bytes ? BYTES : {values: short};
     this.element = document.createElement("div");
     this.element.className = "chart";
     this.names = [];
@@ -79,6 +83,7 @@ export class Chart {
     const {width, height} = this.size();
     if (!width) return;
     this.plot = new uPlot(this.options(width, height), this.stacked(), this.element);
+    if (this.picked) this.plot.over.addEventListener("click", () => this.click());
     this.plot.root.setAttribute("role", "img");
     this.plot.root.setAttribute("aria-label", `${this.label}: areas by ${this.names.map(plain).join(", ") || "nothing yet"}. The key t shows it as a table.`);
   }
@@ -92,7 +97,7 @@ export class Chart {
       cursor: {points: {show: false}, drag: {x: Boolean(this.chosen), y: false, setScale: false}, y: false},
       scales: {x: {time: true}, y: {range: (_, __, most) => [0, most > 0 ? most * 1.08 : 1]}},
       axes: [{...axis, space: 70, size: 30, values: (_, splits, __, ___, step) => splits.map((at) => this.tick(at, step))},
-        {...axis, size: 52, values: (_, splits) => splits.map(short)}],
+        {...axis, size: 52, ...this.axis, values: (_, splits) => splits.map(this.axis.values)}],
       hooks: {drawClear: [(plot) => this.shade(plot)], setCursor: [(plot) => this.pointed?.(plot.cursor.idx ?? null)], setSelect: [(plot) => this.select(plot)]},
     };
   }
@@ -123,8 +128,16 @@ export class Chart {
   select(plot) {
     const {left, width} = plot.select;
     if (width < 4) return;
+    this.dragged = true;
     this.chosen?.(plot.posToVal(left, "x"), plot.posToVal(left + width, "x"));
     plot.setSelect({left: 0, top: 0, width: 0, height: 0}, false);
+  }
+
+  /** A drag ends in a click, too. */
+  click() {
+    const at = this.plot.cursor.idx;
+    if (!this.dragged && at !== null && at !== undefined) this.picked(this.times[at]);
+    this.dragged = false;
   }
 
   size() {
@@ -152,7 +165,7 @@ export class Chart {
     const order = this.times.map((_, index) => index).reverse();
     return html`<div class="scroll chart-table" tabindex="0" role="region" aria-label=${`${this.label} as a table`}>
       <table><thead><tr><th scope="col">Time</th>${this.names.map((name) => html`<th scope="col" class="number">${plain(name)}</th>`)}</tr></thead>
-      <tbody>${order.map((at) => html`<tr><th scope="row">${this.clock.full(this.times[at])}</th>${this.series.map((values) => html`<td class="number">${values[at] === null ? "\u2013" : short(values[at])}</td>`)}</tr>`)}</tbody>
+      <tbody>${order.map((at) => html`<tr><th scope="row">${this.clock.full(this.times[at])}</th>${this.series.map((values) => html`<td class="number">${values[at] === null ? "\u2013" : this.axis.values(values[at])}</td>`)}</tr>`)}</tbody>
       </table></div>`;
   }
 }

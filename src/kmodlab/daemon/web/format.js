@@ -28,6 +28,15 @@ export function duration(ns) {
   return `${value < 10 && size > 1 ? value.toFixed(2) : value < 100 && size > 1 ? value.toFixed(1) : Math.round(value)} ${unit}`;
 }
 
+/** A size given in KiB: 512 K, 11.7 M, 1.86 G. */
+export function size(kib) {
+  if (kib === null || kib === undefined) return DASH;
+  let value = kib;
+  let unit = 0;
+  for (; value >= 999.5 && unit < 3; unit += 1) value /= 1024;
+  return `${unit === 0 || value >= 99.95 ? Math.round(value) : value < 9.995 ? value.toFixed(2) : value.toFixed(1)} ${"KMGT"[unit]}`;
+}
+
 /** A span of time given in s: 45 s, 12 min, 3 h 20 min, 4 d. */
 export function span(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;

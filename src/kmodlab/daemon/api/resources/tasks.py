@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from ....errors import KmodlabError, UsageError
 from ...tasks import Arranged, Listing, Order
 from ...tick import Source
 from .. import columns, query
@@ -36,7 +37,14 @@ class Tasks:
         return JSONResponse(await asyncio.to_thread(self._answer, at, order, names, offset, limit))
 
     def _answer(self, at: float | None, order: Order, names: tuple[str, ...], offset: int, limit: int) -> object:
-        found = self.source.tasks(at)
+        try:
+            found = self.source.tasks(at)
+        except UsageError:
+            raise
+        except KmodlabError as error:
+            hint = {"hint": error.hint} if error.hint else {}
+            sums: dict[str, object] = dict.fromkeys(("wall", "n", "matched", "shown"), 0)
+            return {**sums, "offset": offset, "missing": [], "rows": {}, "trouble": {"detail": error.message, **hint}}
         arranged = self._arranged(found, order)
         return {
             "wall": found.wall,
@@ -46,6 +54,7 @@ class Tasks:
             "offset": offset,
             "missing": list(found.missing),
             "rows": arranged.rows(names, offset, limit),
+            "trouble": None,
         }
 
     def _arranged(self, found: Listing, order: Order) -> Arranged:

@@ -4,37 +4,25 @@ import {html, nothing} from "../vendor/lit.js";
 import {get, rows} from "../api.js";
 import {Chart, Palette} from "../chart.js";
 import {span, whole} from "../format.js";
+import {STEPS, Timed} from "../picker.js";
 import {calls} from "../table.js";
 import {ranking} from "./top.js";
 
-const PRESETS = [[60, "1 min"], [900, "15 min"], [3600, "1 h"], [21600, "6 h"], [86400, "1 d"], [604800, "7 d"], [2592000, "30 d"], [31557600, "1 y"], [63115200, "2 y"]];
-const STEPS = 240;
 const PAGE = 100;
 const NAMES = {call: "call", status: "status", process: "process"};
 
-export class History {
+export class History extends Timed {
   title = "History";
 
   constructor(page) {
-    this.page = page;
+    super(page);
     this.by = "call";
-    this.preset = 900;
     this.filter = "";
     this.palette = new Palette();
     this.chart = new Chart("Calls a second in the past", this.palette, {chosen: (begin, end) => this.choose(begin, end)});
     this.rates = null;
     this.top = [];
     this.rows = [];
-  }
-
-  pick(seconds) {
-    this.preset = seconds;
-    this.load(this.page.model.now - seconds, this.page.model.now);
-  }
-
-  choose(begin, end) {
-    this.preset = null;
-    this.load(begin, Math.max(end, begin + 1));
   }
 
   /** Ask for a time; an answer to an older question is dropped. */
@@ -101,25 +89,7 @@ export class History {
   }
 
   picker() {
-    const {page, begin, end} = this;
-    return html`<form class="bar loose picker" @submit=${(event) => this.submit(event)}>
-      <div class="presets" role="group" aria-label="The last">${PRESETS.map(([seconds, words]) => html`<button type="button" class="chip" aria-pressed=${this.preset === seconds ? "true" : "false"} @click=${() => this.pick(seconds)}>${words}</button>`)}</div>
-      <label for="from">From</label><input id="from" name="from" type="datetime-local" step="1" .value=${page.clock.input(begin)}>
-      <label for="to">to</label><input id="to" name="to" type="datetime-local" step="1" .value=${page.clock.input(end)}>
-      <span class="dim">${page.clock.label}</span><button>Show</button>
-      <label for="by">by</label><select id="by" @change=${(event) => this.sortBy(event.target.value)}>${Object.keys(NAMES).map((by) => html`<option ?selected=${by === this.by}>${by}</option>`)}</select></form>`;
-  }
-
-  submit(event) {
-    event.preventDefault();
-    const given = new FormData(event.target);
-    const [begin, end] = ["from", "to"].map((name) => this.page.clock.parsed(given.get(name)));
-    if (begin === null || end === null || begin >= end) {
-      this.problem = {message: "The time has to begin before it ends."};
-      this.page.changed();
-      return;
-    }
-    this.choose(begin, end);
+    return super.picker(html`<label for="by">by</label><select id="by" @change=${(event) => this.sortBy(event.target.value)}>${Object.keys(NAMES).map((by) => html`<option ?selected=${by === this.by}>${by}</option>`)}</select>`);
   }
 
   sortBy(by) {

@@ -228,6 +228,16 @@ def test_of_a_hundred_thousand_tasks_those_in_sight_are_asked_for(live: Live, ot
     other.until(lambda: names(other) == ["c99999"])
 
 
+def test_a_row_keeps_the_focus_where_others_come_before_it(live: Live, other: View) -> None:
+    row(other, "bash").get_by_role("button").focus()
+    for place, rss in ((0, 10**6), (3, 1), (0, 10**6)):
+        live.source.task_rows = [
+            f"977 402 bash SLEEPING 9000 {rss} 1 0 0" if " bash " in one else one for one in live.source.task_rows
+        ]
+        other.until(lambda place=place: names(other).index("bash") == place)
+        expect(other.page.locator(":focus")).to_have_attribute("aria-label", "bash, PID 977, details")
+
+
 def test_a_lister_that_is_not_there_goes_and_comes(live: Live, other: View) -> None:
     expect(other.table("Tasks")).to_have_count(len(TASKS))
     live.source.no_tasks = GONE

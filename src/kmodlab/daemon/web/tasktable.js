@@ -129,7 +129,9 @@ export class TaskTable {
 
   render() {
     this.refresh();
-    queueMicrotask(() => this.settle());
+    // A row that gets another place loses the focus.
+    const line = document.activeElement?.closest?.(".tasks-scroll tr[data-pid]");
+    queueMicrotask(() => this.settle(line?.dataset.pid));
     return html`<section class="panel tasks-panel"><header class="bar"><h2>Tasks, one by one</h2>${this.search_bar()}${this.as_of()}
         <button class=${this.tree ? "on" : ""} aria-pressed=${this.tree ? "true" : "false"} @click=${() => this.shape()}>Tree</button></header>
       <p class="hints">${EXAMPLES.map((one) => html`<button class="chip" @click=${() => this.search(one)}>${one}</button>`)}
@@ -220,13 +222,14 @@ export class TaskTable {
   }
 
   /** After it was drawn: how much is in sight, and where the focus was to go. */
-  settle() {
+  settle(pid) {
     this.scroll = this.page.root.querySelector(".tasks-scroll");
     if (!this.scroll) return;
     // A table that has become shorter is where it can be.
     if (Math.abs(this.scroll.scrollTop - this.top) > 1 || Math.abs(this.scroll.clientHeight - this.height) > 1) this.scrolled(this.scroll);
-    if (this.goal === undefined) return;
-    const button = this.scroll.querySelector(`tr[data-index="${this.goal}"] td button.plain`);
+    const wanted = this.goal === undefined ? `tr[data-pid="${pid}"]` : `tr[data-index="${this.goal}"]`;
+    if (this.goal === undefined && (pid === undefined || document.activeElement !== document.body)) return;
+    const button = this.scroll.querySelector(`${wanted} td button.plain`);
     if (!button) return;
     this.goal = undefined;
     button.focus({preventScroll: true});

@@ -85,6 +85,9 @@ def test_names_are_only_text(live: Live, view: View, name: str) -> None:
         expect(view.page.locator("footer")).to_contain_text(f"{2 * len(HOSTILE) * number} =")
     if name in ("live", "events", "blocked"):
         expect(view.page.locator("table.calls tbody tr").nth(8)).to_be_visible()
+    if name == "tasks":
+        expect(view.table("Tasks").nth(8)).to_contain_text("x" * 100)
+        assert view.table("Tasks").filter(has_text="onerror").count() == 1
     shown = view.page.locator("body").inner_text()
     assert "onerror" in shown, "it is shown"
     assert view.page.title() == f"{name.title()} \u00b7 kmodlab"

@@ -234,7 +234,7 @@ def test_a_row_keeps_the_focus_where_others_come_before_it(live: Live, other: Vi
         live.source.task_rows = [
             f"977 402 bash SLEEPING 9000 {rss} 1 0 0" if " bash " in one else one for one in live.source.task_rows
         ]
-        other.until(lambda place=place: names(other).index("bash") == place)
+        expect(other.table("Tasks").nth(place)).to_contain_text("bash")
         expect(other.page.locator(":focus")).to_have_attribute("aria-label", "bash, PID 977, details")
 
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kmodlab.daemon import tasks
 from kmodlab.daemon.ledger import Books
+from kmodlab.daemon.tasks import STATES, Listing, Sample, listing
 from kmodlab.daemon.tick import (
     BUCKETS,
     Change,
@@ -165,23 +165,23 @@ class FakeSource:
         self.asked.append(("changes", begin, end))
         return self.changed
 
-    def tasks(self, at: float | None = None) -> tasks.Listing:
+    def tasks(self, at: float | None = None) -> Listing:
         self.asked.append(("tasks", at))
         if self.no_tasks and at is None:
             raise self.no_tasks
-        return tasks.listing(listing_text(self.task_rows, self.task_head), BEGAN if at is None else at)
+        return listing(listing_text(self.task_rows, self.task_head), BEGAN if at is None else at)
 
     def task_rates(self, begin: float, end: float, step: float) -> TaskRates:
         self.asked.append(("task_rates", begin, end, step))
         steps = round((end - begin) / step)
         known = [float(index) if index % 9 else None for index in range(steps)]
         return TaskRates(
-            begin, step, steps, 1, {name: tuple(known) for name in tasks.STATES}, tuple(known), tuple(known),
+            begin, step, steps, 1, {name: tuple(known) for name in STATES}, tuple(known), tuple(known),
             tuple(None if one is None else int(one) for one in known),
         )  # fmt: skip
 
-    def task_sample(self) -> tasks.Sample | None:
-        return None if self.no_tasks else tasks.Sample((1, 3, 0, 1, 2), 900, 120)
+    def task_sample(self) -> Sample | None:
+        return None if self.no_tasks else Sample((1, 3, 0, 1, 2), 900, 120)
 
     def ledger(self) -> Books:
         return self.books

@@ -159,6 +159,52 @@ def test_another_load_is_another_epoch_and_the_books_close(deployed: Guest, page
     assert page.books()["closes"]
 
 
+def test_tasks_are_seen_as_the_lister_shows_them(deployed: Guest, page: Page) -> None:
+    deployed.succeed(
+        "cp /bin/sleep '/tmp/<b>\\a b'; nohup '/tmp/<b>\\a b' 600 >/dev/null 2>&1 & echo $! >/tmp/kmodlab-sleeper"
+    )
+    sleeper = int(deployed.succeed("cat /tmp/kmodlab-sleeper"))
+    found = wait(lambda: (one := page.get(f"tasks?filter=pid%3D{sleeper}"))["matched"] and one)
+    listed = deployed.succeed(f"grep '^{sleeper} ' /proc/task_lister").split()
+    titles = ("pid", "ppid", "comm", "state", "vm", "rss", "threads", "uid", "gid")
+    assert {name: str(found["rows"][name][0]) for name in titles} == dict(zip(titles, listed, strict=True))
+    assert found["rows"]["comm"] == [r"<b>\134a\040b"]
+    tree = page.get("tasks?shape=tree&limit=1000")
+    rows = dict(zip(tree["rows"]["pid"], tree["rows"]["tasks"], strict=True))
+    assert rows[1] + rows[2] == tree["n"]
+    deployed.succeed(f"kill {sleeper}")
+
+
+def test_what_tasks_were_is_kept(page: Page) -> None:
+    def told() -> bool:
+        rates = page.get(f"tasks/rates?begin={time.time() - 120}&end={time.time() + 60}&step=1")
+        known = [at for at, one in enumerate(rates["rss"]) if one]
+        return len(known) > 5 and all(rates["states"]["sleeping"][at] for at in known)
+
+    wait(told)
+    wait(lambda: page.get(f"tasks?at={time.time()}&filter=pid%3D1")["rows"].get("comm") == ["systemd"])
+
+
+def test_a_task_lister_that_is_unloaded_is_said_and_calls_go_on(deployed: Guest, page: Page) -> None:
+    deployed.succeed("modprobe -r task_lister")
+    said = wait(lambda: page.get("tasks")["trouble"])
+    assert said["detail"] == "the module task_lister is not loaded on this machine"
+    deployed.succeed("cat /srv/kmodlab-without-a-lister 2>/dev/null; true")
+    wait(lambda: page.rows("events", "/srv/kmodlab-without-a-lister"))
+    deployed.succeed("modprobe task_lister")
+    wait(lambda: page.get("tasks")["n"] > 20)
+    assert page.get("tasks")["trouble"] is None
+    assert page.books()["closes"]
+
+
+def test_who_serves_has_the_listers_files_from_who_records(deployed: Guest, page: Page) -> None:
+    wait(lambda: page.get("tasks")["n"])
+    recorder, dashboard_ = (pid(deployed, each) for each in SERVICES)
+    assert deployed.execute(f"nsenter -t {dashboard_} -m test -e /proc/task_lister").status == 1
+    assert "/proc/task_lister" in deployed.succeed(f"readlink /proc/{dashboard_}/fd/*")
+    assert "/proc/task_" not in deployed.succeed(f"readlink /proc/{recorder}/fd/*")
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_killed_it_comes_back_alone(deployed: Guest, page: Page, service: str) -> None:
     before = {each: pid(deployed, each) for each in SERVICES}

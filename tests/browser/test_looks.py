@@ -83,6 +83,25 @@ def test_a_call_in_full_and_the_keys(view: View, shots: Path) -> None:
     view.page.screenshot(path=shots / "keys-dark.png")
 
 
+@pytest.mark.parametrize("look", ["dark", "phone", "forced"])
+def test_tasks_as_a_tree_and_one_of_them_in_full(view: View, look: str, shots: Path) -> None:
+    _show(view, look)
+    view.page.evaluate("() => { location.hash = 'tasks'; }")
+    view.page.get_by_role("button", name="Tree").click()
+    expect(view.page.locator("table.tree tbody tr").nth(9)).to_be_visible()
+    view.page.screenshot(path=shots / f"tree-{look}.png", full_page=look == "phone")
+    assert view.wider() == []
+    found = Axe().run(view.page, context=_CONTEXT, options=_RULES)
+    assert found.response["violations"] == [], found.generate_report()
+    view.page.locator("table.tree td.name button.plain").first.click()
+    expect(view.page.get_by_role("dialog")).to_be_visible()
+    view.page.screenshot(path=shots / f"task-{look}.png")
+    found = Axe().run(view.page, options=_RULES)
+    assert found.response["violations"] == [], found.generate_report()
+    view.page.keyboard.press("Escape")
+    view.page.emulate_media(forced_colors="none")
+
+
 def test_the_door(view: View, shots: Path) -> None:
     page = view.page.context.browser.new_page()  # type: ignore[union-attr]
     page.goto(view.origin)

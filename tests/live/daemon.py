@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from unit.live_server import Answer
+from unit.live_source import proc_of
 from unit.test_daemon_station import recorder
 
 from kmodlab.daemon.api import keys
+from kmodlab.daemon.demo_tasks import DemoTasks
 from kmodlab.daemon.invite import noted
 from kmodlab.daemon.items import Feed
 
@@ -145,7 +147,8 @@ def serving(
     """A daemon that shows what a feed brings; its keys are where they are by themselves, or in a file of its own."""
     history, at = folder / "history", folder / "dashboard" / "socket"
     at.parent.mkdir()
-    with recorder(history, feed):
+    tasks = DemoTasks(1, "b007", 0)
+    with recorder(history, feed, proc_of(folder / "proc", tasks.stats().text, tasks.listing().text)):
         file = keys_file or history / keys.FILE
         named = ["--keys", str(keys_file)] if keys_file else []
         reader, admin = (keys.made(file, role, role) for role in ("reader", "admin"))

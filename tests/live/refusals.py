@@ -15,6 +15,8 @@ REASONS = {
     "listChanges": _TIME,
     "listEvents": f"{_PLACE}|{_TIME}|{_FILTER}",
     "listRates": _TIME,
+    "listTaskRates": _TIME,
+    "listTasks": f"{_FILTER}|is there in a tree alone$",
     "listTop": _TIME,
 }
 """operationId -> what the detail of an answer 400 says then."""

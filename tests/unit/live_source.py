@@ -6,9 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from kmodlab.daemon.ledger import Books
+from kmodlab.daemon.lister import LIST, STATS
 from kmodlab.daemon.tasks import STATES, Listing, Sample, listing
 from kmodlab.daemon.tick import (
     BUCKETS,
@@ -47,6 +49,15 @@ TASKS = (
 def listing_text(rows: Sequence[str], head: str = HEAD) -> str:
     """/proc/task_lister with these rows."""
     return "\n".join(["=" * 20, head, "=" * 132, *rows, "=" * 132, f"Total processes listed: {len(rows)}", ""])
+
+
+def proc_of(folder: Path, stats: str, listing: str) -> Path:
+    """A /proc with a task lister that says this."""
+    (folder / "sys/kernel/random").mkdir(parents=True)
+    (folder / "sys/kernel/random/boot_id").write_text("b007\n")
+    (folder / STATS).write_text(stats)
+    (folder / LIST).write_text(listing)
+    return folder
 
 
 def row(seq: int = 0, call: str = "openat", status: Status = "LOGGED", **others: Any) -> Row:

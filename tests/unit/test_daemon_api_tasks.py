@@ -90,6 +90,7 @@ def test_names_are_text_whatever_they_are(live: Live, ask: Any) -> None:
         ("tasks?order=rising", "order has to be one of up, down"),
         ("tasks?shape=round", "shape has to be one of flat, tree"),
         ("tasks?closed=1,x", "closed has to be PIDs with commas between them"),
+        ("tasks?closed=", "closed has to be PIDs with commas between them"),
         ("tasks?closed=12345678901", "closed has to be PIDs with commas between them"),
         ("tasks?columns=pid,secret", "there is no column 'secret'"),
         ("tasks?columns=", "there is no column ''"),

@@ -21,6 +21,7 @@ from kmodlab.daemon.items import Changed, Feed, Item, Settings
 from kmodlab.daemon.remote import Remote
 from kmodlab.daemon.station import Local, newer
 from kmodlab.errors import KmodlabError, ModuleUnavailable, Refused, UsageError
+from unit.live_source import proc_of
 
 from .daemon_tape import Tape
 
@@ -93,12 +94,7 @@ def held(folder: Path) -> int:
 @pytest.fixture
 def proc(tmp_path: Path) -> Path:
     """A /proc with a task lister."""
-    folder = tmp_path / "proc"
-    (folder / "sys/kernel/random").mkdir(parents=True)
-    (folder / "sys/kernel/random/boot_id").write_text("b007\n")
-    (folder / lister.STATS).write_text("counts\n")
-    (folder / lister.LIST).write_text("rows\n" * 9000)
-    return folder
+    return proc_of(tmp_path / "proc", "counts\n", "rows\n" * 9000)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from kmodlab.daemon.sampler import FRESH_SECONDS, RETRY_SECONDS, Sampler, until_
 from kmodlab.daemon.store import MIGRATIONS, Index
 from kmodlab.daemon.task_store import Kept, Snapshot
 from kmodlab.errors import KmodlabError, ModuleUnavailable
-from unit.live_source import HEAD, TASKS, listing_text
+from unit.live_source import HEAD, TASKS, listing_text, proc_of
 
 from .daemon_tape import NS, PATIENCE
 
@@ -162,12 +162,7 @@ def test_parents_in_a_circle_are_cut_once() -> None:
 @pytest.fixture
 def proc(tmp_path: Path) -> Path:
     """A /proc with a task lister."""
-    folder = tmp_path / "proc"
-    (folder / "sys/kernel/random").mkdir(parents=True)
-    (folder / "sys/kernel/random/boot_id").write_text("b007\n")
-    (folder / lister.STATS).write_text(STATS.format(1, 120))
-    (folder / lister.LIST).write_text(listing_text(TASKS))
-    return folder
+    return proc_of(tmp_path / "proc", STATS.format(1, 120), listing_text(TASKS))
 
 
 def held() -> int:

@@ -30,7 +30,9 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
 TICKS_KEPT = 64
-EXPIRE_SECONDS, SCRUB_SECONDS, TASKS_SECONDS = 5.0, 60.0, 2.0
+EXPIRE_SECONDS, SCRUB_SECONDS = 5.0, 60.0
+TASKS_SECONDS = 10.0
+"""How long a sample of tasks may wait to be written, while nobody looks: an idle machine is to stay one."""
 RETRY_SECONDS = 0.5
 _WAITING = 8
 """Ticks that wait for a subscriber before they are merged."""
@@ -331,6 +333,8 @@ class Live:
 
     def task_rates(self, begin: float, end: float, step: float) -> TaskRates:
         """Return tasks by state, and their memory; see `tick.Source`."""
+        with self._lock:
+            self._tasks()
         return self._history.task_rates(begin, end, step)
 
     def task_sample(self) -> Sample | None:

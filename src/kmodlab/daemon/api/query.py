@@ -162,13 +162,13 @@ def task_order(query: QueryParams) -> TaskOrder:
         sort=sort,
         descending=choice(query, "order", ("up", "down")) == "down",
         tree=shape == "tree",
-        closed=_pids(one(query, "closed", CLOSED_LETTERS) or ""),
+        closed=_pids(one(query, "closed", CLOSED_LETTERS)),
         only=tasks_only(one(query, "filter", FILTER_LETTERS) or ""),
     )
 
 
-def _pids(text: str) -> frozenset[int]:
-    words = text.split(",") if text else []
+def _pids(text: str | None) -> frozenset[int]:
+    words = [] if text is None else text.split(",")
     if not all(word.isascii() and word.isdecimal() and len(word) <= PID_DIGITS for word in words):
         raise Denied(400, "closed has to be PIDs with commas between them")
     return frozenset(map(int, words))

@@ -18,6 +18,7 @@ from kmodlab.daemon import lister, wire
 from kmodlab.daemon.collector import Live
 from kmodlab.daemon.desk import Desk, listening
 from kmodlab.daemon.items import Changed, Feed, Item, Settings
+from kmodlab.daemon.recorder import LATE, SOON
 from kmodlab.daemon.remote import Remote
 from kmodlab.daemon.station import Local, newer
 from kmodlab.errors import KmodlabError, ModuleUnavailable, Refused, UsageError
@@ -151,6 +152,50 @@ def test_the_task_listers_files_are_opened_by_who_may_and_read_by_who_asks(folde
     assert held(proc) == 0
 
 
+def test_it_is_hung_up_on_a_recorder_that_has_said_nothing_yet(folder: Path) -> None:
+    remote = Remote(folder.parent / "socket")
+    with listening(folder.parent / "socket") as mute:
+        remote.start(lambda: None)
+        connection, _ = mute.accept()
+        with connection:
+            assert next(wire.lines(connection))["kind"] == "attend"
+            ending = threading.Thread(target=remote.stop, daemon=True)
+            ending.start()
+            ending.join(SECONDS)
+            assert not ending.is_alive()
+
+
+def test_files_that_nobody_waits_for_any_more_are_closed(
+    folder: Path, proc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = Remote(folder.parent / "socket")
+    gate = threading.Event()
+
+    def late() -> lister.Opened:
+        gate.wait(SECONDS)
+        return lister.opened(proc)
+
+    monkeypatch.setattr("kmodlab.daemon.remote.OPEN_SECONDS", 0.01)
+    remote.start(lambda: None)
+    folder.mkdir()
+    station = Local(Hand(), folder)
+    desk = Desk(station, listening(folder.parent / "socket"), late)
+    station.start(desk.tell)
+    desk.start()
+    wait(lambda: remote.state != "no recorder")
+    with pytest.raises(KmodlabError, match="the recorder does not answer"):
+        remote.open_tasks()
+    monkeypatch.undo()
+    gate.set()
+    opened = lister.Files(remote.open_tasks)
+    assert opened.stats().text == "counts\n"
+    wait(lambda: held(proc) == 2)
+    opened.close()
+    station.stop()
+    desk.close()
+    remote.stop()
+
+
 def test_who_opens_never_reads_and_a_fault_is_told(folder: Path) -> None:
     remote = Remote(folder.parent / "socket")
     remote.start(lambda: None)
@@ -195,6 +240,25 @@ def test_the_collector_goes_and_the_recorder_records_on(folder: Path) -> None:
             assert live.ledger().open() == []
 
 
+def test_it_is_written_less_often_where_nobody_looks(folder: Path) -> None:
+    """The recorder is told who looks, told again when it comes back, and takes it that nobody does who is not there."""
+    feed = Hand()
+    with collector(folder) as live:
+        for _ in range(2):
+            with recorder(folder, feed) as station:
+                for looks in (False, True, False):
+                    live.attend(looks)
+                    wait(lambda looks=looks: station.recorder.pace == (SOON if looks else LATE))  # type: ignore[misc]
+                live.attend(True)
+                wait(lambda: station.recorder.pace == SOON)
+                live.attend(False)
+            wait(lambda: live.machine().state == "no recorder")
+    with recorder(folder, feed) as station:
+        with collector(folder):
+            wait(lambda: station.recorder.pace == SOON)
+        wait(lambda: station.recorder.pace == LATE)
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -234,6 +298,7 @@ def test_both_processes_are_the_daemons_own(folder: Path) -> None:
         b'{"kind": "control", "number": "1", "command": "clear", "who": "ada"}',
         b'{"kind": "control", "number": 1, "command": "cl\\near", "who": "ada"}',
         b'{"kind": "control", "number": 1, "command": "", "who": "ada"}',
+        b'{"kind": "attend", "watched": 1}',
         json.dumps({"kind": "control", "number": 1, "command": "x" * 1025, "who": "ada"}).encode(),
         b"x" * (1 << 15),
     ],

@@ -9,7 +9,7 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Remote(Station):
         self._path = path
         self._own = frozenset({os.getpid()})
         self._told = wire.State()
+        self._called: socket.socket | None = None
         self._connection: socket.socket | None = None
         self._woken: Callable[[], None] = lambda: None
         self._stop = threading.Event()
@@ -47,6 +48,7 @@ class Remote(Station):
         self._numbers = itertools.count(1)
         self._answers: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
         self._sending = threading.Lock()
+        self._is_watched = True
 
     def start(self, woken: Callable[[], None]) -> None:
         """Begin to listen to it."""
@@ -56,10 +58,22 @@ class Remote(Station):
     def stop(self) -> None:
         """Hang up; it records on."""
         self._stop.set()
+        # It may have said nothing yet.
+        if called := self._called:
+            with contextlib.suppress(OSError):
+                called.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+
+    def attend(self, is_watched: bool) -> None:
+        """Have the recorder told whether somebody looks, also when it comes back."""
+        self._is_watched = is_watched
         if connection := self._connection:
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
+                self._tell(connection)
+
+    def _tell(self, connection: socket.socket) -> None:
+        with self._sending:
+            wire.send(connection, "attend", watched=self._is_watched)
 
     def ledger(self) -> Ledger:
         """Return what it told last, or nothing while nobody tells: then its journal is what counts."""
@@ -87,7 +101,8 @@ class Remote(Station):
     def open_tasks(self) -> lister.Opened:
         """Have it open the task lister's files, which this process may not. Raises a KmodlabError that says why not."""
         answer = self._ask(OPEN_SECONDS, wire.TASKS)
-        if len(found := answer.get("descriptors", ())) != wire.DESCRIPTORS:
+        if len(found := answer["descriptors"]) != wire.DESCRIPTORS:
+            _close(found)
             raise KmodlabError("the recorder is of another version", hint="`ansible-playbook deploy.yml` renews both")
         return lister.Opened(found[0], found[1], str(answer.get("boot")))
 
@@ -120,9 +135,10 @@ class Remote(Station):
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                with socket.socket(socket.AF_UNIX) as connection:
-                    connection.connect(str(self._path))
-                    self._listen(connection)
+                with socket.socket(socket.AF_UNIX) as self._called:
+                    self._called.connect(str(self._path))
+                    if not self._stop.is_set():
+                        self._listen(self._called)
             except (OSError, KmodlabError) as error:
                 log.debug("the recorder: %s", error)
             self._hang_up()
@@ -133,20 +149,26 @@ class Remote(Station):
         if pid is None:
             raise KmodlabError(f"{self._path} is another user's")
         self._own |= {pid}
+        self._tell(connection)
         descriptors: list[int] = []
         try:
             for fields in wire.lines(connection, descriptors=descriptors):
                 if fields["kind"] == "state":
                     self._told, self._connection = wire.State.of(fields), connection
                     self._woken()
-                elif waiting := self._answers.get(fields.get("number", 0)):
-                    if fields["kind"] == wire.OPENED:
-                        fields["descriptors"], descriptors[:] = descriptors[:], []
-                    waiting.put(fields)
+                else:
+                    fields["descriptors"], descriptors[:] = descriptors[:], []
+                    self._answer(fields)
         finally:
-            # Nobody waits for them any more.
-            for one in descriptors:
-                os.close(one)
+            _close(descriptors)
+
+    def _answer(self, fields: dict[str, Any]) -> None:
+        waiting = self._answers.get(fields.get("number", 0))
+        if waiting:
+            waiting.put(fields)
+        else:
+            # Nobody waits for it any more.
+            _close(fields["descriptors"])
 
     def _hang_up(self) -> None:
         if self._connection:
@@ -155,3 +177,8 @@ class Remote(Station):
         for waiting in list(self._answers.values()):
             waiting.put(None)
         self._woken()
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for one in descriptors:
+        os.close(one)

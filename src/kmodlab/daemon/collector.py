@@ -28,10 +28,10 @@ from .tick import TOP, Change, Events, Filter, Machine, Ranked, Rates, Row, Task
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS, CALM_SECONDS = 0.25, 1.0
-"""Between two ticks; and where nobody looks."""
+TICK_SECONDS, CALM_SECONDS = 0.25, 5.0
+"""Between two ticks; and where nobody looks. What was counted is written each second all the same."""
 TICKS_KEPT = 64
-EXPIRE_SECONDS, SCRUB_SECONDS = 5.0, 60.0
+EXPIRE_SECONDS, SCRUB_SECONDS = 5.0, 300.0
 TASKS_SECONDS = 10.0
 """How long a sample of tasks may wait to be written, while nobody looks: an idle machine is to stay one."""
 RETRY_SECONDS = 0.5

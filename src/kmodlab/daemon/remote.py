@@ -58,7 +58,6 @@ class Remote(Station):
     def stop(self) -> None:
         """Hang up; it records on."""
         self._stop.set()
-        # It may have said nothing yet.
         if called := self._called:
             with contextlib.suppress(OSError):
                 called.shutdown(socket.SHUT_RDWR)
@@ -135,10 +134,12 @@ class Remote(Station):
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                with socket.socket(socket.AF_UNIX) as self._called:
-                    self._called.connect(str(self._path))
+                with socket.socket(socket.AF_UNIX) as connection:
+                    self._called = connection
+                    connection.connect(str(self._path))
+                    # From here on `stop` ends it; before, it was too early for that.
                     if not self._stop.is_set():
-                        self._listen(self._called)
+                        self._listen(connection)
             except (OSError, KmodlabError) as error:
                 log.debug("the recorder: %s", error)
             self._hang_up()

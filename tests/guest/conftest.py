@@ -82,7 +82,7 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 #: the files whose machines get the dashboard, as every deployment brings it; others are about something else
-WATCHED = ("test_collection", "test_dashboard", "test_lab", "test_molecule", "test_vagrant")
+WATCHED = ("test_collection", "test_dashboard", "test_lab", "test_vagrant")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -151,7 +151,7 @@ class Model:
             self.epochs += 1
         self.latest, self.troubles = tick, tick["troubles"]
         self.arrived = self._clock()
-        self.events += tick["events"]
+        self.events += sum(tick["calls"]["n"])
         self._count(tick)
         for view in tick["views"]:
             self._keep(view)

@@ -77,7 +77,8 @@ export class Model {
     this.latest = frame;
     this.arrived = performance.now();
     this.frames += 1;
-    this.events += frame.events;
+    // What is shown is what is held against the ledger: a frame may say one thing, and bring another.
+    this.events += frame.calls.n.reduce((sum, n) => sum + n, 0);
     this.troubles = frame.troubles;
     this.count(frame);
     for (const view of frame.views) this.keep(view);

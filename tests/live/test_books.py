@@ -32,7 +32,7 @@ SERVER = {
     "stream_merges_and_loses": "from live.test_books import stream_merges_and_loses as lose",
 }
 #: of the one that records -> the loss that is told where no sum is open: of a tape that has none
-RECORDER = {
+RECORDER: dict[Callable[[pytest.MonkeyPatch], None], str] = {
     _recorder_drops_a_batch: "",
     _recorder_loses_a_row: "damaged before they were read",
     _feed_loses_a_record: "lost in the socket",

@@ -59,6 +59,15 @@ class Pair:
             return found
         return {}
 
+    def stored(self, least: int) -> int:
+        """What the ledger says is stored, once it is so much."""
+
+        def enough() -> int:
+            found = self.totals().get("stored", 0)
+            return found if found >= least else 0
+
+        return int(wait(enough, f"{least} are stored", (self.folder / "log").read_text))
+
     def close(self) -> None:
         for one in self._running.values():
             if one.poll() is None:
@@ -98,19 +107,13 @@ def test_killed_again_and_again(kills: int, pair: Pair) -> None:
     for number in range(kills):
         who = (("record",), ("serve",), ("record", "serve"))[number % 3]
         seen.add(who)
-        ahead = rng.randrange(1, 4000)
-        safe = wait(
-            lambda ahead=ahead, than=stored: (found := pair.totals().get("stored", 0)) > than + ahead and found,
-            "it records",
-            lambda: (pair.folder / "log").read_text()[-4000:],
-        )
+        safe = pair.stored(stored + rng.randrange(1, 4000))
         pair.kill(*who)
         whole(pair.folder / "history")
         for name in who:
             pair.start(name)
-        again = wait(lambda: pair.totals().get("stored", 0), "it answers", (pair.folder / "log").read_text)
-        assert again >= safe, "what was said to be stored is not there"
-        stored = again
+        stored = pair.stored(1)
+        assert stored >= safe, "what was said to be stored is not there"
     assert len(seen) == 3
     pair.kill("record", "serve")
     whole(pair.folder / "history")

@@ -86,10 +86,10 @@ export class Model {
     this.blockedMore += frame.blocked_more;
   }
 
-  /** Put the sums of a frame into its seconds: one that is longer than that is spread. */
+  /** Put the sums of a frame into the seconds that it ends, and the one that it is in: no second is without a frame. */
   count(frame) {
     const last = Math.ceil(frame.clock) - 1;
-    const bins = Math.max(1, Math.min(WINDOW, Math.round(frame.seconds)));
+    const bins = Math.max(1, Math.min(WINDOW, last + 1 - Math.ceil(frame.clock - frame.seconds)));
     const {call, status, n, errors, histogram} = frame.calls;
     for (let index = 0; index < bins; index += 1) {
       const bin = this.bin(last - index);

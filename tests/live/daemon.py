@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import signal
@@ -117,15 +118,21 @@ class Daemon:
     process: subprocess.Popen[bytes]
 
     def books(self, rolled: int) -> Any:
-        """The ledger, once so many calls are in the sums and nothing is on its way there."""
+        """The ledger, once so many calls are in the sums and nothing is on its way there; as long as it goes on."""
+        progress = -1
+        while True:
+            told = wait(functools.partial(self._further, progress, rolled), "something is counted", self._totals)
+            if _settled(told["totals"], rolled):
+                return told
+            progress = told["totals"].get("rolled", 0)
 
-        def settled() -> Any:
-            told = self.get("/api/v1/ledger")
-            totals = told["totals"]
-            waiting = sum(totals.get(name, 0) for name in ("pending", "waiting"))
-            return told if totals.get("rolled", 0) >= rolled and not waiting else None
+    def _further(self, than: int, rolled: int) -> Any:
+        """The ledger, if more is counted than that, or all."""
+        told = self.get("/api/v1/ledger")
+        return told if told["totals"].get("rolled", 0) > than or _settled(told["totals"], rolled) else None
 
-        return wait(settled, f"{rolled} calls are counted", lambda: self.get("/api/v1/ledger")["totals"])
+    def _totals(self) -> Any:
+        return self.get("/api/v1/ledger")["totals"]
 
     def get(self, path: str) -> Any:
         """What the interface answers a program."""
@@ -148,6 +155,11 @@ class Daemon:
         told: dict[str, Any] = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
         assert (told["port"], told["scheme"]) == (self.way.port, "https" if self.way.authority else "http")
         return str(told["token"])
+
+
+def _settled(totals: Mapping[str, int], rolled: int) -> bool:
+    waiting = sum(totals.get(name, 0) for name in ("pending", "waiting"))
+    return totals.get("rolled", 0) >= rolled and not waiting
 
 
 @contextlib.contextmanager

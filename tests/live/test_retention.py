@@ -35,7 +35,7 @@ ALL = ("--from", "0", "--to", "9000000000")
 
 @dataclass
 class Sizes:
-    """What the segments of a history take, now and at most; the most that all write-ahead logs, and the index's, have."""
+    """What the segments of a history take, now and at most; the most that all logs, and the index's, have."""
 
     folder: Path
     kept: int = 0

@@ -83,6 +83,7 @@ class FakeSource:
     mode: str = "permissive"
     changed: list[Change] = field(default_factory=list)
     asked: list[tuple[Any, ...]] = field(default_factory=list)
+    attended: list[bool] = field(default_factory=list)
     _queues: list[asyncio.Queue[Tick]] = field(default_factory=list)
 
     def tell(self, one: Tick) -> None:
@@ -106,6 +107,9 @@ class FakeSource:
                 yield await queue.get()
         finally:
             self._queues.remove(queue)
+
+    def attend(self, is_watched: bool) -> None:
+        self.attended.append(is_watched)
 
     def ticks(self, since: int) -> list[Tick] | None:
         behind = [one for one in self.kept if one.number > since]

@@ -314,6 +314,20 @@ def test_the_hub_ends_with_the_collector() -> None:
     assert hub.totals["openat", "LOGGED"].n == 2
 
 
+def test_the_collector_is_told_whether_anybody_looks() -> None:
+    class Ended(FakeSource):
+        async def subscribe(self) -> Any:
+            yield tick(1)
+
+    source = Ended()
+    hub = Hub(source)
+    asyncio.run(hub.run())
+    first, second = hub.join(), hub.join()
+    hub.leave(first)
+    hub.leave(second)
+    assert source.attended == [False, True, True, True, False]
+
+
 def test_a_collector_that_breaks_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(FakeSource):
         async def subscribe(self) -> Any:

@@ -12,6 +12,7 @@ import pytest
 
 from kmodlab.daemon.collector import TICKS_KEPT, Live
 from kmodlab.daemon.demo import FILTERS, SIGNATURES, Demo, Simulation
+from kmodlab.daemon.epochs import Epoch
 from kmodlab.daemon.items import Batch, Counters, Item
 from kmodlab.daemon.journal import Journal
 from kmodlab.daemon.recorded import MAGIC, Replay, read
@@ -97,6 +98,33 @@ def test_who_is_too_slow_gets_ticks_merged_and_no_sum_is_lost(tmp_path: Path) ->
     assert number <= 9
     assert found[-1].number >= 14
     assert sum(count.n for tick in found for count in tick.calls.values()) == found[-1].ledger["rolled"]
+
+
+def test_ticks_are_longer_where_nobody_looks(tmp_path: Path) -> None:
+    """And what was recorded is there as soon as somebody does; no sum is lost between the two."""
+    with Live(Demo(rate=2000), tmp_path) as one:
+        one.attend(False)
+        calm = one.wait(lambda tick: tick.seconds > 0.9)
+        one.attend(True)
+        first = one.wait(lambda tick: tick.number > calm.number)
+        one.wait(lambda tick: tick.number > first.number and tick.seconds < 0.9)
+        ticks = one.ticks(0)
+        assert ticks
+        assert sum(count.n for tick in ticks for count in tick.calls.values()) == ticks[-1].ledger["rolled"]
+
+
+def test_rows_are_made_of_records_only_for_who_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    whole = Epoch.row
+    monkeypatch.setattr(Epoch, "row", lambda *args: made.append(1) or whole(*args))
+    with live(tmp_path, 2_000) as one:
+        one.wait(lambda tick: tick.ledger.get("rolled", 0) == 2_000)
+    ticks = one.ticks(0) or []
+    assert len(made) <= 2 * sum(len(tick.blocked) for tick in ticks), "one to be kept, one to be shown"
+    rows = [row for tick in ticks for row in tick.rows]
+    assert 0 < len(rows) <= len(made)
+    assert rows == sorted(rows, key=lambda row: row.clock + (row.latency or 0))
+    assert {row.wall - row.clock / NS for row in rows[:1]} == {row.wall - row.clock / NS for row in rows[-1:]}
 
 
 def test_ticks_that_are_gone_are_none(tmp_path: Path) -> None:

@@ -242,6 +242,24 @@ def test_both_processes_as_systemd_starts_them(program: Path, tmp_path: Path) ->
         wait(lambda: manager.recv(100) == b"STOPPING=1")
 
 
+def test_a_recorder_that_was_stopped_for_a_while_records_on(program: Path, tmp_path: Path) -> None:
+    """By a freezer, a debugger, a machine that slept: whatever was waited for is over then, and nothing came."""
+    places = ["--folder", str(tmp_path / "h"), "--recorder", str(tmp_path / "recorder")]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(SECONDS)
+        env = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
+        with running(program, "record", *places, **env) as process:
+            assert manager.recv(100) == b"READY=1"
+            for _ in range(3):
+                wait(lambda: manager.recv(100) == b"WATCHDOG=1")
+                process.send_signal(signal.SIGSTOP)
+                os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+                time.sleep(0.5)  # longer than a period
+                process.send_signal(signal.SIGCONT)
+            assert [manager.recv(100) for _ in range(8)][-1] == b"WATCHDOG=1"
+
+
 def test_no_daemon_gives_no_invitation(program: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [program, "invite", "--socket", tmp_path / "none"], capture_output=True, text=True, check=False

@@ -18,6 +18,7 @@ from kmodlab.daemon import wire
 from kmodlab.daemon.collector import Live
 from kmodlab.daemon.desk import Desk, listening
 from kmodlab.daemon.items import Changed, Feed, Item, Settings
+from kmodlab.daemon.recorder import LATE, SOON
 from kmodlab.daemon.remote import Remote
 from kmodlab.daemon.station import Local, newer
 from kmodlab.errors import KmodlabError, ModuleUnavailable, Refused, UsageError
@@ -145,6 +146,25 @@ def test_the_collector_goes_and_the_recorder_records_on(folder: Path) -> None:
             assert live.ledger().open() == []
 
 
+def test_it_is_written_less_often_where_nobody_looks(folder: Path) -> None:
+    """The recorder is told who looks, told again when it comes back, and takes it that nobody does who is not there."""
+    feed = Hand()
+    with collector(folder) as live:
+        for _ in range(2):
+            with recorder(folder, feed) as station:
+                for looks in (False, True, False):
+                    live.attend(looks)
+                    wait(lambda looks=looks: station.recorder.pace == (SOON if looks else LATE))  # type: ignore[misc]
+                live.attend(True)
+                wait(lambda: station.recorder.pace == SOON)
+                live.attend(False)
+            wait(lambda: live.machine().state == "no recorder")
+    with recorder(folder, feed) as station:
+        with collector(folder):
+            wait(lambda: station.recorder.pace == SOON)
+        wait(lambda: station.recorder.pace == LATE)
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -184,6 +204,7 @@ def test_both_processes_are_the_daemons_own(folder: Path) -> None:
         b'{"kind": "control", "number": "1", "command": "clear", "who": "ada"}',
         b'{"kind": "control", "number": 1, "command": "cl\\near", "who": "ada"}',
         b'{"kind": "control", "number": 1, "command": "", "who": "ada"}',
+        b'{"kind": "attend", "watched": 1}',
         json.dumps({"kind": "control", "number": 1, "command": "x" * 1025, "who": "ada"}).encode(),
         b"x" * (1 << 15),
     ],

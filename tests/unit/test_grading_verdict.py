@@ -24,6 +24,21 @@ LOCKUP = "[   30.0] watchdog: BUG: soft lockup - CPU#0 stuck for 11s! [head:313]
 HUNG = "[   30.0] INFO: task head:313 blocked for more than 8 seconds.\n"
 WARNING = "[   12.0] WARNING: CPU: 0 PID: 320 at fs/proc/generic.c:718 remove_proc_entry+0x1a0/0x1c0\n"
 SLUB = "[   13.0] kernel BUG at mm/slub.c:435!\n[   13.1] invalid opcode: 0000 [#1] PREEMPT SMP NOPTI\n"
+TWICE = """\
+[   64.9] BUG kmalloc-64 (Tainted: G           OE     ): Object already free
+[   64.9] Call Trace:
+[   64.9]  object_err+0x8a/0xb6
+[   64.9]  list_show+0x4a/0x53 [task_lister]
+[   64.9]  seq_read_iter+0x122/0x450
+[   64.9] FIX kmalloc-64: Object at 0xffff8c89c2f10880 not freed
+"""
+LATER = """\
+[   65.3] list_add corruption. next->prev should be prev (ffff8c89), but was 0.
+[   65.3] kernel BUG at lib/list_debug.c:33!
+[   65.3] invalid opcode: 0000 [#1] PREEMPT SMP NOPTI
+[   65.3] RIP: 0010:__list_add_valid.cold+0x23/0x5b
+[   65.3]  free_to_partial_list+0x385/0x4f0
+"""
 DIED, WARNED, LOCKED = 1 << 7, 1 << 9, 1 << 14
 
 
@@ -98,6 +113,24 @@ def test_what_happened_has_its_verdict(text: str, more: dict[str, object], verdi
     assert found.verdict is verdict
     assert words in found.reason
     assert found.crashed
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "verdict"),
+    [
+        (TWICE, {"taint": 1 << 5}, Verdict.OOPS),
+        (TWICE + LATER, {"taint": 1 << 5 | DIED}, Verdict.OOPS),
+        (TWICE + LATER + PANIC, {"taint": None, "ended": True}, Verdict.PANIC),
+    ],
+)
+def test_what_the_kernel_found_first_is_what_is_told(text: str, more: dict[str, object], verdict: Verdict) -> None:
+    """Who uses a broken list next is somebody else, or nobody in time: the words are the same."""
+    found = seen(text, **more)
+    assert found
+    assert found.verdict is verdict
+    assert found.reason.endswith("while a test ran: BUG kmalloc-64 (Tainted: G           OE     ): Object already free")
+    assert found.trouble
+    assert found.trouble.frame(["task_lister"]) == Frame("list_show", 0x49, "task_lister")
 
 
 def test_a_machine_that_restarts_in_silence_has_panicked() -> None:

@@ -25,7 +25,8 @@ from .tick import TOP, Change, Events, Filter, Machine, Ranked, Rates, Row, Tick
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.25
+TICK_SECONDS, CALM_SECONDS = 0.25, 1.0
+"""Between two ticks; and where nobody looks."""
 TICKS_KEPT = 64
 EXPIRE_SECONDS, SCRUB_SECONDS = 5.0, 60.0
 RETRY_SECONDS = 0.5
@@ -114,6 +115,7 @@ class Live:
         self._subscribers: set[Subscription] = set()
         self._thread = threading.Thread(target=self._run, name="roll", daemon=True)
         self._error = ""
+        self._is_watched = True
         self._caught_up = threading.Condition()
 
     def __enter__(self) -> Live:
@@ -139,6 +141,11 @@ class Live:
         for each in list(self._subscribers):
             each.send(None)
 
+    def attend(self, is_watched: bool) -> None:
+        """Say whether somebody looks; see `tick.Source`."""
+        self._is_watched = is_watched
+        self._woken.set()
+
     # -- the roller's thread -----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -147,6 +154,9 @@ class Live:
         begun = time.monotonic()
         while not self._stop.is_set():
             self._woken.clear()
+            if (pace := TICK_SECONDS if self._is_watched else CALM_SECONDS) != every[self._publish]:
+                self._station.attend(pace == TICK_SECONDS)
+                due[self._publish], every[self._publish] = 0.0, pace
             more = self._guarded(self._step)
             for work, at in due.items():
                 if (now := time.monotonic() - begun) >= at:

@@ -42,6 +42,7 @@ class _Caller:
         self.is_due = threading.Event()
         self.sending = threading.Lock()
         self.is_gone = False
+        self.is_watched = True
 
     def send(self, kind: str, **fields: object) -> None:
         with self.sending:
@@ -118,6 +119,12 @@ class Desk:
         caller.hang_up()
         with self._lock:
             self._callers.discard(caller)
+        self._attend()
+
+    def _attend(self) -> None:
+        """Have the station know whether anybody looks who is told; where nobody is, nobody does."""
+        with self._lock:
+            self._station.attend(any(caller.is_watched for caller in self._callers))
 
     def _write(self, caller: _Caller) -> None:
         while True:
@@ -130,8 +137,12 @@ class Desk:
 
     def _read(self, caller: _Caller) -> None:
         for fields in wire.lines(caller.connection, COMMAND_BYTES):
-            asked = wire.Command.of(fields)
-            caller.send("done", number=asked.number, error=self._done(asked))
+            if fields["kind"] == "attend":
+                caller.is_watched = wire.attention(fields)
+                self._attend()
+            else:
+                asked = wire.Command.of(fields)
+                caller.send("done", number=asked.number, error=self._done(asked))
 
     def _done(self, asked: wire.Command) -> dict[str, object] | None:
         log.info("%s: %s", asked.who, asked.command)

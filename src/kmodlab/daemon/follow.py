@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import sqlite3
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from . import journal, segments
 from .items import Item
 from .journal import Hole, checksum
 from .recorded import item_of
+from .tally import NS
 
 log = logging.getLogger(__name__)
 
 _FOR_NOW = ("SQLITE_ERROR", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN", "SQLITE_READONLY")
 """What SQLite says of a file that is just being made."""
+SETTLED_NS = NS
+"""So long after a folder's last change it has no other of the same time; a clock that was set back lists it anew."""
 _BLOCK = "id, epoch, cpu, first, last, n, begin, end, ordinal, crc, data"
 
 
@@ -74,11 +78,12 @@ class Follower:
         self._path: Path | None = None
         self._base: sqlite3.Connection | None = None
         self._done: list[tuple[int, Path]] = []
+        self._listed: tuple[int, list[Path]] = (0, [])
 
     def read(self, most: int = 64) -> list[Block | Note]:
         """Return the next items, blocks that are damaged left out; none where there are none yet."""
         while True:
-            paths = journal.files(self._folder)
+            paths = self._paths()
             if not self._choose(paths):
                 return []
             newest = self._path == paths[-1]
@@ -92,6 +97,18 @@ class Follower:
             if found or newest:
                 return found
             self._leave()
+
+    def _paths(self) -> list[Path]:
+        """Return the journals. They are listed only where the folder has changed: each listing is a traced call."""
+        try:
+            changed = (self._folder / "journal").stat().st_mtime_ns
+        except OSError:
+            return []
+        if changed != self._listed[0]:
+            # What changes within a tick of the kernel's clock leaves the same time.
+            settled = time.time_ns() - changed > SETTLED_NS
+            self._listed = changed if settled else 0, journal.files(self._folder)
+        return self._listed[1]
 
     def _choose(self, paths: list[Path]) -> bool:
         """Have a journal open: the one that is, the last that begins before what is wanted, or the first."""

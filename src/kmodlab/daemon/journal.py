@@ -393,6 +393,11 @@ class Journal:
         """Whether half of what may wait for the disk does: whoever can wait now loses nothing."""
         return self._bytes > self._pending_bytes // 2
 
+    @property
+    def heavy(self) -> bool:
+        """Whether so much waits for the disk that it should be written soon, whoever looks."""
+        return self._bytes > self._pending_bytes // 8
+
     def ledger(self) -> dict[tuple[int, int], dict[str, int]]:
         """Return the terms of each (epoch, CPU) as of now."""
         with self._lock:

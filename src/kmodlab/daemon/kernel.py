@@ -116,6 +116,7 @@ class KernelFeed:
         self._told: list[Item] = []
         self._look_at = self._clock_at = 0.0
         self._clock: Clock | None = None
+        self._counters: Counters | None = None
 
     # -- what comes --------------------------------------------------------------------------------------------------
 
@@ -171,7 +172,9 @@ class KernelFeed:
         if loaded(self._machine, self._proc) != self._key:
             raise ModuleUnavailable("the module syscall_tracer was loaded anew")
         assert self._tracer  # noqa: S101  # for the types
-        self._told.append(Counters(self._tracer.counters()))
+        if (counters := Counters(self._tracer.counters())) != self._counters:
+            self._counters = counters
+            self._told.append(counters)
         self._examine()
         self._look_at_clock()
 
@@ -212,7 +215,8 @@ class KernelFeed:
         self._tracer, self._events, self._apart, self._key, self.state = tracer, events, apart, key, ""
         self._settings, self._known = begin.settings, {one.id for one in begin.calls}
         self._clock, self._clock_at = self._clocks(), self._now() + CLOCK_SECONDS
-        self._told += [begin, self._clock, Counters(tracer.counters())]
+        self._counters = Counters(tracer.counters())
+        self._told += [begin, self._clock, self._counters]
         log.info("the module syscall_tracer %s is there", begin.version)
 
     def _begin(self, key: str, tracer: Tracer) -> Begin:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import overload
 
 from kmodlab.modules.record import rows
 
 from .epochs import Epoch
-from .items import offsets
 from .store import Known
 from .tally import BLK, ERR, HIST, LAT_SUM, NS, N
 from .tick import BLOCKED_A_SECOND, BUCKETS, STATUSES, Count, Process, ProcessCount, Row, Status, Tick, busiest
@@ -30,6 +31,37 @@ def told(one: Known, epoch: Epoch) -> Process:
     return Process(one.id, one.epoch, one.pid, one.comm, one.uid, one.ppid, epoch.wall(one.first))
 
 
+Stretch = tuple[Epoch, int, bytes]
+"""The end of a block, and how far CLOCK_BOOTTIME was ahead then, ns."""
+
+
+class Newest(Sequence[Row]):
+    """The newest calls of some blocks, made of them when somebody asks: most ticks nobody looks at."""
+
+    def __init__(self, blocks: tuple[Stretch, ...]) -> None:
+        self._blocks = blocks
+
+    @cached_property
+    def _rows(self) -> tuple[Row, ...]:
+        found: list[Row] = []
+        for epoch, asleep, data in reversed(self._blocks):
+            if len(found) >= NEWEST:
+                break
+            found += [epoch.row(raw, asleep) for raw in rows(data)]
+        found.sort(key=lambda row: (row.clock + (row.latency or 0), row.cpu, row.seq))
+        return tuple(found[-NEWEST:])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | Sequence[Row]:
+        return self._rows[at]
+
+
 class Pulse:
     """Makes the ticks of one run of the collector."""
 
@@ -38,8 +70,7 @@ class Pulse:
         self._made_at = 0.0
         self._clock = 0.0
         self._known_at = (0.0, 0.0)
-        self._blocks: deque[tuple[Epoch, int, bytes]] = deque(maxlen=64)
-        self._blocks_n = 0
+        self._blocks: deque[Stretch] = deque(maxlen=64)
         self._room = 0.0
         self._begin()
 
@@ -67,9 +98,9 @@ class Pulse:
         self._clock = max(self._clock, known + min(max(now - known_at, 0.0), AHEAD) if known else 0.0)
         return self._clock
 
-    def block(self, epoch: Epoch, cpu: int, first: int, last: int, data: bytes) -> None:
-        """Take notice of a block that was counted."""
-        self._blocks.append((epoch, cpu, data))
+    def block(self, epoch: Epoch, cpu: int, first: int, last: int, data: bytes, starts: Sequence[int]) -> None:
+        """Take notice of a block that was counted, whose records begin at `starts`."""
+        self._blocks += [(epoch, epoch.asleep, data[at:]) for at in starts[-NEWEST:][:1]]
         before = self._spans.get(cpu)
         self._spans[cpu] = (before[0], last) if before else (first, last)
 
@@ -102,16 +133,6 @@ class Pulse:
             self._blocked.append(row)
             self._room -= 1
 
-    def _newest(self) -> tuple[Row, ...]:
-        found: list[Row] = []
-        for epoch, _, data in reversed(self._blocks):
-            if len(found) >= NEWEST:
-                break
-            starts = offsets(data)[-NEWEST:]
-            found += [epoch.row(raw) for raw in rows(data[starts[0] :])]
-        found.sort(key=lambda row: (row.clock + (row.latency or 0), row.cpu, row.seq))
-        return tuple(found[-NEWEST:])
-
     def tick(
         self,
         epoch: Epoch | None,
@@ -133,7 +154,7 @@ class Pulse:
             seconds=seconds,
             calls=self._calls,
             processes=busiest([_counted(*each) for each in self._procs.values()]),
-            rows=self._newest(),
+            rows=Newest(tuple(self._blocks)),
             blocked=tuple(self._blocked),
             blocked_more=self._blocked_more,
             spans=self._spans,

@@ -16,7 +16,7 @@ from .journal import Journal
 log = logging.getLogger(__name__)
 
 SOON, LATE = 0.1, 1.0
-"""Seconds until what came is committed; and where that is nothing but this daemon's own calls, or counters."""
+"""Seconds until what came is committed; and where nobody looks, or that is but this daemon's own calls, or counters."""
 RETRY = 0.5
 """Seconds until a disk that took nothing is tried again."""
 _FEW = 32
@@ -38,6 +38,7 @@ class Recorder:
         failed: whether that is a fault of this program.
         own: as given; may be set anew at any time.
         beat: grows for as long as the feed is looked at.
+        pace: seconds until what came is committed; see `attend`.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Recorder:
         self._written = threading.Event()
         self._due = threading.Condition()
         self._due_at = 0.0
+        self.pace = SOON
         self._threads = [
             threading.Thread(target=self._guarded, args=(work,), name=name, daemon=True)
             for name, work in (("receive", self._receive), ("commit", self._commit))
@@ -65,6 +67,12 @@ class Recorder:
         """Begin."""
         for thread in self._threads:
             thread.start()
+
+    def attend(self, is_watched: bool) -> None:
+        """Say whether somebody looks: if not, it is committed less often, which costs the machine less."""
+        self.pace = SOON if is_watched else LATE
+        if is_watched:
+            self._ask(0)
 
     def stop(self) -> None:
         """End, and write what has come."""
@@ -100,7 +108,12 @@ class Recorder:
                 else:
                     self._journal.take(item)
             if items:
-                self._ask(LATE if all(map(self._can_wait, items)) else SOON)
+                self._ask(self._patience(items))
+
+    def _patience(self, items: list[Item]) -> float:
+        if all(map(self._can_wait, items)):
+            return LATE
+        return SOON if self._journal.heavy else self.pace
 
     def _can_wait(self, item: Item) -> bool:
         if isinstance(item, Batch):

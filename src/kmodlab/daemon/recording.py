@@ -54,12 +54,19 @@ def _signals_wait() -> Iterator[Callable[[float], bool]]:
     """Yield what waits for a signal that ends this process, in this thread and all that it starts."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
-        yield lambda seconds: signal.sigtimedwait(_ENDING, seconds) is not None
+        yield _has_come
     finally:
         # Who asks twice is not to have it end by the second.
-        while signal.sigtimedwait(_ENDING, 0):
+        while _has_come(0):
             pass
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _has_come(seconds: float) -> bool:
+    """Wait so long for a signal that ends this process; return whether one came."""
+    found = signal.sigtimedwait(_ENDING, seconds)
+    # Where the process was stopped until that time was over, Python returns what was in its memory before.
+    return found is not None and found.si_signo in _ENDING
 
 
 def _live(station: Local, desk: Desk, ended: Callable[[float], bool]) -> None:

@@ -46,6 +46,7 @@ class Remote(Station):
         self._numbers = itertools.count(1)
         self._answers: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
         self._sending = threading.Lock()
+        self._is_watched = True
 
     def start(self, woken: Callable[[], None]) -> None:
         """Begin to listen to it."""
@@ -59,6 +60,17 @@ class Remote(Station):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
+
+    def attend(self, is_watched: bool) -> None:
+        """Have the recorder told whether somebody looks, also when it comes back."""
+        self._is_watched = is_watched
+        if connection := self._connection:
+            with contextlib.suppress(OSError):
+                self._tell(connection)
+
+    def _tell(self, connection: socket.socket) -> None:
+        with self._sending:
+            wire.send(connection, "attend", watched=self._is_watched)
 
     def ledger(self) -> Ledger:
         """Return what it told last, or nothing while nobody tells: then its journal is what counts."""
@@ -120,6 +132,7 @@ class Remote(Station):
         if pid is None:
             raise KmodlabError(f"{self._path} is another user's")
         self._own |= {pid}
+        self._tell(connection)
         for fields in wire.lines(connection):
             if fields["kind"] == "state":
                 self._told, self._connection = wire.State.of(fields), connection

@@ -283,7 +283,7 @@ class Roller:
         numbers = (block.id, block.epoch, block.cpu, block.first, block.last, len(starts), begin, end, epoch.asleep)
         self._pieces.append(Piece(*numbers, data, starts))
         self._bytes += len(data)
-        self.pulse.block(epoch, block.cpu, block.first, block.last, data)
+        self.pulse.block(epoch, block.cpu, block.first, block.last, data, starts)
         self.pulse.at(end, self._clock())
 
     def _blocked(self, epoch: Epoch, found: list[Raw]) -> None:

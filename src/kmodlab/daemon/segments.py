@@ -103,27 +103,34 @@ def unpack(packed: bytes, n: int) -> bytes:
     Raises:
         KmodlabError: it is damaged.
     """
-    try:
-        content = zlib.decompress(packed)
-    except zlib.error as error:
-        raise KmodlabError(f"a block is damaged: {error}") from error
+    content, columns, sizes = _checked(packed, n)
     heads = bytearray(n * HEAD)
-    columns = [content[at * n : (at + 1) * n] for at in range(HEAD)]
-    if len(content) < len(heads):
-        raise KmodlabError("a block is damaged: it is too short")
     for at, column in enumerate(columns):
         heads[at::HEAD] = column
     parts: list[bytes | bytearray] = []
     tail = n * HEAD
-    for at, size in zip(range(0, n * HEAD, HEAD), _words(columns, _SIZE, 2), strict=True):
+    for at, size in zip(range(0, n * HEAD, HEAD), sizes, strict=True):
         parts.append(heads[at : at + HEAD])
         if size:
             end = tail + (size + 7 & -8)
             parts.append(content[tail:end])
             tail = end
-    if tail != len(content):
-        raise KmodlabError("a block is damaged: it has not the length that it says")
     return b"".join(parts)
+
+
+def _checked(packed: bytes, n: int) -> tuple[bytes, list[bytes], array.array[int]]:
+    """Return what was packed, its columns, and how much data each record has, as far as that makes sense."""
+    try:
+        content = zlib.decompress(packed)
+    except zlib.error as error:
+        raise KmodlabError(f"a block is damaged: {error}") from error
+    if len(content) < n * HEAD:
+        raise KmodlabError("a block is damaged: it is too short")
+    columns = [content[at * n : (at + 1) * n] for at in range(HEAD)]
+    sizes = _words(columns, _SIZE, 2)
+    if n * HEAD + sum([size + 7 & -8 for size in sizes]) != len(content):
+        raise KmodlabError("a block is damaged: it has not the length that it says")
+    return content, columns, sizes
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -217,11 +224,11 @@ def damaged(base: sqlite3.Connection) -> list[Head]:
     for *numbers, packed in base.execute(f"select {_HEADS}, data from block"):
         head = Head(*numbers)
         try:
-            if head.checksum(packed) == head.crc and unpack(packed, head.n):
-                continue
+            _checked(packed, head.n)
         except KmodlabError:
-            pass
-        bad.append(head)
+            bad.append(head)
+        else:
+            bad += [head] if head.checksum(packed) != head.crc else []
     return bad
 
 

@@ -31,6 +31,10 @@ class Station(abc.ABC):
         """End: what has come is written."""
 
     @abc.abstractmethod
+    def attend(self, is_watched: bool) -> None:
+        """Say whether somebody looks: until this is said, somebody does."""
+
+    @abc.abstractmethod
     def ledger(self) -> Ledger:
         """Return the recorder's terms as of now, or as far as they are known; nothing where they are not."""
 
@@ -83,6 +87,10 @@ class Local(Station):
     def stop(self) -> None:
         """End."""
         self.recorder.stop()
+
+    def attend(self, is_watched: bool) -> None:
+        """Say whether somebody looks."""
+        self.recorder.attend(is_watched)
 
     def ledger(self) -> Ledger:
         """Return the terms as of now."""

@@ -202,7 +202,7 @@ class Tick:
     seconds: float
     calls: Mapping[tuple[str, Status], Count] = field(default_factory=dict)
     processes: tuple[ProcessCount, ...] = ()
-    rows: tuple[Row, ...] = ()
+    rows: Sequence[Row] = ()
     blocked: tuple[Row, ...] = ()
     blocked_more: int = 0
     spans: Mapping[int, tuple[int, int]] = field(default_factory=dict)
@@ -230,7 +230,7 @@ def merged(older: Tick, newer: Tick, rows: int = 256) -> Tick:
         seconds=older.seconds + newer.seconds,
         calls=calls,
         processes=busiest(older.processes + newer.processes),
-        rows=(older.rows + newer.rows)[-rows:],
+        rows=(*older.rows, *newer.rows)[-rows:],
         blocked=kept,
         blocked_more=older.blocked_more + newer.blocked_more + len(blocked) - len(kept),
         spans={**newer.spans, **{cpu: _joined(span, newer.spans.get(cpu)) for cpu, span in older.spans.items()}},
@@ -382,6 +382,12 @@ class Source(Protocol):
         """Return the ticks from now on, for as long as one takes them; close it (`aclosing`) when done.
 
         Who takes none for some seconds gets those merged into one: its `number` is that of the last.
+        """
+
+    def attend(self, is_watched: bool) -> None:
+        """Say whether somebody looks: if not, ticks are longer, and what is recorded is written less often.
+
+        It does not wait. Until it is said somebody does.
         """
 
     def ticks(self, since: int) -> list[Tick] | None:

@@ -1,7 +1,7 @@
 """Between the process that records and the one that serves: a Unix socket, lines of JSON, the kernel's word on who.
 
 Down come `state` lines, the newest one whenever something was written; up go `control` lines, each answered by a
-`done` line. Both ends take only root or their own user.
+`done` line, and `attend` lines, which say whether somebody looks. Both ends take only root or their own user.
 """
 
 from __future__ import annotations
@@ -107,6 +107,13 @@ class Command:
         if not isinstance(number, int) or not _is_text(command, COMMAND_LETTERS) or not _is_text(who, WHO_LETTERS):
             raise BadLine("a command that is none")
         return cls(number, str(command), str(who))
+
+
+def attention(fields: Mapping[str, Any]) -> bool:
+    """Return whether somebody looks, as a line says. Raises BadLine."""
+    if not isinstance(fields.get("watched"), bool):
+        raise BadLine("a line that does not say whether somebody looks")
+    return bool(fields["watched"])
 
 
 def _is_text(value: object, most: int) -> bool:

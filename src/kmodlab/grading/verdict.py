@@ -93,18 +93,13 @@ def _reports(lines: list[str]) -> Iterator[Trouble]:
         if kind is None:
             at += 1
             continue
-        first, worst, end = at, at, at + 1
-        while end < len(lines) and end - first < _REPORT_LINES:
-            line, inner = lines[end], kind_of(lines[end])
-            # A panic, and trouble of a lesser kind, begin a report of their own; "Oops:" belongs to the line before it.
-            if inner is Kind.PANIC or (inner is not None and inner < kind):
-                break
+        first, end = at, at + 1
+        # Trouble of another kind begins a report of its own; "Oops:" is of one kind with the line before it.
+        while end < len(lines) and end - first < _REPORT_LINES and kind_of(lines[end]) in (None, kind):
             end += 1
-            if inner is not None and inner > kind:
-                kind, worst = inner, end - 1
-            if line.startswith(_END):
+            if lines[end - 1].startswith(_END):
                 break
-        yield Trouble(kind, lines[worst], "\n".join(lines[first:end]))
+        yield Trouble(kind, lines[first], "\n".join(lines[first:end]))
         at = end
 
 
@@ -201,21 +196,27 @@ def _worst(real: list[Trouble], *kinds: Kind) -> Trouble | None:
     return next((trouble for trouble in real if trouble.kind in kinds), None)
 
 
+#: What the kernel says before it dies, if it says anything: memory that was given back twice is found then, and used by
+#: somebody else, who oopses over it or does not, later.
+_CAUSES = (Kind.OOPS, Kind.ATOMIC, Kind.BUG)
+
+
 def _panic(evidence: Evidence, real: list[Trouble]) -> Finding | None:
     if not evidence.ended:
         return None
-    # The first oops says what happened; the panic, that the kernel could not go on.
+    # The first report says what happened; the panic, that the kernel could not go on.
     panic = _worst(real, Kind.PANIC)
     if panic is None:
         words = f"the machine restarted while {evidence.doing}, without a word"
-        return Finding(Verdict.PANIC, words, _worst(real, Kind.OOPS))
-    cause = _worst(real, Kind.OOPS) or panic
+        return Finding(Verdict.PANIC, words, _worst(real, *_CAUSES))
+    cause = _worst(real, *_CAUSES) or panic
     return Finding(Verdict.PANIC, f"the kernel panicked while {evidence.doing}: {cause.line}", cause)
 
 
 def _oops(evidence: Evidence, real: list[Trouble]) -> Finding | None:
-    if oops := _worst(real, Kind.OOPS):
-        return Finding(Verdict.OOPS, f"the kernel oopsed while {evidence.doing}: {oops.line}", oops)
+    if _worst(real, Kind.OOPS) and (cause := _worst(real, *_CAUSES)):
+        what = "oopsed" if cause.kind is Kind.OOPS else "complained"
+        return Finding(Verdict.OOPS, f"the kernel {what} while {evidence.doing}: {cause.line}", cause)
     if evidence.taint and evidence.taint & _DIED:
         return Finding(Verdict.OOPS, f"the kernel oopsed while {evidence.doing}, and its console was silent")
     return None

@@ -117,6 +117,7 @@ class Hub:
 
     async def run(self) -> None:
         """Take ticks until the collector has no more, or the task is cancelled."""
+        self._attend()
         try:
             async with aclosing(self._source.subscribe()) as ticks:  # type: ignore[type-var]
                 async for tick in ticks:
@@ -151,13 +152,18 @@ class Hub:
         """Return a new stream, which gets every tick from now on."""
         client = Client()
         self.clients.add(client)
+        self._attend()
         return client
 
     def leave(self, client: Client) -> None:
         """End a stream, and keep its sums."""
         client.drop()
         self.clients.discard(client)
+        self._attend()
         self.past = self._added(client.sums)
+
+    def _attend(self) -> None:
+        self._source.attend(bool(self.clients))
 
     def _added(self, sums: Sums) -> Sums:
         past = self.past

@@ -28,7 +28,7 @@ CODE = f"from kmodlab.daemon.roller import Limits; Limits.__init__.__defaults__ 
 NOBODY = 5_000_000
 LOGS = 64 * MIB
 """What all write-ahead logs together may take, the recorder's among them."""
-RECORDS, MANY = 150_000, 2_500_000
+RECORDS, MANY = 150_000, 6_000_000
 COMMAND = (sys.executable, "-c", "from kmodlab.start import main; main()", "history", "export")
 ALL = ("--from", "0", "--to", "9000000000")
 

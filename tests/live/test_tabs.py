@@ -85,7 +85,7 @@ def heap(session: CDPSession) -> int:
 
 
 @pytest.mark.parametrize(
-    ("records", "more"), [(48_000, 1.5 * MIB), pytest.param(9_600_000, 8 * MIB, marks=pytest.mark.long)]
+    ("records", "more"), [(48_000, 0.7 * MIB), pytest.param(9_600_000, 8 * MIB, marks=pytest.mark.long)]
 )
 def test_a_page_that_is_open_for_long_takes_no_more(
     records: int, more: float, chromium: Browser, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -25,6 +25,9 @@ struct call {
 static struct call calls[SCT_CALLS_MAX];
 static unsigned int calls_count;
 
+/* Written with sct_lock held, read by anybody. */
+static u32 generation;
+
 /**
  * sct_call_find() - look up a call that was named before
  * @name: what users call it
@@ -41,6 +44,32 @@ int sct_call_find(const char *name)
 		if (!strcmp(calls[id].name, name))
 			return id;
 	return -ENOENT;
+}
+
+/**
+ * sct_changed() - take note of a change: of filters, of what is traced, of calls
+ *
+ * Context: Process context, sct_lock held.
+ */
+void sct_changed(void)
+{
+	lockdep_assert_held(&sct_lock);
+	WRITE_ONCE(generation, generation + 1);
+}
+
+/**
+ * sct_generation() - tell whether anything was changed
+ *
+ * A record is made by a hook that was armed behind the change that named its
+ * call, and all CPUs were interrupted for that: who has copied the record sees
+ * the change.
+ *
+ * Context: Any.
+ * Return: Another number after each sct_changed().
+ */
+u32 sct_generation(void)
+{
+	return READ_ONCE(generation);
 }
 
 /**
@@ -61,6 +90,7 @@ unsigned int sct_call_add(const char *name, bool has_compat)
 	call->signature = sct_signature(name);
 	call->compat_signature = has_compat ? sct_compat_signature(name) :
 					      call->signature;
+	sct_changed();
 	return calls_count++;
 }
 

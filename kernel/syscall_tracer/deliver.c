@@ -72,7 +72,7 @@
 
 /* The attributes of a batch, before its records and behind them. */
 #define BATCH_HEAD	(nla_total_size(sizeof(u32)) + NLA_HDRLEN)
-#define BATCH_TAIL	(2 * nla_total_size(sizeof(u32)) + \
+#define BATCH_TAIL	(3 * nla_total_size(sizeof(u32)) + \
 			 5 * nla_total_size_64bit(sizeof(u64)))
 
 /* What is first is sent first. */
@@ -272,6 +272,8 @@ static void put_batch(struct sk_buff *skb, struct delivery *delivery,
 	put_u64(skb, SCT_A_BATCH_FIRST_CLOCK, batch->first_clock);
 	put_u64(skb, SCT_A_BATCH_LAST_CLOCK, batch->last_clock);
 	put_u64(skb, SCT_A_BATCH_NUMBER, batch->number);
+	/* Behind the records: it is not older than any of them. */
+	nla_put_u32(skb, SCT_A_BATCH_GENERATION, sct_generation());
 }
 
 static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Processes whose calls are left out: listeners that have asked for it.
+ * Processes whose calls are left out: listeners, and whom they hand records to.
  */
 #include <linux/errno.h>
 #include <linux/kprobes.h>
@@ -15,9 +15,9 @@
  * DOC: leaving out
  *
  * What a listener calls to take its records is news to nobody, and makes records
- * again. So a process that may listen may have its calls left out: they are
- * neither recorded nor issued, but counted as excluded. It takes what joining
- * takes, everybody who may read sees whose calls are left out, and filters hold:
+ * again; so does what it hands them to. So a process that may listen may have its
+ * calls left out, and those of another one: they are neither recorded nor issued,
+ * but counted as excluded. It takes what joining takes, everybody who may read sees whose calls are left out, and filters hold:
  * a call that one of them blocks is recorded as any other.
  *
  * A process is known by its struct pid, of which a reference is held. So no other
@@ -170,20 +170,38 @@ static int add(struct pid *pid, u32 port)
 	return 0;
 }
 
+static struct pid *get_process(pid_t number)
+{
+	struct pid *pid;
+
+	rcu_read_lock();
+	pid = number ? find_pid_ns(number, &init_pid_ns) : task_tgid(current);
+	/* A thread that is not the first one of its process is none. */
+	if (pid)
+		pid = pid_has_task(pid, PIDTYPE_TGID) ? get_pid(pid) : NULL;
+	rcu_read_unlock();
+	return pid;
+}
+
 /**
- * sct_left_out_add() - leave out the calls of this process from now on
- * @port: of the socket by which it asks; not 0
+ * sct_left_out_add() - leave out the calls of a process from now on
+ * @number: its number in the initial PID namespace; 0 is the calling one
+ * @port: of the socket by which it is asked for; not 0
  *
  * Context: Process context, may sleep.
- * Return: 0, also if they are left out already; -ENOSPC, -ENOMEM.
+ * Return: 0, also if they are left out already; -ESRCH, -ENOSPC, -ENOMEM.
  */
-int sct_left_out_add(u32 port)
+int sct_left_out_add(pid_t number, u32 port)
 {
+	struct pid *pid = get_process(number);
 	int err;
 
+	if (!pid)
+		return -ESRCH;
 	mutex_lock(&left_out_lock);
-	err = add(task_tgid(current), port);
+	err = add(pid, port);
 	mutex_unlock(&left_out_lock);
+	put_pid(pid);
 	return err;
 }
 

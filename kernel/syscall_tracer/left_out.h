@@ -18,7 +18,7 @@ bool sct_left_out_now(void);
 struct sct_record *sct_left_out_borrow(void);
 void sct_left_out_return(void);
 
-int sct_left_out_add(u32 port);
+int sct_left_out_add(pid_t number, u32 port);
 void sct_left_out_close(u32 port);
 unsigned int sct_left_out_pids(pid_t *pids);
 void sct_left_out_exit(void);

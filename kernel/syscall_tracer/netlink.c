@@ -93,6 +93,7 @@ static int put_settings(struct sk_buff *skb, const struct sct_stats *stats)
 	       nla_put_u32(skb, SCT_A_STATUS_DATA_BYTES, sct_data_bytes) ||
 	       nla_put_u32(skb, SCT_A_STATUS_MODE, mode) ||
 	       nla_put_u8(skb, SCT_A_STATUS_RETURNS, stats->records_returns) ||
+	       nla_put_u32(skb, SCT_A_STATUS_GENERATION, sct_generation()) ||
 	       nla_put_string(skb, SCT_A_STATUS_HOOK, sct_hook_name());
 }
 
@@ -474,15 +475,18 @@ int sct_nl_filter_clear_doit(struct sk_buff *skb, struct genl_info *info)
 /* It takes what joining a group takes. */
 int sct_nl_leave_out_doit(struct sk_buff *skb, struct genl_info *info)
 {
+	const struct nlattr *pid = info->attrs[SCT_A_PROCESS_PID];
 	int err;
 
 	if (!netlink_capable(skb, CAP_SYS_ADMIN)) {
 		explain(info, "it takes CAP_SYS_ADMIN");
 		return -EPERM;
 	}
-	err = sct_left_out_add(info->snd_portid);
+	err = sct_left_out_add(pid ? nla_get_u32(pid) : 0, info->snd_portid);
 	if (err == -ENOSPC)
 		explain(info, "too many processes are left out");
+	else if (err == -ESRCH)
+		explain(info, "no such process");
 	return err;
 }
 

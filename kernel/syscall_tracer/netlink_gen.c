@@ -30,6 +30,10 @@ static const struct nla_policy sct_filter_del_policy[SCT_A_FILTER_NAME + 1] = {
 	[SCT_A_FILTER_NAME] = { .type = NLA_NUL_STRING, .len = 63 },
 };
 
+static const struct nla_policy sct_leave_out_policy[SCT_A_PROCESS_PID + 1] = {
+	[SCT_A_PROCESS_PID] = NLA_POLICY_MIN(NLA_U32, 1),
+};
+
 const struct genl_ops sct_nl_ops[9] = {
 	{
 		.cmd	= SCT_CMD_STATUS_GET,
@@ -74,6 +78,8 @@ const struct genl_ops sct_nl_ops[9] = {
 	{
 		.cmd	= SCT_CMD_LEAVE_OUT,
 		.doit	= sct_nl_leave_out_doit,
+		.policy	= sct_leave_out_policy,
+		.maxattr	= ARRAY_SIZE(sct_leave_out_policy) - 1,
 	},
 };
 

@@ -249,6 +249,7 @@ int sct_stage_end(struct sct_stage *stage, int err)
 	} else {
 		publish(stage->filters);
 		sct_trace_commit(stage->traced);
+		sct_changed();
 	}
 	mutex_unlock(&sct_lock);
 	return err;

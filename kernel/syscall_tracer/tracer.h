@@ -227,6 +227,8 @@ bool sct_may_read(void);
 int sct_call_find(const char *name);
 unsigned int sct_call_add(const char *name, bool has_compat);
 unsigned int sct_calls_known(void);
+void sct_changed(void);
+u32 sct_generation(void);
 const char *sct_call_name(unsigned int id);
 const char *sct_call_signature(unsigned int id);
 const char *sct_call_compat_signature(unsigned int id);

@@ -14,6 +14,7 @@ import os
 import socket
 import struct
 import threading
+import zlib
 from typing import Any, cast
 
 import yaml
@@ -166,6 +167,7 @@ class FakeKernel:
         self.issued: dict[int, int] = {0: 0, 1: 0}
         self.asked: list[tuple[str, Values]] = []
         self.left_out: list[int] = []
+        self.nobody: set[int] = set()
         self.listeners: list[Link] = []
         self.apart: list[Link] = []
         self._ends: dict[int, socket.socket] = {}
@@ -179,6 +181,11 @@ class FakeKernel:
         threading.Thread(target=self._serve, args=(mine,), daemon=True).start()
         return one
 
+    @property
+    def generation(self) -> int:
+        """Another one for each state that there may be."""
+        return zlib.crc32(repr((self.calls, self.filters)).encode())
+
     def ids(self) -> dict[str, int]:
         """Return the ids of the calls."""
         return {name: number for number, name in enumerate(self.calls)}
@@ -189,7 +196,13 @@ class FakeKernel:
 
     def send(self, *records: bytes, cpu: int = 0, lost: int = 0, number: int = 0, group: str = "events") -> None:
         """Send a batch to who listens to a group."""
-        batch = {"cpu": cpu, "lost": lost, "count": len(records), "records": b"".join(records), "number": number}
+        told = [struct.unpack_from("=QQ", one) for one in records]
+        seqs, clocks = ([one[at] for one in told] or [0] for at in (0, 1))
+        batch = {
+            "cpu": cpu, "lost": lost, "count": len(records), "records": b"".join(records), "number": number,
+            "first-seq": seqs[0], "last-seq": seqs[-1], "first-clock": min(clocks), "last-clock": max(clocks),
+            "generation": self.generation,
+        }  # fmt: skip
         message = SETS["batch"].message(EVENT if group == "events" else BLOCKED, batch, type=NUMBER)
         for link in self.listeners if group == "events" else self.apart:
             if end := self._ends.get(link.fileno()):  # there is none of a link that was closed
@@ -271,7 +284,13 @@ class FakeKernel:
         texts = {"version": "1.0.0", "hook": "ftrace"}
         (replies,) = [each["do"]["reply"]["attributes"] for each in OPERATIONS.values() if each["name"] == "status-get"]
         numbers = dict(zip(replies, itertools.count(), strict=False))
-        told = {"data-bytes": 128, "mode": self.mode, "returns": 0, "left-out": self.left_out}
+        told = {
+            "data-bytes": 128,
+            "mode": self.mode,
+            "returns": 0,
+            "left-out": self.left_out,
+            "generation": self.generation,
+        }
         return [{**numbers, **texts, **told}]
 
     def cpu_get(self, _: Values) -> list[Values]:
@@ -298,9 +317,11 @@ class FakeKernel:
             for number, (name, on) in enumerate(self.calls.items())
         ]
 
-    def leave_out(self, _: Values) -> list[Values]:
-        """Leave out who asks."""
-        self.left_out.append(os.getpid())
+    def leave_out(self, values: Values) -> list[Values]:
+        """Leave out who asks, or another one."""
+        if (pid := values.get("pid", os.getpid())) in self.nobody:
+            raise Denied(errno.ESRCH, "no such process")
+        self.left_out.append(pid)
         return []
 
     def call_set(self, values: Values) -> list[Values]:

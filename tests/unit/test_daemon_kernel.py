@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from kmodlab.daemon import events
 from kmodlab.daemon.items import Batch, Begin, Blocked, Calls, Changed, Clock, Counters, Item
 from kmodlab.daemon.kernel import KernelFeed
 from kmodlab.errors import KmodlabError, ModuleUnavailable, Refused, UsageError
@@ -116,6 +115,22 @@ def test_its_own_calls_are_left_out_from_the_beginning(lab: Lab) -> None:
     assert lab.kernel.left_out == [os.getpid()]
 
 
+def test_other_processes_of_the_daemon_are_left_out_by_whatever_tracer_there_is(lab: Lab) -> None:
+    """Also of the next load of the module; who has ended meanwhile is forgotten."""
+    lab.feed.leave_out(7)
+    assert lab.kernel.left_out == []
+    lab.feed.receive(0)
+    lab.feed.leave_out(8)
+    assert lab.kernel.left_out == [os.getpid(), 7, 8]
+    lab.unload()
+    lab.later()
+    lab.kernel.nobody, lab.kernel.left_out = {7}, []
+    lab.load("DEF")
+    lab.later()
+    assert lab.kernel.left_out == [os.getpid(), 8]
+    assert lab.feed._left_out == {8}
+
+
 def test_where_too_many_are_left_out_it_records_all_the_same(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -170,7 +185,7 @@ def test_batches_come_as_the_kernel_sends_them(lab: Lab) -> None:
     ]
     lab.kernel.send(*parts, cpu=1, lost=3)
     (batch,) = lab.feed.receive(1)
-    assert batch == Batch(1, 7, 10, 3, 105, 309, 3, b"".join(parts))
+    assert batch == Batch(1, 7, 10, 3, 100, 300, 3, b"".join(parts))
     assert isinstance(batch, Batch)
     assert len(rows(batch.data)) == 3
 
@@ -184,10 +199,12 @@ def test_a_full_socket_is_a_gap_and_no_end(lab: Lab) -> None:
     assert lab.feed._events.full == 2
 
 
-@pytest.mark.parametrize("data", [b"short", fake_netlink.record() + b"x", fake_netlink.record(data=b"abc")[:-8]])
-def test_records_that_end_in_the_middle_of_one(data: bytes) -> None:
-    with pytest.raises(KmodlabError, match="ends in the middle of a record"):
-        events.described(0, 0, data)
+def test_what_has_not_changed_is_not_asked_for_again(lab: Lab) -> None:
+    lab.feed.receive(0)
+    asked = len(lab.kernel.asked)
+    lab.kernel.send(fake_netlink.record(seq=0, call=0))
+    assert kinds(lab.later()) == ["Batch"]
+    assert sorted({name for name, _ in lab.kernel.asked[asked:]}) == ["cpu-get", "status-get"]
 
 
 def test_a_call_is_named_before_its_first_record(lab: Lab) -> None:
@@ -211,6 +228,20 @@ def test_counters_where_they_have_changed_and_the_clock_every_ten_seconds_or_whe
     assert sum("Clock" in kinds(lab.later()) for _ in range(20)) == 2
     lab.real -= 3600 * NS
     assert kinds(lab.later()) == ["Clock"]
+
+
+def test_it_looks_less_often_where_nobody_does(lab: Lab) -> None:
+    lab.feed.receive(0)
+    lab.feed.attend(False)
+
+    def looks() -> int:
+        lab.kernel.issued[0] += 1
+        return kinds(lab.later()).count("Counters")
+
+    looks()
+    assert [looks() for _ in range(10)].count(1) == 2
+    lab.feed.attend(True)
+    assert [looks() for _ in range(4)] == [1, 1, 1, 1]
 
 
 def test_whatever_is_changed_is_told_whoever_does_it(lab: Lab) -> None:

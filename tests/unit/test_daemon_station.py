@@ -36,6 +36,8 @@ class Hand:
     state: str = ""
     error: Exception | None = None
     asked: list[tuple[str, str]] = field(default_factory=list)
+    left_out: list[int] = field(default_factory=list)
+    watched: bool = True
 
     def __post_init__(self) -> None:
         self._items: list[Item] = []
@@ -51,6 +53,12 @@ class Hand:
             self._come.wait_for(lambda: bool(self._items), min(seconds, 0.05))
             found, self._items = self._items, []
         return found
+
+    def attend(self, is_watched: bool) -> None:
+        self.watched = is_watched
+
+    def leave_out(self, pid: int) -> None:
+        self.left_out.append(pid)
 
     def control(self, command: str, who: str) -> None:
         self.asked.append((command, who))
@@ -155,6 +163,7 @@ def test_it_is_written_less_often_where_nobody_looks(folder: Path) -> None:
                 for looks in (False, True, False):
                     live.attend(looks)
                     wait(lambda looks=looks: station.recorder.pace == (SOON if looks else LATE))  # type: ignore[misc]
+                    assert feed.watched is looks
                 live.attend(True)
                 wait(lambda: station.recorder.pace == SOON)
                 live.attend(False)
@@ -190,9 +199,11 @@ def test_a_command_goes_up_and_its_refusal_comes_down_as_it_is(folder: Path, err
 
 
 def test_both_processes_are_the_daemons_own(folder: Path) -> None:
-    with recorder(folder, Hand()) as station, collector(folder) as live:
+    feed = Hand()
+    with recorder(folder, feed) as station, collector(folder) as live:
         wait(lambda: live.machine().state == "recording")
         assert station.own == live._station.own == {os.getpid()}
+        assert feed.left_out == [os.getpid()], "once: whoever calls again is known"
 
 
 @pytest.mark.parametrize(

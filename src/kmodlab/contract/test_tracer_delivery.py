@@ -137,6 +137,23 @@ def test_a_batch_says_what_is_in_it(tracer: Machine) -> None:
     assert heard["mixed"] > 0, "each batch began with its earliest call: this shows nothing"
 
 
+def test_a_batch_has_the_generation_of_its_time(tracer: Machine) -> None:
+    """So that who listens learns of a call by the first batch that may have it."""
+    comm = nonce("generation")
+    *_, before, first, _, after, second, _ = tracer.talk(
+        *listener(),
+        ask("status-get"),
+        listen(comm, call("close", comm)),
+        play(write("trace mkdir")),
+        ask("status-get"),
+        listen(comm, call("mkdirat", comm)),
+        play(write("untrace mkdir")),
+    )
+    told = [each["replies"][0]["generation"] for each in (before, after)]
+    assert told[0] != told[1]
+    assert [heard["generation"] for heard in (first, second)] == told
+
+
 def test_a_single_call_comes_without_company(tracer: Machine) -> None:
     """A batch does not wait to be full: one call comes, and no quarter of a ring with it."""
     comm = nonce("single")

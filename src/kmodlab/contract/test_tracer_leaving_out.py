@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import operator
 import re
 
 import pytest
@@ -12,6 +13,7 @@ from .modules import find_module, put_back, require
 from .netlink import Step, ask, step
 from .parameters import set_parameter
 from .script import TRACER, TRACER_STATS, Answer, call, nonce, read, write
+from .script import step as helper_step
 from .test_tracer_netlink import page_of, play, refusal, stats_of
 
 pytestmark = pytest.mark.syscall_tracer
@@ -103,6 +105,79 @@ def test_who_is_left_out_is_told(tracer: Machine) -> None:
     assert twice["errno"] == 0
     assert left_out(told, before) == left_out(both, before) == [me["pid"]]
     assert left_out(nobody, before) == []
+
+
+ORDERLY = (
+    "rm -f /run/orders*; mkfifo /run/orders; (exec 3<>/run/orders; while read -r line <&3; do "
+    "true 2>/dev/null >/proc/$line; echo $line >>/run/orders-done; done) >/dev/null 2>&1 & echo $!"
+)
+"""A shell that opens what it is told to, which fails, and says when it has; it prints its process id."""
+
+
+def order(path: str) -> str:
+    """Have it open a path below /proc, and wait until it has."""
+    word = path.removeprefix("/proc/")
+    return helper_step(
+        "sh", f"echo {word} >/run/orders; until grep -qx {word} /run/orders-done 2>/dev/null; do sleep 0.05; done"
+    )
+
+
+def test_a_process_may_be_left_out_by_another(tracer: Machine) -> None:
+    """Who hands records on may have left out whom it hands them to, until its socket is closed."""
+    paths = [nowhere(name) for name in ("before", "left", "behind")]
+    (started,) = tracer.talk(play(helper_step("sh", ORDERLY)))
+    pid = int(started["play"][0]["text"])
+    before, _, first, done, status, counted, second, after, _, third, _ = tracer.talk(
+        ask("status-get"),
+        step("open", name="a"),
+        play(order(paths[0]), read(TRACER)),
+        ask("leave-out", name="a", pid=pid),
+        ask("status-get"),
+        ask("cpu-get"),
+        play(order(paths[1]), read(TRACER)),
+        ask("cpu-get"),
+        step("close", name="a"),
+        play(order(paths[2]), read(TRACER)),
+        play(helper_step("sh", f"kill {pid}; rm -f /run/orders*")),
+    )
+    assert done["errno"] == 0
+    assert left_out(status, before) == [pid]
+    assert [bool(recorded(one, path)) for one, path in zip((first, second, third), paths, strict=True)] == [
+        True, False, True
+    ]  # fmt: skip
+    assert operator.gt(*reversed(excluded([counted, after])))
+
+
+@pytest.mark.parametrize(("pid", "error"), [(0, errno.ERANGE), (4_194_304, errno.ESRCH), (4_294_967_295, errno.ESRCH)])
+def test_who_is_not_there_cannot_be_left_out(tracer: Machine, pid: int, error: int) -> None:
+    """0 is no process, and a number that nobody has is refused; nobody else is left out instead."""
+    before, _, answer, after = tracer.talk(
+        ask("status-get"), step("open", name="a"), ask("leave-out", name="a", pid=pid), ask("status-get")
+    )
+    assert answer["errno"] == error
+    assert answer["errno"] != errno.ESRCH or refusal(answer)[1] == "no such process"
+    assert left_out(after, before) == []
+
+
+THREADED = (
+    "python3 -c 'import threading, time; threading.Thread(target=time.sleep, args=(600,)).start()' >/dev/null 2>&1 & "
+    'until set -- /proc/$!/task/*; [ -e "$2" ]; do sleep 0.1; done; echo $! ${1##*/} ${2##*/}'
+)
+"""A process with two threads; its number is printed, and those of its threads."""
+
+
+def test_a_thread_is_no_process(tracer: Machine) -> None:
+    """Only the number of a process is one, not that of another thread of it."""
+    (found,) = tracer.talk(play(helper_step("sh", THREADED)))
+    pid, *threads = map(int, found["play"][0]["text"].split())
+    (thread,) = set(threads) - {pid}
+    _, answer, process, _ = tracer.talk(
+        step("open", name="a"),
+        ask("leave-out", name="a", pid=thread),
+        ask("leave-out", name="a", pid=pid),
+        play(helper_step("sh", f"kill {pid}")),
+    )
+    assert (answer["errno"], process["errno"]) == (errno.ESRCH, 0)
 
 
 @pytest.mark.parametrize("predicate", ["comm=python3", "path=/proc/"])

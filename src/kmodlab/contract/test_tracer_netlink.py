@@ -114,6 +114,33 @@ def test_the_status_follows_the_parameters(tracer: Machine) -> None:
     assert on["replies"][0]["in-flight"] >= 1
 
 
+def test_the_generation_tells_of_changes(tracer: Machine) -> None:
+    """It is another one after each change of a filter and of what is traced, and the same while nothing changes."""
+    comm = nonce("changes")
+    lines = ("trace mkdir", f"mkdir block comm={comm}", f"mkdir allow comm={comm}", "mkdir delete", "untrace mkdir")
+    answers = tracer.talk(
+        *(one for line in ("mkdir allow", "clear", *lines) for one in (play(write(line)), ask("status-get"))),
+        play(read(TRACER), write("mkdir nosuchcall block", "mkdir delete"), call("close", comm)),
+        ask("filter-get"),
+        ask("call-get"),
+        ask("status-get"),
+    )
+    told = [each["replies"][0]["generation"] for each in answers[1::2][: len(lines) + 2]]
+    assert len(set(told)) == len(told)
+    assert answers[-1]["replies"][0]["generation"] == told[-1]
+
+
+def test_a_call_that_is_named_is_another_generation(tracer: Machine) -> None:
+    """Also where the change it was named in is refused, for call-get tells of it."""
+    *_, first = tracer.talk(ask("call-get"), ask("status-get"))
+    known = {each["name"] for each in tracer.talk(ask("call-get"))[0]["replies"]}
+    new = next(name for name in ("getresgid", "getresuid", "getpriority", "getgroups", "getsid") if name not in known)
+    refused, calls, second = tracer.talk(play(write(f"trace ={new} =nosuchcall")), ask("call-get"), ask("status-get"))
+    assert refused["play"][0]["errno"] == errno.ENOENT
+    assert new in {each["name"] for each in calls["replies"]}
+    assert second["replies"][0]["generation"] != first["replies"][0]["generation"]
+
+
 def test_each_cpu_obeys_the_law(tracer: Machine) -> None:
     """cpu-get tells the counters of each CPU: issued = logged + overwritten + dropped."""
     flood = play(call("close:300", nonce("law"), cpu=0))

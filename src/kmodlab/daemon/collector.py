@@ -25,10 +25,10 @@ from .tick import TOP, Change, Events, Filter, Machine, Ranked, Rates, Row, Tick
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS, CALM_SECONDS = 0.25, 1.0
-"""Between two ticks; and where nobody looks."""
+TICK_SECONDS, CALM_SECONDS = 0.25, 5.0
+"""Between two ticks; and where nobody looks. What was counted is written each second all the same."""
 TICKS_KEPT = 64
-EXPIRE_SECONDS, SCRUB_SECONDS = 5.0, 60.0
+EXPIRE_SECONDS, SCRUB_SECONDS = 5.0, 300.0
 RETRY_SECONDS = 0.5
 _WAITING = 8
 """Ticks that wait for a subscriber before they are merged."""

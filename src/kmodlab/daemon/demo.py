@@ -395,6 +395,12 @@ class Demo:
                 found += [self._machine.counters(), self._clock()]
         return found
 
+    def attend(self, is_watched: bool) -> None:
+        """It comes as it comes."""
+
+    def leave_out(self, pid: int) -> None:
+        """None of this daemon's own calls are in it."""
+
     def control(self, command: str, who: str) -> None:
         """Take a line as `/proc/syscall_tracer` does, or `enforce=0|1`."""
         with self._lock:

@@ -1,4 +1,4 @@
-"""The kernel's messages as batches: off the socket as fast as they come, and looked into no further than it takes."""
+"""The kernel's messages as batches: off the socket as fast as they come. They say what is in them: nobody looks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 from kmodlab.errors import KmodlabError, Refused
 from kmodlab.modules.netlink import BODY, HEADER, Connection
-from kmodlab.modules.record import LAYOUT, SEQ, made_at
 from kmodlab.modules.spec import unpack
 from kmodlab.modules.stream import DATAGRAM_BYTES, GROUP, SO_RCVBUFFORCE, SOCKET_BYTES
 
@@ -23,8 +22,8 @@ log = logging.getLogger(__name__)
 AT_ONCE = 128
 """Messages that are taken off the socket before what came is handed on."""
 _NUMBER, _LONG = struct.Struct("=I"), struct.Struct("=Q")
-_CALL_AND_SIZE = struct.Struct("=104xH4xH")
-"""Of a record: the id of its call, and how much data follows it."""
+_NUMBERS = ("cpu", "lost", "count", "generation")
+_LONGS = ("first-seq", "last-seq", "first-clock", "last-clock", "number")
 
 
 class Events:
@@ -43,8 +42,8 @@ class Events:
         self._link = link
         self._owed: dict[int, int] = {}
         numbers = link.spec.sets["batch"]
-        self._at = {name: numbers.get(name).number for name in ("cpu", "lost", "number", "records")}
-        self._make = described if group == GROUP else _apart
+        self._at = {name: numbers.get(name).number for name in (*_NUMBERS, *_LONGS, "records")}
+        self._is_apart = group != GROUP
         try:
             with contextlib.suppress(OSError):  # without the right to, the socket's usual size has to do
                 link.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BYTES)
@@ -71,8 +70,8 @@ class Events:
         """Leave the group."""
         self._link.close()
 
-    def receive(self, seconds: float, others: Sequence[int] = ()) -> list[tuple[Batch | Blocked, set[int]]]:
-        """Return what has come, each batch with the ids of its calls; wait so long for the first.
+    def receive(self, seconds: float, others: Sequence[int] = ()) -> list[tuple[Batch | Blocked, int]]:
+        """Return what has come, each batch with its generation (see `tracer.Status`); wait so long for the first.
 
         Args:
             seconds: how long.
@@ -86,7 +85,7 @@ class Events:
         for descriptor in (self.fileno(), *others):
             poller.register(descriptor, select.POLLIN)
         poller.poll(seconds * 1000)
-        found: list[tuple[Batch | Blocked, set[int]]] = []
+        found: list[tuple[Batch | Blocked, int]] = []
         while len(found) < AT_ONCE and (datagram := self._next()) is not None:
             batch = self._batch(datagram)
             if batch:
@@ -104,44 +103,20 @@ class Events:
                     raise
                 self.full += 1
 
-    def _batch(self, datagram: bytes) -> tuple[Batch | Blocked, set[int]] | None:
+    def _batch(self, datagram: bytes) -> tuple[Batch | Blocked, int] | None:
         if len(datagram) < BODY or HEADER.unpack_from(datagram)[1] != self._link.family.number:
             raise KmodlabError("a message that is no batch of records came with them")
         values = dict(unpack(datagram[BODY:]))
         try:
-            (cpu,) = _NUMBER.unpack(values[self._at["cpu"]])
-            (lost,) = _NUMBER.unpack(values.get(self._at["lost"], bytes(4)))
-            (number,) = _LONG.unpack(values.get(self._at["number"], bytes(8)))
+            cpu, lost, n, generation = (_NUMBER.unpack(values[self._at[name]])[0] for name in _NUMBERS)
+            first, last, begin, end, number = (_LONG.unpack(values[self._at[name]])[0] for name in _LONGS)
             data = values[self._at["records"]]
         except (KeyError, struct.error) as error:
-            raise KmodlabError("a batch of records without a CPU or without records") from error
+            raise KmodlabError("a batch of records that does not say what is in it") from error
         lost += self._owed.pop(cpu, 0)
-        if not data:
+        if not n:
             self._owed[cpu] = lost
             return None
-        return self._make(cpu, lost, data, number)
-
-
-def _apart(cpu: int, lost: int, data: bytes, number: int) -> tuple[Blocked, set[int]]:
-    batch, calls = described(cpu, lost, data)
-    return Blocked(cpu, number, batch.n, lost, data), calls
-
-
-def described(cpu: int, lost: int, data: bytes, _: int = 0) -> tuple[Batch, set[int]]:
-    """Return records as a batch, and the ids of their calls.
-
-    Raises:
-        KmodlabError: they end in the middle of one.
-    """
-    at, last, n, end, head = 0, 0, 0, len(data), LAYOUT.size
-    calls: set[int] = set()
-    look = _CALL_AND_SIZE.unpack_from
-    while at + head <= end:
-        call, size = look(data, at)
-        calls.add(call)
-        last, n = at, n + 1
-        at += head + (size + 7 & -8)
-    if at != end or not n:
-        raise KmodlabError(f"a batch of {end} bytes ends in the middle of a record")
-    first, final = LAYOUT.unpack_from(data), LAYOUT.unpack_from(data, last)
-    return Batch(cpu, first[SEQ], final[SEQ], n, made_at(first), made_at(final), lost, data), calls
+        if self._is_apart:
+            return Blocked(cpu, number, n, lost, data), generation
+        return Batch(cpu, first, last, n, begin, end, lost, data), generation

@@ -73,8 +73,8 @@ class Batch:
         first: number of the first record.
         last: number of the last record.
         n: how many records.
-        begin: when the first was complete, CLOCK_MONOTONIC in ns.
-        end: when the last was complete.
+        begin: the earliest time that one was called or complete at, CLOCK_MONOTONIC in ns.
+        end: the latest.
         lost: records that were overwritten before they could be sent, since the batch before.
         data: the records.
     """
@@ -170,6 +170,12 @@ class Feed(Protocol):
 
     def receive(self, seconds: float) -> list[Item]:
         """Return what has come, in its order; wait up to so long for the first."""
+
+    def attend(self, is_watched: bool) -> None:
+        """Say whether somebody looks: if not, what does not come by itself is looked at less often."""
+
+    def leave_out(self, pid: int) -> None:
+        """Have the calls of another process of this daemon left out, as long as it runs."""
 
     def control(self, command: str, who: str) -> None:
         """Change the tracer; what it has become follows as `Changed`. Raises a KmodlabError where it is refused."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kmodlab.errors import KmodlabError, ModuleUnavailable, Refused, UsageError
@@ -22,8 +24,8 @@ from .tally import NS
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
-"""Between two looks at the counters and at how the tracer is set; or at whether it is there."""
+LOOK_SECONDS, CALM_SECONDS = 1.0, 5.0
+"""Between two looks at the counters and at how the tracer is set, or at whether it is there; where nobody looks."""
 CLOCK_SECONDS = 10.0
 SET_NS = NS // 20
 """A clock that is off by more than this was set."""
@@ -50,13 +52,14 @@ def loaded(machine: Machine, proc: Path) -> str:
 
 def settings(tracer: Tracer, status: Status, calls: Sequence[Call]) -> Settings:
     """Return how a tracer is set."""
-    return Settings(
-        hook=status.hook,
-        mode="enforcing" if status.enforcing else "permissive",
-        returns=status.returns,
-        filters=tuple(map(str, tracer.filters())),
-        traced=tuple(sorted(call.name for call in calls if call.traced)),
-    )
+    filters, traced = map(str, tracer.filters()), sorted(call.name for call in calls if call.traced)
+    return switched(Settings(filters=tuple(filters), traced=tuple(traced)), status)
+
+
+def switched(before: Settings, status: Status) -> Settings:
+    """Return settings with what a status tells of them."""
+    mode = "enforcing" if status.enforcing else "permissive"
+    return replace(before, hook=status.hook, mode=mode, returns=status.returns)
 
 
 def difference(before: Settings, after: Settings) -> str:
@@ -113,8 +116,11 @@ class KernelFeed:
         self._apart: Events | None = None
         self._settings = Settings()
         self._known: set[int] = set()
+        self._left_out: set[int] = set()
+        self._generation = -1
         self._told: list[Item] = []
         self._look_at = self._clock_at = 0.0
+        self._period = LOOK_SECONDS
         self._clock: Clock | None = None
         self._counters: Counters | None = None
 
@@ -141,7 +147,7 @@ class KernelFeed:
         if left > 0:
             self._sleep(min(seconds, left))
         if self._now() >= self._look_at:
-            self._look_at = self._now() + LOOK_SECONDS
+            self._look_at = self._now() + self._period
             with self._lock:
                 self._attach()
 
@@ -159,7 +165,7 @@ class KernelFeed:
         batches += apart.receive(0)
         self._clear()
         with self._lock:
-            if any(calls - self._known for _, calls in batches):
+            if any(generation != self._generation for _, generation in batches):
                 # Before its records: nothing is to be shown under a number that has a name.
                 self._examine()
             self._told += [batch for batch, _ in batches]
@@ -168,7 +174,7 @@ class KernelFeed:
 
     def _look(self) -> None:
         """Read the counters, and whether anything was changed."""
-        self._look_at = self._now() + LOOK_SECONDS
+        self._look_at = self._now() + self._period
         if loaded(self._machine, self._proc) != self._key:
             raise ModuleUnavailable("the module syscall_tracer was loaded anew")
         assert self._tracer  # noqa: S101  # for the types
@@ -188,14 +194,21 @@ class KernelFeed:
         """Tell of new calls, and of what was changed; with `what` even where nothing was."""
         if self._tracer is None:
             return
-        calls = self._tracer.calls()
-        if {call.id for call in calls} - self._known:
-            self._known.update(call.id for call in calls)
-            self._told.append(Calls(_infos(calls)))
-        before, self._settings = self._settings, settings(self._tracer, self._tracer.status(), calls)
+        before, status = self._settings, self._tracer.status()
+        self._settings = switched(before, status)
+        if status.generation != self._generation:
+            self._learn(self._tracer, status)
         if what or before != self._settings:
             at = self._clocks().monotonic
             self._told.append(Changed(at, who, what or difference(before, self._settings), self._settings))
+
+    def _learn(self, tracer: Tracer, status: Status) -> None:
+        """Ask for calls and filters: behind the status, so that what is changed meanwhile is asked for again."""
+        calls = tracer.calls()
+        if {call.id for call in calls} - self._known:
+            self._known.update(call.id for call in calls)
+            self._told.append(Calls(_infos(calls)))
+        self._settings, self._generation = settings(tracer, status, calls), status.generation
 
     # -- the module comes and goes -----------------------------------------------------------------------------------
 
@@ -208,20 +221,23 @@ class KernelFeed:
                 opened.enter_context(contextlib.closing(Events(self._machine.connect(), group)))
                 for group in ("events", "blocked")
             )
-            begin = self._begin(key, tracer)
+            status = tracer.status()
+            begin = self._begin(key, tracer, status)
             if loaded(self._machine, self._proc) != key:
                 raise ModuleUnavailable("the module syscall_tracer was loaded anew")
             opened.pop_all()
         self._tracer, self._events, self._apart, self._key, self.state = tracer, events, apart, key, ""
+        for pid in tuple(self._left_out):
+            self._leave_out(tracer, pid)
         self._settings, self._known = begin.settings, {one.id for one in begin.calls}
+        self._generation = status.generation
         self._clock, self._clock_at = self._clocks(), self._now() + CLOCK_SECONDS
         self._counters = Counters(tracer.counters())
         self._told += [begin, self._clock, self._counters]
         log.info("the module syscall_tracer %s is there", begin.version)
 
-    def _begin(self, key: str, tracer: Tracer) -> Begin:
-        status, calls = tracer.status(), tracer.calls()
-        counters = tracer.counters()
+    def _begin(self, key: str, tracer: Tracer, status: Status) -> Begin:
+        calls, counters = tracer.calls(), tracer.counters()
         return Begin(
             key=key,
             host=os.uname().nodename,
@@ -255,6 +271,29 @@ class KernelFeed:
         """Leave the group."""
         with self._lock:
             self._let_go()
+
+    def attend(self, is_watched: bool) -> None:
+        """Say whether somebody looks; see `items.Feed`."""
+        with self._lock:
+            self._period = LOOK_SECONDS if is_watched else CALM_SECONDS
+            self._look_at = min(self._look_at, self._now() + self._period)
+        os.eventfd_write(self._wake, 1)
+
+    def leave_out(self, pid: int) -> None:
+        """Have the calls of another process of this daemon left out, of whatever tracer there is; see `items.Feed`."""
+        with self._lock:
+            self._left_out.add(pid)
+            if self._tracer:
+                self._leave_out(self._tracer, pid)
+
+    def _leave_out(self, tracer: Tracer, pid: int) -> None:
+        try:
+            tracer.leave_out(pid)
+        except Refused as error:
+            if error.errno == errno.ESRCH:
+                self._left_out.discard(pid)
+            else:
+                log.warning("calls of this daemon are recorded: %s", error)
 
     # -- changes -----------------------------------------------------------------------------------------------------
 

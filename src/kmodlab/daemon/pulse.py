@@ -100,7 +100,7 @@ class Pulse:
 
     def block(self, epoch: Epoch, cpu: int, first: int, last: int, data: bytes, starts: Sequence[int]) -> None:
         """Take notice of a block that was counted, whose records begin at `starts`."""
-        self._blocks += [(epoch, epoch.asleep, data[at:]) for at in starts[-NEWEST:][:1]]
+        self._blocks.append((epoch, epoch.asleep, data[starts[-NEWEST:][0] :]))
         before = self._spans.get(cpu)
         self._spans[cpu] = (before[0], last) if before else (first, last)
 

@@ -152,6 +152,12 @@ class Replay:
             found.append(End("the recording is at its end"))
         return found
 
+    def attend(self, is_watched: bool) -> None:
+        """It comes as it comes."""
+
+    def leave_out(self, pid: int) -> None:
+        """None of this daemon's own calls are in it."""
+
     def control(self, command: str, who: str) -> None:
         """Refuse: what was recorded stays as it is."""
         raise UsageError(f"`{command}` of {who} changes nothing: this is a recording", hint="record a live tracer")

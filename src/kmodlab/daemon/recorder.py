@@ -70,6 +70,7 @@ class Recorder:
 
     def attend(self, is_watched: bool) -> None:
         """Say whether somebody looks: if not, it is committed less often, which costs the machine less."""
+        self._feed.attend(is_watched)
         self.pace = SOON if is_watched else LATE
         if is_watched:
             self._ask(0)

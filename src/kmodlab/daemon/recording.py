@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from .station import Local
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS, SIGN_SECONDS = 1.0, 30.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -70,13 +71,16 @@ def _has_come(seconds: float) -> bool:
 
 
 def _live(station: Local, desk: Desk, ended: Callable[[float], bool]) -> None:
-    """Give a sign of life for as long as the feed is looked at."""
-    seconds, seen, state = period() or LOOK_SECONDS, -1, ""
+    """Give a sign of life for as long as the feed is looked at.
+
+    No more often than somebody waits for it, for systemd reads files for each, which are calls to be recorded.
+    """
+    seconds, seen, state, due_at = min(period() or SIGN_SECONDS, SIGN_SECONDS), -1, "", 0.0
     while not ended(min(seconds, LOOK_SECONDS)):
         if station.recorder.failed:
             raise KmodlabError(station.recorder.ended)
-        if station.recorder.beat != seen:
-            seen = station.recorder.beat
+        if station.recorder.beat != seen and (now := time.monotonic()) >= due_at:
+            seen, due_at = station.recorder.beat, now + seconds
             notify("WATCHDOG=1")
         if station.state != state:
             state = station.state

@@ -39,6 +39,7 @@ class Remote(Station):
         self._path = path
         self._own = frozenset({os.getpid()})
         self._told = wire.State()
+        self._called: socket.socket | None = None
         self._connection: socket.socket | None = None
         self._woken: Callable[[], None] = lambda: None
         self._stop = threading.Event()
@@ -56,9 +57,9 @@ class Remote(Station):
     def stop(self) -> None:
         """Hang up; it records on."""
         self._stop.set()
-        if connection := self._connection:
+        if called := self._called:
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                called.shutdown(socket.SHUT_RDWR)
         self._thread.join()
 
     def attend(self, is_watched: bool) -> None:
@@ -120,8 +121,11 @@ class Remote(Station):
         while not self._stop.is_set():
             try:
                 with socket.socket(socket.AF_UNIX) as connection:
+                    self._called = connection
                     connection.connect(str(self._path))
-                    self._listen(connection)
+                    # From here on `stop` ends it; before, it was too early for that.
+                    if not self._stop.is_set():
+                        self._listen(connection)
             except (OSError, KmodlabError) as error:
                 log.debug("the recorder: %s", error)
             self._hang_up()

@@ -259,6 +259,8 @@ class Roller:
         found = tally(data, self._turn(epoch), epoch.ending())
         # What a block lacks is missing from the next one's count of those before it, and is said to be a hole then.
         data = data[: found.end].ljust(found.end, b"\0")
+        if not found.starts:
+            return
         self._of(whose)["rolled"] += len(found.starts)
         self._of(whose)["kept"] += len(found.starts)
         self._keep(epoch, block, data, found.starts)
@@ -279,7 +281,7 @@ class Roller:
         return turn
 
     def _keep(self, epoch: Epoch, block: Block, data: bytes, starts: list[int]) -> None:
-        begin, end = block.begin + epoch.asleep, block.end + epoch.asleep
+        begin, end = (made_at(_row(data, at)) + epoch.asleep for at in (starts[0], starts[-1]))
         numbers = (block.id, block.epoch, block.cpu, block.first, block.last, len(starts), begin, end, epoch.asleep)
         self._pieces.append(Piece(*numbers, data, starts))
         self._bytes += len(data)

@@ -26,7 +26,7 @@ from .retention import Keep
 log = logging.getLogger(__name__)
 
 STARTING_SECONDS = 0.1
-SIGN_SECONDS = 10.0
+SIGN_SECONDS = 30.0
 
 
 @dataclass(frozen=True)

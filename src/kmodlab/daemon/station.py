@@ -114,6 +114,8 @@ class Local(Station):
 
     @own.setter
     def own(self, pids: frozenset[int]) -> None:
+        for pid in pids - self._own:
+            self._feed.leave_out(pid)
         self._own = self.recorder.own = pids
 
     def control(self, command: str, who: str) -> None:

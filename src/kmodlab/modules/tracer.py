@@ -39,6 +39,7 @@ class Status:
         returns_missed: calls recorded at entry, because too many were in flight.
         excluded: calls of processes that are left out; they are not issued.
         left_out: the processes whose calls are left out just now.
+        generation: another number after each change of the filters, of what is traced, and of what `calls` returns.
     """
 
     version: str
@@ -57,6 +58,7 @@ class Status:
     returns_missed: int
     excluded: int
     left_out: tuple[int, ...]
+    generation: int
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,18 @@ class Tracer:
         """Remove all filters."""
         with told_as("the filters cannot be removed"):
             self._link.do("filter-clear")
+
+    def leave_out(self, pid: int) -> None:
+        """Have the calls of a process left out, for everybody, until this connection is closed.
+
+        Args:
+            pid: of whom records are handed to, in the initial PID namespace.
+
+        Raises:
+            Refused: with ESRCH, there is none; with ENOSPC, too many are left out.
+        """
+        with told_as(f"the calls of process {pid} cannot be left out"):
+            self._link.do("leave-out", pid=pid)
 
     # -- records -------------------------------------------------------------------------------------------------
 

@@ -182,6 +182,7 @@ class Account:
         self.cpus: dict[int, dict[str, int]] = {}
         self.untrue = 0
         self.mixed = 0
+        self.generation = -1
         self.commands: set[int] = set()
         self.inside: list[tuple[int, int]] = []
 
@@ -192,6 +193,7 @@ class Account:
         fresh = {"first": -1, "last": -1, "count": 0, "lost": 0, "gap": 0, "back": 0, "unheard": 0}
         cpu = self.cpus.setdefault(batch["cpu"], fresh)
         self.batches += 1
+        self.generation = batch["generation"]
         self.commands.add(body[0])
         cpu["lost"] += batch["lost"]
         if batch["count"]:
@@ -252,7 +254,7 @@ class Account:
     def answer(self, client: Client) -> Answer:
         """Return the account."""
         summary: Answer = {"batches": self.batches, "count": self.count, "overflows": client.overflows}
-        summary.update(untrue=self.untrue, mixed=self.mixed, commands=sorted(self.commands))
+        summary.update(untrue=self.untrue, mixed=self.mixed, generation=self.generation, commands=sorted(self.commands))
         cpus = {number: {**cpu, "joined": client.issued.get(number, [0, 0])} for number, cpu in self.cpus.items()}
         return {**summary, "records": self.records, "cpus": cpus}
 

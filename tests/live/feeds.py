@@ -36,6 +36,12 @@ class Player:
                 self._come.wait(min(seconds, 0.05))
         return found
 
+    def attend(self, is_watched: bool) -> None:
+        """It comes as it comes."""
+
+    def leave_out(self, pid: int) -> None:
+        """None of the daemon's own calls are in it."""
+
     def control(self, command: str, who: str) -> None:
         """Refuse."""
         raise UsageError(f"`{command}` of {who} changes nothing: this is a tape")

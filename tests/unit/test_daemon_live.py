@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,7 +117,12 @@ def test_ticks_are_longer_where_nobody_looks(tmp_path: Path) -> None:
 def test_rows_are_made_of_records_only_for_who_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     whole = Epoch.row
-    monkeypatch.setattr(Epoch, "row", lambda *args: made.append(1) or whole(*args))
+
+    def counted(*args: Any) -> Any:
+        made.append(1)
+        return whole(*args)
+
+    monkeypatch.setattr(Epoch, "row", counted)
     with live(tmp_path, 2_000) as one:
         one.wait(lambda tick: tick.ledger.get("rolled", 0) == 2_000)
     ticks = one.ticks(0) or []

@@ -26,14 +26,14 @@ down: setup ## Stop and remove the lab's VM
 check: setup-test ## What needs no VM: lint, types, unit tests
 	@$(BIN)/pytest -n 2 --dist worksteal tests/unit
 
-test: setup-test ## Everything that proves the project, VMs included
-	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 tests/unit tests/fuzz tests/browser
+test: setup-all ## Everything that proves the project, VMs included
+	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 tests/unit tests/fuzz tests/browser tests/live -m "not long"
 	@PYTHONPATH=tests $(BIN)/pytest -p cost -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 20 tests/guest tests/mutants -m "(core or not mutant) and not grading"
 
 browser: setup-test ## The dashboard's page in a browser; SHOTS=DIR keeps a picture of each view
 	@$(BIN)/pytest tests/browser $(if $(SHOTS),--shots="$(SHOTS)")
 
-live: setup-live ## The dashboard with what users have: Prometheus, nginx, TLS, whatever its interface describes
+live: setup-live ## The dashboard with what users have: Prometheus, nginx, TLS, DuckDB, many tabs, kills; long runs, too
 	@$(BIN)/pytest tests/live
 
 vendor: ## Remake the page's libraries from npm's packages, as they are locked (takes node)
@@ -74,13 +74,15 @@ bench-instructions: setup ## Count the instructions of the tracer and of others,
 bench-grade: setup ## Measure the grader; writes docs/benchmarks-grading.md
 	@$(BIN)/python tests/bench/grading.py
 
-bench-live: setup ## Measure the daemon that records: events a second, bytes an event, a day's query
+bench-live: setup-live ## Measure the daemon that records: events a second, bytes an event, a day's query
 	@PYTHONPATH=tests $(BIN)/python -m bench.live
 
 lock: setup ## Renew the locked dependencies from pyproject.toml
 	@$(BIN)/pip install -q uv
 	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
 	  --custom-compile-command "make lock" --python-version $(FLOOR) --extra dev --extra parquet --extra similarity pyproject.toml -o .config/requirements.lock
+	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
+	  --custom-compile-command "make lock" --python-version $(FLOOR) .config/requirements-live.in -o .config/requirements-live.lock
 
 clean: ## Remove what the checkout's own builds left behind
 	@rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .ansible src/*.egg-info kmodlab-lab-*.tar.gz
@@ -96,7 +98,10 @@ setup-test:
 setup-live:
 	@.config/setup live
 
+setup-all:
+	@.config/setup test live
+
 setup-matrix:
 	@.config/setup matrix
 
-.PHONY: help lab down check test browser live vendor bare mutants fuzz grading matrix neighbours bench bench-lab bench-tracer bench-instructions bench-grade bench-live lock clean setup setup-test setup-live setup-matrix
+.PHONY: help lab down check test browser live vendor bare mutants fuzz grading matrix neighbours bench bench-lab bench-tracer bench-instructions bench-grade bench-live lock clean setup setup-test setup-live setup-all setup-matrix

@@ -32,6 +32,7 @@ BUDGETS: dict[str, float] = {
     "unit": 420,
     "fuzz": 240,
     "browser": 300,
+    "live": 420,
     "mutants": 480,
     "debian-11": 420,
     "debian-12-rt": 420,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +55,11 @@ class Demo:
         return self.process.returncode, output
 
 
-def started(folder: Path, *words: str) -> Demo:
-    """Start it, with a folder for what it writes."""
-    env = {**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
+def started(folder: Path, *words: str, before: Sequence[str] = (), **more: str) -> Demo:
+    """Start it, with a folder for what it writes; `before` is a command that starts another, `more` its environment."""
+    env = {**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1", **more}
     program = "from kmodlab.start import main; main()"
-    argv = [sys.executable, "-c", program, "dashboard", "--demo", "--no-browser", *words]
+    argv = [*before, sys.executable, "-c", program, "dashboard", "--demo", "--no-browser", *words]
     process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout
     head = ""
@@ -78,17 +79,34 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         one.process.wait()
 
 
-def launched(playwright: Playwright, *words: str) -> Browser:
-    """Debian's Chromium, which asks nobody by itself."""
-    program = shutil.which("chromium")
+def launched(playwright: Playwright, *words: str, by: Path | None = None) -> Browser:
+    """Debian's Chromium, which asks nobody by itself; `by` is a script that starts it."""
+    program = by or shutil.which("chromium")
     assert program, "chromium is not installed: `.config/setup test` installs what the tests need"
     quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
     return playwright.chromium.launch(executable_path=program, args=[*quiet, *words])
 
 
+_running: list[Playwright] = []
+
+
+@contextlib.contextmanager
+def one_playwright() -> Iterator[Playwright]:
+    """Playwright, of which a thread has one: who comes second has the first one's."""
+    if _running:
+        yield _running[0]
+        return
+    with sync_playwright() as playwright:
+        _running.append(playwright)
+        try:
+            yield playwright
+        finally:
+            _running.clear()
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
+    with one_playwright() as playwright:
         browser = launched(playwright)
         yield browser
         browser.close()

@@ -66,7 +66,7 @@ def made_up(rng: random.Random) -> Iterator[Tick]:
     """Ticks of a machine, some of them long, some of another epoch."""
     clock, rolled, seq, epoch = 100.0, 1000, 0, 1
     for number in range(2, 80):
-        seconds = rng.choice((0.25, 0.25, 0.25, 1.0, 3.5, 40.0))
+        seconds = rng.choice((0.25, 0.25, 0.25, 1.0, 1.3, 3.5, 40.0))
         clock += seconds
         epoch += rng.random() < 0.05
         rows = [row(seq + one, rng.choice(CALLS), rng.choice(STATUSES)) for one in range(rng.randrange(6))]

@@ -6,7 +6,7 @@ import re
 import time
 from pathlib import Path
 
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from browser.conftest import Demo, started
 from browser.view import View
@@ -361,24 +361,16 @@ def test_all_tabs_of_a_browser_have_one_stream(view: View, admin: BrowserContext
     tabs[2].page.close()
 
 
-def _look(page: Page, how: str) -> None:
-    page.evaluate(
-        """how => { Object.defineProperty(document, "visibilityState", {get: () => how, configurable: true});
-        document.dispatchEvent(new Event("visibilitychange")); }""",
-        how,
-    )
-
-
 def test_a_tab_that_nobody_looks_at_has_no_stream_and_is_right_again(view: View) -> None:
     def rolled() -> int:
         found: int = view.ask("ledger")["totals"]["rolled"]
         return found
 
-    _look(view.page, "hidden")
+    view.look("hidden")
     view.until(lambda: streams(view) == 0)
     before = rolled()
     view.until(lambda: rolled() > before + 500)
-    _look(view.page, "visible")
+    view.look("visible")
     view.until(lambda: streams(view) == 1)
     last = view.page.locator("footer span").first.inner_text()
     expect(view.page.locator("footer span").first).not_to_have_text(last)
@@ -388,10 +380,10 @@ def test_a_tab_that_nobody_looks_at_has_no_stream_and_is_right_again(view: View)
 def test_a_tab_that_was_away_goes_on_from_what_another_hands_on(view: View, admin: BrowserContext) -> None:
     other = View(admin.new_page(), view.origin).open()
     for tab, rest in ((other, view), (view, other)):
-        _look(tab.page, "hidden")
+        tab.look("hidden")
         last = rest.page.locator("footer span").first.inner_text()
         expect(rest.page.locator("footer span").first).not_to_have_text(last)
-        _look(tab.page, "visible")
+        tab.look("visible")
         for _ in range(3):
             last = tab.page.locator("footer span").first.inner_text()
             expect(tab.page.locator("footer span").first).not_to_have_text(last)

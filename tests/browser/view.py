@@ -83,6 +83,14 @@ class View:
         found: int = chart.locator("canvas").evaluate(script)
         return found
 
+    def look(self, how: str) -> None:
+        """Have the tab be `hidden` or `visible`, as a browser tells a page that another one is looked at."""
+        self.page.evaluate(
+            """how => { Object.defineProperty(document, "visibilityState", {get: () => how, configurable: true});
+            document.dispatchEvent(new Event("visibilitychange")); }""",
+            how,
+        )
+
     def until(self, happened: Callable[[], bool], seconds: float = 60) -> None:
         """Wait until something is so, looking again whenever the page may have drawn."""
         until = time.monotonic() + seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import signal
@@ -10,20 +11,22 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from unit.live_server import Answer
 from unit.live_source import proc_of
-from unit.test_daemon_station import recorder
 
+from kmodlab.daemon import lister
 from kmodlab.daemon.api import keys
 from kmodlab.daemon.demo_tasks import DemoTasks
 from kmodlab.daemon.invite import noted
 from kmodlab.daemon.items import Feed
+from kmodlab.daemon.recording import record
 
 SECONDS = 60.0
 PROGRAM = "from kmodlab.daemon.program import program; program()"
@@ -117,6 +120,23 @@ class Daemon:
     socket: Path
     process: subprocess.Popen[bytes]
 
+    def books(self, rolled: int) -> Any:
+        """The ledger, once so many calls are in the sums and nothing is on its way there; as long as it goes on."""
+        progress = -1
+        while True:
+            told = wait(functools.partial(self._further, progress, rolled), "something is counted", self._totals)
+            if _settled(told["totals"], rolled):
+                return told
+            progress = told["totals"].get("rolled", 0)
+
+    def _further(self, than: int, rolled: int) -> Any:
+        """The ledger, if more is counted than that, or all."""
+        told = self.get("/api/v1/ledger")
+        return told if told["totals"].get("rolled", 0) > than or _settled(told["totals"], rolled) else None
+
+    def _totals(self) -> Any:
+        return self.get("/api/v1/ledger")["totals"]
+
     def get(self, path: str) -> Any:
         """What the interface answers a program."""
         answer = self.way.ask("GET", path, {"authorization": f"Bearer {self.reader}"})
@@ -140,29 +160,82 @@ class Daemon:
         return str(told["token"])
 
 
+def _settled(totals: Mapping[str, int], rolled: int) -> bool:
+    waiting = sum(totals.get(name, 0) for name in ("pending", "waiting"))
+    return totals.get("rolled", 0) >= rolled and not waiting
+
+
 @contextlib.contextmanager
 def serving(
-    folder: Path, feed: Feed, *options: str, authority: Path | None = None, keys_file: Path | None = None
+    folder: Path,
+    feed: Feed,
+    *options: str,
+    authority: Path | None = None,
+    keys_file: Path | None = None,
+    code: str = PROGRAM,
 ) -> Iterator[Daemon]:
-    """A daemon that shows what a feed brings; its keys are where they are by themselves, or in a file of its own."""
-    history, at = folder / "history", folder / "dashboard" / "socket"
-    at.parent.mkdir()
-    tasks = DemoTasks(1, "b007", 0)
-    with recorder(history, feed, proc_of(folder / "proc", tasks.stats().text, tasks.listing().text)):
-        file = keys_file or history / keys.FILE
+    """A daemon that shows what a feed brings; its keys are where they are by themselves, or in a file of its own.
+
+    `code` is what Python runs to be it: that of a mutant is another one.
+    """
+    history = folder / "history"
+    folder.mkdir(exist_ok=True)
+    with recording(history, feed):
+        pair = made_keys(keys_file or history / keys.FILE)
         named = ["--keys", str(keys_file)] if keys_file else []
-        reader, admin = (keys.made(file, role, role) for role in ("reader", "admin"))
-        argv = [
-            sys.executable, "-c", PROGRAM, "serve", "--folder", str(history), "--recorder", str(folder / "socket"),
-            "--socket", str(at), "--port", "0", *named, *options,
-        ]  # fmt: skip
-        with program(argv, folder / "daemon.log") as process:
-            ready = folder / "daemon.log"
-            wait(lambda: " ready" in ready.read_text() or process.poll() is not None, "ready", ready.read_text)
-            assert process.poll() is None, ready.read_text()
-            port, scheme = noted(at)
-            assert scheme == ("https" if authority else "http")
-            yield Daemon(Way(port, authority=authority), reader, admin, at, process)
+        with served(folder, pair, *named, *options, authority=authority, code=code) as daemon:
+            yield daemon
+
+
+@contextlib.contextmanager
+def recording(history: Path, feed: Feed) -> Iterator[None]:
+    """What `kmodlabd record` does, in a thread: so a test has the feed in its hand."""
+    at, tasks = history.parent / "socket", DemoTasks(1, "b007", 0)
+    proc = proc_of(history.parent / "proc", tasks.stats().text, tasks.listing().text)
+    given = (history, at, feed, lambda: lister.opened(proc))
+    thread = threading.Thread(target=record, args=given, name="record")
+    thread.start()
+    try:
+        wait(lambda: at.exists() or not thread.is_alive(), "it records")
+        assert thread.is_alive(), "the log has why"
+        yield
+    finally:
+        if thread.is_alive():
+            # It waits for signals, as its process does.
+            signal.pthread_kill(cast("int", thread.ident), signal.SIGTERM)
+            thread.join(SECONDS)
+        assert not thread.is_alive()
+
+
+def made_keys(file: Path) -> tuple[str, str]:
+    """New keys in a file: of a reader, of an admin."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return keys.made(file, "reader", "reader"), keys.made(file, "admin", "admin")
+
+
+@contextlib.contextmanager
+def served(
+    folder: Path, pair: tuple[str, str], *options: str, authority: Path | None = None, code: str = PROGRAM
+) -> Iterator[Daemon]:
+    """The process that serves, by itself."""
+    at = folder / "dashboard" / "socket"
+    at.parent.mkdir(parents=True, exist_ok=True)
+    argv = serve_argv(folder, *options, code=code)
+    with program(argv, folder / "daemon.log") as process:
+        log = folder / "daemon.log"
+        wait(lambda: " ready" in log.read_text() or process.poll() is not None, "ready", log.read_text)
+        assert process.poll() is None, log.read_text()
+        port, scheme = noted(at)
+        assert scheme == ("https" if authority else "http")
+        yield Daemon(Way(port, authority=authority), *pair, at, process)
+
+
+def serve_argv(folder: Path, *options: str, code: str = PROGRAM) -> list[str]:
+    """What starts the process that serves, with all that it has in one folder."""
+    places = {"folder": "history", "recorder": "socket", "socket": "dashboard/socket"}
+    named = [word for name, path in places.items() for word in (f"--{name}", str(folder / path))]
+    port = [] if "--port" in options else ["--port", "0"]
+    return [sys.executable, "-c", code, "serve", *named, *port, *options]
 
 
 def file_of(folder: Path, name: str, text: str) -> Path:

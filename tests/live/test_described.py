@@ -35,6 +35,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     assert "Traceback" not in (folder / "daemon.log").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("role", ["reader", "admin"])
 def test_the_daemon_does_what_is_described(daemon: Daemon, tmp_path: Path, role: str) -> None:
     """No fault, no answer but those described, nothing accepted that ought not to be, no way in without a key."""

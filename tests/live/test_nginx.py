@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser.conftest import launched
+from browser.conftest import launched, one_playwright
 from browser.view import VIEWS, View
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from unit.daemon_tape import Tape
 from unit.test_daemon_station import Hand
 
@@ -169,7 +169,7 @@ def test_what_a_client_says_of_tls_is_not_believed(nginx: Nginx, daemon: Daemon,
 def test_the_page_in_a_browser(way: Way, daemon: Daemon) -> None:
     """Each view, with all that it loads, and calls that come as they are made."""
     with (
-        sync_playwright() as playwright,
+        one_playwright() as playwright,
         contextlib.closing(launched(playwright, f"--host-resolver-rules=MAP {HOST} 127.0.0.1")) as chromium,
     ):
         context = chromium.new_context(ignore_https_errors=True)

@@ -45,8 +45,8 @@ def daemon(
     del open_streams
     options = ["--certificate", str(files / "chain.pem"), "--key", str(files / "key.pem"), "--name", "lab.example"]
     folder = tmp_path_factory.mktemp("daemon")
-    named = {"authority": files / "authority.pem", "keys_file": folder / "programs"}
-    with serving(folder, Demo(past=60), *options, **named) as one:
+    authority, programs = files / "authority.pem", folder / "programs"
+    with serving(folder, Demo(past=60), *options, authority=authority, keys_file=programs) as one:
         yield one
 
 

@@ -53,7 +53,7 @@ def listing_text(rows: Sequence[str], head: str = HEAD) -> str:
 
 def proc_of(folder: Path, stats: str, listing: str) -> Path:
     """A /proc with a task lister that says this."""
-    (folder / "sys/kernel/random").mkdir(parents=True)
+    (folder / "sys/kernel/random").mkdir(parents=True, exist_ok=True)
     (folder / "sys/kernel/random/boot_id").write_text("b007\n")
     (folder / STATS).write_text(stats)
     (folder / LIST).write_text(listing)

@@ -185,7 +185,7 @@ def test_every_stage_of_make_test_has_a_budget() -> None:
     """A file that was renamed, or a kernel that is no longer tried, has none left behind."""
     of_make_grading = {"test_grading_labs.py"}
     files = {path.name for path in (TESTS / "guest").glob("test_*.py")} - {INDEPENDENT} - of_make_grading
-    assert set(BUDGETS) == {COLLECTING, "unit", "fuzz", "browser", "mutants", *files, *KERNELS}
+    assert set(BUDGETS) == {COLLECTING, "unit", "fuzz", "browser", "live", "mutants", *files, *KERNELS}
 
 
 def test_make_test_prints_the_table_of_each_of_its_runs() -> None:

@@ -63,7 +63,7 @@ def resumed(folder: Path, first: int) -> Books:
 @pytest.mark.parametrize("role", ["record", "both"])
 def test_at_most_the_last_commit_is_missing_and_the_ledger_says_so(role: str, tmp_path: Path) -> None:
     first, safe, away = 0, 0, 0
-    for lines in (1, 3, 8):
+    for lines in (1, 3, 8, 2, 5):
         said = kill(role, tmp_path, first, lines)
         whole(tmp_path)
         journal = Journal(tmp_path, recalled(tmp_path))
@@ -82,7 +82,7 @@ def test_at_most_the_last_commit_is_missing_and_the_ledger_says_so(role: str, tm
 def test_a_roller_that_is_killed_again_and_again_counts_each_record_once(tmp_path: Path) -> None:
     tape = Tape(size=200)
     write(tmp_path, [*tape.begin(), *tape.batches(60_000), tape.counters()], file_bytes=1 << 20)
-    for lines in (1, 2, 4, 5, 3):
+    for lines in (1, 2, 4, 5, 3, 1, 1, 2, 6, 3):
         kill("roll", tmp_path, 0, lines)
         whole(tmp_path)
     roll(tmp_path, QUICK)

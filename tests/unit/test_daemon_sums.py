@@ -13,6 +13,7 @@ import pytest
 from kmodlab.daemon import histogram
 from kmodlab.daemon.items import Changed as ChangedItem
 from kmodlab.daemon.items import Item, Settings
+from kmodlab.daemon.pulse import AHEAD, Pulse
 from kmodlab.daemon.queries import History
 from kmodlab.daemon.roller import Roller
 from kmodlab.daemon.store import TIERS
@@ -179,6 +180,16 @@ def test_a_clock_that_is_set_leaves_neither_hole_nor_overlap(tmp_path: Path) -> 
     assert counts[5:45] == [50] * 40
     assert sum(counts) == seq
     assert rates.holes == ()
+
+
+def test_the_clock_runs_on_where_nothing_is_called() -> None:
+    """A feed tells the time each ten seconds; a chart is drawn over the seconds in between, too."""
+    pulse = Pulse()
+    pulse.at(100 * NS, now=5.0)
+    assert [pulse.clock(5.0 + later) for later in range(12)] == [100.0 + later for later in range(12)]
+    pulse.at(110 * NS, now=15.5)
+    assert pulse.clock(16.0) == 111.0, "it never goes back"
+    assert pulse.clock(99.0) == 110.0 + AHEAD, "a machine of which nothing is heard stands still in the end"
 
 
 def test_time_that_the_machine_slept_is_there_as_a_gap(tmp_path: Path) -> None:

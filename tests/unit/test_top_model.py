@@ -143,6 +143,18 @@ def test_a_long_tick_is_spread_over_its_seconds() -> None:
     assert sum(model.bins[112]["openat"].histogram) == 30, "latencies cannot be parted"
 
 
+@pytest.mark.parametrize("seconds", [0.25, 0.99, 1.0, 1.01, 1.3, 1.49, 2.7])
+def test_no_second_is_without_a_tick_however_long_each_is(seconds: float) -> None:
+    """A busy machine sends one each second, more or less: each second of the chart has some."""
+    model, clock = begun(), 101.0
+    for number in range(2, 40):
+        clock += seconds
+        model.apply(counted(number, 10, 1000 + 10 * (number - 1), clock=clock, seconds=seconds))
+    first, last = min(model.bins), max(model.bins)
+    assert sorted(model.bins) == list(range(first, last + 1))
+    assert sum(kept["openat"].n for kept in model.bins.values()) == pytest.approx(380)
+
+
 def test_seconds_that_nobody_shows_any_more_are_forgotten() -> None:
     model = begun()
     model.apply(counted(2, 1, 1001, clock=200.0))

@@ -16,8 +16,9 @@ from .tick import BLOCKED_A_SECOND, BUCKETS, STATUSES, Count, Process, ProcessCo
 
 NEWEST = 256
 """Rows in a tick."""
-AHEAD = 2.0
-"""Seconds that the clock of a tick runs on while nothing comes that tells the time."""
+AHEAD = 15.0
+"""Seconds that the clock of a tick runs on while nothing comes that tells the time: the feed of a machine on which
+nothing is called tells it each ten."""
 
 
 def count_of(sums: list[int]) -> Count:

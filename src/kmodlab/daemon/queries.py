@@ -161,18 +161,18 @@ class History:
         tier, start, end, step, steps = shape
         columns = {"call": "roll_{}, call", "status": "roll_{}, status", "process": "proc_{}, proc"}[by]
         table, key = columns.format(tier).split(", ")
+        key = _BUSIEST.format(table) if by == "process" else key
         found: dict[str, list[Count]] = {}
         names = _process_names(base) if by == "process" else {}
         for number, epoch in epochs.items():
             offset = epoch.offset / NS
             query = (
-                f"select cast((t + ? - ?) / ? as integer) as slot, {key}, sum(n), sum(err), sum(lat_sum) from {table}"
-                f" where epoch = ? and t >= ? and t < ? group by slot, {key}"
+                f"select cast((t + ? - ?) / ? as integer) as slot, {key} as it, sum(n), sum(err), sum(lat_sum)"
+                f" from {table} where epoch = ? and t >= ? and t < ? group by slot, it"
             )
-            low, high = start - offset, start + steps * step - offset
-            for slot, which, n, err, lat in base.execute(
-                query, (offset, start, step, number, low, min(high, end - offset))
-            ):
+            of = number, start - offset, min(start + steps * step, end) - offset
+            shown = of if by == "process" else ()
+            for slot, which, n, err, lat in base.execute(query, (offset, start, step, *shown, *of)):
                 name = _name(by, epoch, which, names)
                 counts = found.setdefault(name, [Count()] * steps)
                 if 0 <= slot < steps:
@@ -359,6 +359,11 @@ def _tier(base: sqlite3.Connection, begin: float, end: float) -> tuple[str, int]
             if tier == "h" or (oldest is not None and oldest <= max(begin, _oldest(base, "h") or begin) + 3600):
                 return tier, seconds
     return "h", 3600
+
+
+_BUSIEST = f"""case when proc in (select proc from {{}} where epoch = ? and t >= ? and t < ? and proc <> 0
+    group by proc order by sum(n) desc limit {MOST_SERIES}) then proc else 0 end"""
+"""A process, if it is among those of an epoch that are shown: a day may have thousands, each in a few steps."""
 
 
 def _bounded(found: dict[str, list[Count]]) -> dict[str, list[Count]]:

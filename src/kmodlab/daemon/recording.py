@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kmodlab.errors import KmodlabError
 
+from . import lister
 from .desk import Desk, listening
 from .items import Feed
 from .notify import notify, period
@@ -23,13 +24,14 @@ LOOK_SECONDS, SIGN_SECONDS = 1.0, 30.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
-def record(folder: Path, at: Path, feed: Feed) -> None:
+def record(folder: Path, at: Path, feed: Feed, open_tasks: Callable[[], lister.Opened] = lister.opened) -> None:
     """Record into a folder until a signal comes.
 
     Args:
         folder: of the history.
         at: where the socket is to be for who keeps the history.
         feed: where records come from.
+        open_tasks: opens the task lister's files.
 
     Raises:
         KmodlabError: another process records there, or recording has ended.
@@ -37,7 +39,7 @@ def record(folder: Path, at: Path, feed: Feed) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _signals_wait() as ended:
         station = Local(feed, folder, frozenset({os.getpid()}))
-        desk = Desk(station, listening(at))
+        desk = Desk(station, listening(at), open_tasks)
         station.start(desk.tell)
         desk.start()
         notify("READY=1")

@@ -151,7 +151,7 @@ class Model:
             self.epochs += 1
         self.latest, self.troubles = tick, tick["troubles"]
         self.arrived = self._clock()
-        self.events += tick["events"]
+        self.events += sum(tick["calls"]["n"])
         self._count(tick)
         for view in tick["views"]:
             self._keep(view)
@@ -159,9 +159,9 @@ class Model:
         self.blocked_more += tick["blocked_more"]
 
     def _count(self, tick: Mapping[str, Any]) -> None:
-        """Put the sums of a tick into its seconds: one that is longer than that is spread."""
+        """Put the sums of a tick into the seconds that it ends, and the one that it is in: no second is without one."""
         last = math.ceil(tick["clock"]) - 1
-        bins = max(1, min(WINDOW, math.floor(tick["seconds"] + 0.5)))
+        bins = max(1, min(WINDOW, last + 1 - math.ceil(tick["clock"] - tick["seconds"])))
         if self.first is None:
             self.first = last - bins + 1
         for back in range(bins):

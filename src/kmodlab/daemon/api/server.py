@@ -21,6 +21,8 @@ from .peer import PeerProtocol
 
 Socket = socket.socket
 BACKLOG = 128
+AHEAD_BYTES = 64 << 10
+"""Of one connection, which the kernel takes before they are sent."""
 GRACE_SECONDS = 2
 
 
@@ -33,6 +35,9 @@ def tcp(port: int, host: str = "127.0.0.1") -> socket.socket:
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Its connections have it, too. What the kernel takes ahead cannot be merged any more: over a slow line some
+        # megabytes are minutes in which a page shows what was.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, AHEAD_BYTES)
         listening.bind((host, port))
         listening.listen(BACKLOG)
     except OSError as error:

@@ -77,7 +77,8 @@ export class Model {
     this.latest = frame;
     this.arrived = performance.now();
     this.frames += 1;
-    this.events += frame.events;
+    // What is shown is what is held against the ledger: a frame may say one thing, and bring another.
+    this.events += frame.calls.n.reduce((sum, n) => sum + n, 0);
     this.troubles = frame.troubles;
     this.count(frame);
     for (const view of frame.views) this.keep(view);
@@ -85,10 +86,10 @@ export class Model {
     this.blockedMore += frame.blocked_more;
   }
 
-  /** Put the sums of a frame into its seconds: one that is longer than that is spread. */
+  /** Put the sums of a frame into the seconds that it ends, and the one that it is in: no second is without a frame. */
   count(frame) {
     const last = Math.ceil(frame.clock) - 1;
-    const bins = Math.max(1, Math.min(WINDOW, Math.round(frame.seconds)));
+    const bins = Math.max(1, Math.min(WINDOW, last + 1 - Math.ceil(frame.clock - frame.seconds)));
     const {call, status, n, errors, histogram} = frame.calls;
     for (let index = 0; index < bins; index += 1) {
       const bin = this.bin(last - index);

@@ -107,6 +107,15 @@ def test_what_is_searched_for_is_found_or_refused(tasks: View) -> None:
     expect(tasks.table("Tasks").nth(9)).to_be_visible()
 
 
+def closed_by_a_key(view: View, name: str, pid: int) -> bool:
+    """Close a row by a key, and return whether it is closed; a row that is drawn anew at that moment may miss it."""
+    one = row(view, name)
+    if one.get_attribute("aria-expanded") == "true":
+        one.get_by_role("button", name=f"{name}, PID {pid}, details").focus()
+        view.page.keyboard.press("ArrowLeft")
+    return one.get_attribute("aria-expanded") == "false"
+
+
 def test_a_tree_with_its_sums_is_walked_by_keys(tasks: View) -> None:
     page = tasks.page
     page.get_by_role("button", name="Tree").click()
@@ -117,9 +126,7 @@ def test_a_tree_with_its_sums_is_walked_by_keys(tasks: View) -> None:
     expect(page.get_by_role("treegrid", name="Tasks below their parents")).to_be_visible()
     below, told = (int(cells(tasks, 10)[0]), page.locator(".tasks-panel .said").inner_text())
     assert 20 < below < int(re.findall(r"\d+", told)[0])
-    row(tasks, "nginx").get_by_role("button", name="nginx, PID 640, details").focus()
-    page.keyboard.press("ArrowLeft")
-    expect(row(tasks, "nginx")).to_have_attribute("aria-expanded", "false")
+    tasks.until(lambda: closed_by_a_key(tasks, "nginx", 640))
     tasks.until(lambda: names(tasks).count("nginx") == 1)
     expect(row(tasks, "nginx").locator("td").nth(9)).to_have_text("5")
     page.keyboard.press("ArrowRight")

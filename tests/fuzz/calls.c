@@ -93,6 +93,12 @@ void sct_trace_commit(const unsigned long *wanted)
 	memcpy(armed, wanted, sizeof(armed));
 }
 
+/* Whoever listens is told that it asks again; here nobody does. */
+void sct_changed(void)
+{
+	lockdep_assert_held(&sct_lock);
+}
+
 void sct_trace_rollback(void)
 {
 	lockdep_assert_held(&sct_lock);

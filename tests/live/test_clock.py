@@ -84,8 +84,8 @@ def seconds_of(daemon: Daemon, machine: Running, began: int) -> list[int]:
     found = daemon.get(f"/api/v1/rates?begin={begin - 60}&end={end + 60}&step=1&by=call")
     assert found["step"] == 1
     sums = [sum(values) for values in zip(*(one["n"] for one in found["series"]), strict=True)]
-    first = next(index for index, n in enumerate(sums) if n)
-    return sums[first : len(sums) - next(index for index, n in enumerate(reversed(sums)) if n)]
+    called = [index for index, n in enumerate(sums) if n]
+    return sums[called[0] : called[-1] + 1] if called else []
 
 
 def chart(view: View) -> list[str]:

@@ -64,7 +64,7 @@ def test_the_options_are_those_of_the_documentation() -> None:
 
 def test_every_question_is_answered(way: Way, daemon: Daemon) -> None:
     headers = log_in(way, daemon)
-    assert len(QUESTIONS) == 9
+    assert len(QUESTIONS) == 11
     for path in QUESTIONS:
         answer = way.ask("GET", path, headers)
         assert answer.status == 200, (path, answer.body)

@@ -48,7 +48,7 @@ def record(folder: Path, first: int) -> None:
 def roll(folder: Path) -> None:
     """Be the second stage."""
     roller = Roller(folder, limits=QUICK)
-    while roller.step(16):
+    while roller.step(4):
         print(roller.index.position(), flush=True)
 
 

@@ -128,7 +128,7 @@ def test_ten_thousand_process_names_make_no_series(
     rolled(prometheus, 20_000 + PROCESSES)
     for name in ("name-0", f"name-{PROCESSES - 1}"):
         # What is counted is written, and found, within a second.
-        wait(lambda name=name: newest(daemon, f"comm={name}") == name, f"{name} went through")
+        wait(lambda name=name: newest(daemon, f"comm={name}") == name, f"{name} went through")  # type: ignore[misc]
     assert prometheus.ask("series", **{"match[]": '{job="kmodlab"}'}) == before
 
 

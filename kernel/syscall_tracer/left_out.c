@@ -17,8 +17,9 @@
  * What a listener calls to take its records is news to nobody, and makes records
  * again; so does what it hands them to. So a process that may listen may have its
  * calls left out, and those of another one: they are neither recorded nor issued,
- * but counted as excluded. It takes what joining takes, everybody who may read sees whose calls are left out, and filters hold:
- * a call that one of them blocks is recorded as any other.
+ * but counted as excluded. It takes what joining takes, everybody who may read
+ * sees whose calls are left out, and filters hold: a call that one of them blocks
+ * is recorded as any other.
  *
  * A process is known by its struct pid, of which a reference is held. So no other
  * process is ever taken for it; one that has ended matches nothing, and is not

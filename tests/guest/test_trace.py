@@ -157,7 +157,8 @@ def test_a_flood_is_counted_whole_or_told_to_be_short(traced: Guest) -> None:
 @pytest.mark.parametrize(
     "interrupted",
     [
-        "(until pgrep -f '^sleep 300' >/dev/null; do sleep 0.3; done; sleep 1; printf '\\003') | script -qec '{}' /dev/null",
+        "(until pgrep -f '^sleep 300' >/dev/null; do sleep 0.3; done; sleep 1; printf '\\003') | "
+        "script -qec '{}' /dev/null",
         "timeout --preserve-status -s INT 3 {}",
         "timeout --preserve-status -s TERM 3 {}",
     ],

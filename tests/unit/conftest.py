@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,6 +21,9 @@ from kmodlab.image.places import Places
 from kmodlab.image.release import RELEASES, host_architecture
 
 from . import warm
+
+if TYPE_CHECKING:
+    from unit.live_server import Live
 
 environment.settle()
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
@@ -157,3 +161,18 @@ def make_image(
     manifest = {"release": asdict(RELEASES[release]), **({"built": built} if built else {})}
     (directory / "manifest.json").write_text(json.dumps(manifest))
     return Image(directory)
+
+
+@pytest.fixture(scope="module")
+def server_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The daemon's server, for all tests of a file."""
+    from unit.live_server import running  # most tests need no server, and no libraries of one
+
+    with running(tmp_path_factory.mktemp("live")) as one:
+        yield one
+
+
+@pytest.fixture
+def live(server_of_all: Live) -> Live:
+    """That server, as if it had just begun."""
+    return server_of_all.fresh()

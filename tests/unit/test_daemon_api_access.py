@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,17 +20,6 @@ MACHINE = "/api/v1/machine"
 SESSION = "/api/v1/session"
 CONTROL = "/api/v1/control"
 COMMAND = {"command": "chmod block"}
-
-
-@pytest.fixture(scope="module")
-def server_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with running(tmp_path_factory.mktemp("live")) as one:
-        yield one
-
-
-@pytest.fixture
-def live(server_of_all: Live) -> Live:
-    return server_of_all.fresh()
 
 
 # -- sessions ------------------------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_open
 from prometheus_client.parser import text_string_to_metric_families as read
@@ -12,7 +10,7 @@ from kmodlab.daemon.api.hub import Hub
 from kmodlab.daemon.api.metrics import MOST_CALLS, Metrics
 from kmodlab.daemon.ledger import Books
 from kmodlab.daemon.tick import Count, Process, ProcessCount
-from unit.live_server import Live, running
+from unit.live_server import Live
 from unit.live_source import FakeSource, histogram, row, terms, tick
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -38,17 +36,6 @@ def value(found: Samples, name: str, **labels: str) -> float:
 @pytest.fixture
 def hub() -> Hub:
     return Hub(FakeSource())
-
-
-@pytest.fixture(scope="module")
-def server_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with running(tmp_path_factory.mktemp("live")) as one:
-        yield one
-
-
-@pytest.fixture
-def live(server_of_all: Live) -> Live:
-    return server_of_all.fresh()
 
 
 def test_what_was_told_is_counted(hub: Hub) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,22 +16,11 @@ from kmodlab.daemon.ledger import Books
 from kmodlab.daemon.tick import Count, Filter, Process, Ranked, Source
 from kmodlab.errors import LabError
 from kmodlab.paths import project_dir
-from unit.live_server import Live, running
+from unit.live_server import Live
 from unit.live_source import BEGAN, FakeSource, histogram, row, terms
 
 API = yaml.safe_load((project_dir() / "src/kmodlab/daemon/api/openapi.yaml").read_text())
 V1 = "/api/v1"
-
-
-@pytest.fixture(scope="module")
-def server_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with running(tmp_path_factory.mktemp("live")) as one:
-        yield one
-
-
-@pytest.fixture
-def live(server_of_all: Live) -> Live:
-    return server_of_all.fresh()
 
 
 @pytest.fixture

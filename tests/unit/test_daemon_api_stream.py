@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,6 @@ from kmodlab.daemon.api.sessions import Role
 from kmodlab.daemon.tick import BLOCKED_A_SECOND, STATUSES, Filter
 from unit.live_server import Live, running
 from unit.live_source import FakeSource, row, terms, tick
-
-
-@pytest.fixture(scope="module")
-def server_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with running(tmp_path_factory.mktemp("live")) as one:
-        yield one
-
-
-@pytest.fixture
-def live(server_of_all: Live) -> Live:
-    return server_of_all.fresh()
 
 
 def test_who_asks_for_the_head_alone_gets_no_stream(live: Live) -> None:

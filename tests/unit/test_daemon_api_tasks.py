@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from kmodlab.errors import ModuleUnavailable
-from unit.live_server import Live, running
+from unit.live_server import Live
 from unit.live_source import BEGAN, TASKS
 
 V1 = "/api/v1"
-
-
-@pytest.fixture(scope="module")
-def server_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with running(tmp_path_factory.mktemp("live")) as one:
-        yield one
-
-
-@pytest.fixture
-def live(server_of_all: Live) -> Live:
-    return server_of_all.fresh()
 
 
 @pytest.fixture

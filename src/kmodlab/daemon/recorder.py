@@ -112,9 +112,9 @@ class Recorder:
                 self._ask(self._patience(items))
 
     def _patience(self, items: list[Item]) -> float:
-        if all(map(self._can_wait, items)):
-            return LATE
-        return SOON if self._journal.heavy else self.pace
+        pace = SOON if self._journal.heavy else self.pace
+        # Whose records they are is looked at only where it makes a difference.
+        return LATE if pace == LATE or all(map(self._can_wait, items)) else pace
 
     def _can_wait(self, item: Item) -> bool:
         if isinstance(item, Batch):

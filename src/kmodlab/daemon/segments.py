@@ -220,16 +220,18 @@ def damaged(base: sqlite3.Connection) -> list[Head]:
     Raises:
         sqlite3.Error: the file itself is damaged.
     """
-    bad = []
-    for *numbers, packed in base.execute(f"select {_HEADS}, data from block"):
-        head = Head(*numbers)
-        try:
-            _checked(packed, head.n)
-        except KmodlabError:
-            bad.append(head)
-        else:
-            bad += [head] if head.checksum(packed) != head.crc else []
-    return bad
+    rows = ((Head(*numbers), packed) for *numbers, packed in base.execute(f"select {_HEADS}, data from block"))
+    return [head for head, packed in rows if not _is_whole(head, packed)]
+
+
+def _is_whole(head: Head, packed: bytes) -> bool:
+    if head.checksum(packed) != head.crc:
+        return False
+    try:
+        _checked(packed, head.n)
+    except KmodlabError:
+        return False
+    return True
 
 
 def drop(base: sqlite3.Connection, bad: list[Head]) -> None:

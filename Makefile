@@ -9,8 +9,8 @@ export LC_ALL := C.UTF-8
 unexport CDPATH PYTHONHOME PYTHONPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTEST_ADDOPTS PYTEST_PLUGINS
 
 FUZZ_SECONDS ?= 600
-# Of what runs guests. A third one is at work while the others wait for a timer, an answer, a console, and takes its memory.
-WORKERS ?= 2
+# A third one is at work while the others wait for a timer, an answer, a console: where there is memory for it.
+WORKERS ?= $(shell awk '/^MemAvailable/ { print ($$2 > 12 * 1024 ^ 2) ? 3 : 2 }' /proc/meminfo)
 RELEASE ?= bookworm
 FLOOR = $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
 
@@ -27,13 +27,13 @@ check: setup-test ## What needs no VM: lint, types, unit tests
 	@$(BIN)/pytest -n 2 --dist worksteal tests/unit
 
 test: setup-all ## Everything that proves the project, VMs included
-	@PYTHONPATH=tests $(BIN)/pytest -p cost -n 2 tests/unit tests/fuzz tests/browser tests/live -m "not long"
+	@PYTHONPATH=tests $(BIN)/pytest -p cost -n $(WORKERS) tests/unit tests/fuzz tests/browser tests/live -m "not long"
 	@PYTHONPATH=tests $(BIN)/pytest -p cost -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 20 tests/guest tests/mutants -m "(core or not mutant) and not grading"
 
 browser: setup-test ## The dashboard's page in a browser; SHOTS=DIR keeps a picture of each view
 	@$(BIN)/pytest tests/browser $(if $(SHOTS),--shots="$(SHOTS)")
 
-live: setup-live ## The dashboard with what users have: Prometheus, nginx, TLS, DuckDB, many tabs, kills; long runs, too
+live: setup-live ## The dashboard with what users have: Prometheus, nginx, PostgreSQL, TLS, DuckDB, many tabs, kills; long runs, too
 	@$(BIN)/pytest tests/live
 
 vendor: ## Remake the page's libraries from npm's packages, as they are locked (takes node)
@@ -53,6 +53,9 @@ grading: setup-test ## Every fixture of the grader to its expected verdict, ever
 
 matrix: setup-matrix ## The whole contract on every kernel; writes docs/kernels.md
 	@$(BIN)/kmodlab matrix --write
+
+sanitize: setup-test ## The modules in kernels that are built to find fault; SANITIZE="kasan rt" for some of them
+	@$(BIN)/kmodlab sanitize $(SANITIZE)
 
 neighbours: setup-test ## The tracer beside everybody else who hooks calls; writes docs/neighbours.md
 	@$(BIN)/kmodlab matrix --suite neighbours --write
@@ -74,15 +77,24 @@ bench-instructions: setup ## Count the instructions of the tracer and of others,
 bench-grade: setup ## Measure the grader; writes docs/benchmarks-grading.md
 	@$(BIN)/python tests/bench/grading.py
 
-bench-live: setup-live ## Measure the daemon that records: events a second, bytes an event, a day's query
+bench-lister: setup ## Count the instructions that it takes to see all tasks, by this module and others
+	@PYTHONPATH=tests $(BIN)/python -m bench.lister
+
+bench-live: setup-live ## Measure the dashboard: events a second, bytes an event, a day, a browser, a guest; writes docs/benchmarks-live.md
 	@PYTHONPATH=tests $(BIN)/python -m bench.live
+
+docs: setup-docs ## The documentation as a site: build/site/index.html
+	@$(BIN)/python .config/site/modules.py >docs/modules.md
+	@$(BIN)/sphinx-build -q -n -W --keep-going -b html -c .config/site . build/site
 
 lock: setup ## Renew the locked dependencies from pyproject.toml
 	@$(BIN)/pip install -q uv
 	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
-	  --custom-compile-command "make lock" --python-version $(FLOOR) --extra dev --extra parquet --extra similarity pyproject.toml -o .config/requirements.lock
+	  --custom-compile-command "make lock" --python-version $(FLOOR) --extra dev --extra parquet --extra postgresql --extra similarity pyproject.toml -o .config/requirements.lock
 	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
 	  --custom-compile-command "make lock" --python-version $(FLOOR) .config/requirements-live.in -o .config/requirements-live.lock
+	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
+	  --custom-compile-command "make lock" --python-version $(FLOOR) -c .config/requirements.lock .config/requirements-docs.in -o .config/requirements-docs.lock
 
 clean: ## Remove what the checkout's own builds left behind
 	@rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .ansible src/*.egg-info kmodlab-lab-*.tar.gz
@@ -99,9 +111,12 @@ setup-live:
 	@.config/setup live
 
 setup-all:
-	@.config/setup test live
+	@.config/setup test live docs
+
+setup-docs:
+	@.config/setup docs
 
 setup-matrix:
 	@.config/setup matrix
 
-.PHONY: help lab down check test browser live vendor bare mutants fuzz grading matrix neighbours bench bench-lab bench-tracer bench-instructions bench-grade bench-live lock clean setup setup-test setup-live setup-all setup-matrix
+.PHONY: help lab down check test browser live vendor bare mutants fuzz grading matrix neighbours sanitize bench bench-lab bench-tracer bench-instructions bench-grade bench-lister bench-live docs lock clean setup setup-test setup-live setup-all setup-docs setup-matrix

@@ -24,7 +24,7 @@ from guest.conftest import group
 
 #: what a process does before its first test
 COLLECTING = "collecting"
-#: stage -> seconds that it may take on the workers, on 2 cores without hardware virtualization, all images there.
+#: stage -> seconds that it may take on three workers, on 2 cores without hardware virtualization, all images there.
 #: A stage that takes longer is marked, and fails nothing: a machine that is slow, or does something else, breaks no
 #: promise of this project. Whoever sees the mark on a machine that is neither looks for what has become expensive.
 BUDGETS: dict[str, float] = {
@@ -32,35 +32,38 @@ BUDGETS: dict[str, float] = {
     "unit": 420,
     "fuzz": 240,
     "browser": 300,
-    "live": 420,
+    "live": 540,
     "mutants": 480,
-    "debian-11": 420,
-    "debian-12-rt": 420,
-    "debian-13-backports": 420,
+    "debian-11": 600,
+    "debian-12-rt": 600,
+    "debian-13-backports": 600,
     "test_archive.py": 120,
     "test_budget.py": 180,
     "test_build.py": 240,
-    "test_collection.py": 150,
-    "test_dashboard.py": 180,
+    "test_collection.py": 420,
+    "test_dashboard.py": 600,
     "test_faults.py": 360,
-    "test_fleet.py": 360,
+    "test_fleet.py": 450,
     "test_first_form.py": 180,
     "test_grading.py": 240,
     "test_grading_builds.py": 120,
     "test_grading_class.py": 240,
     "test_guest.py": 180,
     "test_lab.py": 600,
-    "test_molecule.py": 480,
+    "test_molecule.py": 600,
     "test_signatures.py": 30,
     "test_signing.py": 300,
-    "test_strange_hosts.py": 180,
+    "test_strange_hosts.py": 360,
     "test_targets_as_they_are.py": 300,
     "test_trace.py": 180,
-    "test_upgrade.py": 480,
+    "test_trace_hard.py": 180,
+    "test_upgrade.py": 540,
     "test_vagrant.py": 600,
 }
 #: seconds between two looks: what a QEMU uses after the last one counts as the host's, or is lost
 PERIOD = 0.25
+#: lines of a failure that are shown as soon as it is known
+TOLD = 12
 #: what tells the processes of one meter from others', where their parents are gone
 MARK = "COST_OF_TESTS"
 #: options of an ssh that opens, asks or ends a shared connection, and carries no command
@@ -282,6 +285,7 @@ class Report:
         self.meter = Meter()
         self.workers = 0
         self.lost = 0
+        self.terminal: pytest.TerminalReporter | None = None
         self.costs: dict[str, Cost] = defaultdict(Cost)
 
     def add(self, costs: Mapping[str, Cost]) -> None:
@@ -317,6 +321,16 @@ class Report:
             self.lost += 1
         else:
             self.add({stage: Cost(**cost) for stage, cost in sent.items()})
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Find who prints; a worker of pytest-xdist does not."""
+        self.terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Tell at once of a test that has failed, and why: a long run is not to keep it until its end."""
+        if report.failed and self.terminal:
+            last = "\n".join(report.longreprtext.splitlines()[-TOLD:])
+            self.terminal.write_line(f"\n{report.nodeid} failed ({report.when}):\n{last}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

@@ -41,6 +41,23 @@ static inline unsigned long compat_mm_rss_sum(struct mm_struct *mm)
 #define get_mm_rss_sum(mm) compat_mm_rss_sum(mm)
 #endif
 
+/*
+ * Since 6.16 who hears of a thread's end is told whether its process has ended,
+ * and so it is for one thread alone. Before, all see it that come once the last
+ * one has begun to end.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
+#define compat_exit_probe(name) \
+	name(void *data, struct task_struct *task)
+#define compat_group_dead(task)	(!atomic_read(&(task)->signal->live))
+#define COMPAT_ENDS_ONCE	false
+#else
+#define compat_exit_probe(name) \
+	name(void *data, struct task_struct *task, bool group_dead)
+#define compat_group_dead(task)	group_dead
+#define COMPAT_ENDS_ONCE	true
+#endif
+
 /* Policy 7 is sched_ext's since 6.12. */
 #ifndef SCHED_EXT
 #define SCHED_EXT 7

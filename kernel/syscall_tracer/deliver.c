@@ -2,11 +2,11 @@
 /*
  * Delivery: records as they are made, to who listens to the netlink family.
  */
-#include <linux/cpuhotplug.h>
 #include <linux/cpumask.h>
-#include <linux/err.h>
+#include <linux/interrupt.h>
 #include <linux/jiffies.h>
-#include <linux/kthread.h>
+#include <linux/kernel.h>
+#include <linux/log2.h>
 #include <linux/minmax.h>
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
@@ -14,7 +14,6 @@
 #include <linux/sizes.h>
 #include <linux/skbuff.h>
 #include <linux/spinlock.h>
-#include <linux/topology.h>
 #include <linux/workqueue.h>
 
 #include "deliver.h"
@@ -30,11 +29,16 @@
  * second, but no idle CPU is woken for it. With listeners the probe has each
  * quarter of a ring sent at once. It must not wake anybody itself, so an irq_work
  * does.
- * The thread runs on the CPU of the ring, at the lowest real-time priority, so
- * before what fills it: a loop at full speed is slowed down rather than
- * overwriting what was not sent yet. It has no more to do than that made. With
- * PREEMPT_RT it may have to sleep for a lock that a listener holds, of its queue
- * say, and what fills the ring goes on: there a larger ring is what helps.
+ *
+ * What that sends is a tasklet, on the CPU of the ring: no task goes before a
+ * soft interrupt, of whatever class and priority. So a loop at full speed is
+ * slowed down rather than overwriting what was not sent yet. A thread is no
+ * match for it: since 6.12 a CPU gives its ordinary tasks a part of each second
+ * before those of a real-time class (the fair server).
+ * With PREEMPT_RT the irq_work has a thread, at the lowest real-time priority,
+ * and that one sends. It may have to wait, for a lock that a listener holds, of
+ * its queue say, and what fills the ring goes on: there a larger ring is what
+ * helps.
  *
  * A listener hears of calls from the next look on. Who asks for the status
  * after it has joined has caused one, and hears of all calls since.
@@ -47,19 +51,18 @@
  * of the group are in other network namespaces, which anybody may, one batch
  * is tried ten times a second.
  *
- * The threads make no system calls. A listener's own calls may be traced, a
- * record for each batch at the most, of which ten a second come of themselves.
+ * A listener's own calls may be traced, a record for each batch at the most, of
+ * which ten a second come of themselves.
  *
  * There are two channels, each with a group and rings of its own: all records, and
  * those of calls that a filter blocks. These are few, and are in both. So however
  * much the log overflows, a loop of something else pushes no block out.
  *
- * A CPU that goes offline takes its thread along. What is left in its ring is
- * sent by who looks.
+ * What is left in the ring of a CPU that goes offline is sent by who looks.
  *
  * Locks: look_lock guards whether there are listeners, and is taken first;
- * then the lock of a delivery, which guards how far its ring has been sent. The
- * lock of the threads is taken below any of them, and from an interrupt.
+ * then the lock of a delivery, which guards how far its ring has been sent, and
+ * is held for one batch.
  */
 
 #define PERIOD		(HZ / 10)
@@ -69,6 +72,9 @@
 
 /* What is sent at once: with the skb's own part, an allocation of 32 KiB. */
 #define BATCH_BYTES	(SKB_WITH_OVERHEAD(SZ_32K) - NLMSG_HDRLEN - GENL_HDRLEN)
+
+/* Batches in a row of a soft interrupt: more than what has it sent comes to. */
+#define BURST		(4 * SCT_POKE_BYTES / SZ_32K)
 
 /* The attributes of a batch, before its records and behind them. */
 #define BATCH_HEAD	(nla_total_size(sizeof(u32)) + NLA_HDRLEN)
@@ -100,7 +106,7 @@ struct channel {
 
 /**
  * struct delivery - how far the ring of a CPU has been sent
- * @wanted: there is something to send
+ * @sends: sends what is new
  * @channel: where it is sent to
  * @ring: what is sent
  * @cpu: whose ring it is
@@ -111,11 +117,11 @@ struct channel {
  * @lost: records that were overwritten, and were not yet owned up to
  */
 struct delivery {
-	bool wanted;
+	struct tasklet_struct sends;
 	const struct channel *channel;
 	const struct sct_ring *ring;
 	unsigned int cpu;
-	struct mutex lock; /* guards what follows */
+	spinlock_t lock; /* guards what follows */
 	bool listening;
 	bool unheard;
 	u64 next;
@@ -145,6 +151,7 @@ static void look_again(struct work_struct *work);
 DEFINE_STATIC_KEY_FALSE(sct_listening);
 DEFINE_STATIC_KEY_FALSE(sct_listening_blocked);
 DEFINE_PER_CPU(struct irq_work, sct_deliver_wakes);
+size_t sct_poke_mask __read_mostly;
 
 /* Guarded by look_lock, as far as they change. */
 static struct channel channels[CHANNELS] = {
@@ -163,16 +170,11 @@ static struct channel channels[CHANNELS] = {
 };
 
 static DEFINE_PER_CPU(struct delivery [CHANNELS], deliveries);
-static DEFINE_PER_CPU(struct task_struct *, deliver_threads);
-
-/* Guards deliver_threads: who wakes one must not find it gone. */
-static DEFINE_RAW_SPINLOCK(threads_lock);
 
 static DEFINE_MUTEX(look_lock);
 static DECLARE_DELAYED_WORK(send_work, look_again);
 static DECLARE_DEFERRABLE_WORK(idle_work, look_again);
 static struct genl_family *carrier;
-static enum cpuhp_state hotplug;
 static bool running;
 static unsigned int expecting; /* looks for who is about to join */
 
@@ -181,42 +183,10 @@ static struct delivery *delivery_of(unsigned int cpu, unsigned int channel)
 	return &per_cpu(deliveries, cpu)[channel];
 }
 
-/* A CPU that is offline has no thread. */
-static bool wake_thread(struct delivery *delivery)
+/* What a batch of some records takes at most. */
+static u64 batch_bytes(u64 count)
 {
-	struct task_struct *thread;
-	unsigned long flags;
-
-	raw_spin_lock_irqsave(&threads_lock, flags);
-	thread = per_cpu(deliver_threads, delivery->cpu);
-	if (thread) {
-		WRITE_ONCE(delivery->wanted, true);
-		wake_up_process(thread);
-	}
-	raw_spin_unlock_irqrestore(&threads_lock, flags);
-	return thread;
-}
-
-/* Returns the thread there was. */
-static struct task_struct *set_thread(unsigned int cpu,
-				      struct task_struct *thread)
-{
-	raw_spin_lock_irq(&threads_lock);
-	swap(per_cpu(deliver_threads, cpu), thread);
-	raw_spin_unlock_irq(&threads_lock);
-	return thread;
-}
-
-static void on_wake(struct irq_work *work)
-{
-	unsigned int i;
-
-	for (i = 0; i < CHANNELS; i++) {
-		struct delivery *delivery = delivery_of(smp_processor_id(), i);
-
-		if (!READ_ONCE(delivery->unheard))
-			wake_thread(delivery);
-	}
+	return BATCH_HEAD + BATCH_TAIL + count * sct_slot_size;
 }
 
 /* Takes note of a record that follows those that are noted. */
@@ -292,7 +262,7 @@ static void send_batch(struct sk_buff *skb, struct delivery *delivery, u64 head)
 	put_batch(skb, delivery, &batch);
 	genlmsg_end(skb, message);
 	/* That some listener had no room for it is told to that one only. */
-	err = genlmsg_multicast(carrier, skb, 0, channel->group, GFP_KERNEL);
+	err = genlmsg_multicast(carrier, skb, 0, channel->group, GFP_ATOMIC);
 	WRITE_ONCE(delivery->unheard, err == -ESRCH);
 }
 
@@ -302,85 +272,80 @@ static u64 ring_head(const struct delivery *delivery)
 	return smp_load_acquire(&delivery->ring->head);
 }
 
+/* With room for some records; for a page of them where memory is short. */
+static struct sk_buff *new_batch(u64 count)
+{
+	size_t least = max_t(size_t, GENLMSG_DEFAULT_SIZE, batch_bytes(1));
+	size_t size = min_t(u64, batch_bytes(count), BATCH_BYTES);
+	struct sk_buff *skb = genlmsg_new(size, GFP_ATOMIC | __GFP_NOWARN);
+
+	if (skb || size <= least)
+		return skb;
+	return genlmsg_new(least, GFP_ATOMIC | __GFP_NOWARN);
+}
+
+static bool send_next(struct delivery *delivery, u64 head)
+{
+	struct sk_buff *skb;
+
+	lockdep_assert_held(&delivery->lock);
+	if (!delivery->listening || delivery->next >= head)
+		return false;
+	skb = new_batch(head - delivery->next);
+	if (!skb)
+		return false;
+	send_batch(skb, delivery, head);
+	return !delivery->unheard;
+}
+
+/* Sends a batch of what is before @head. Returns whether there may be more. */
+static bool deliver(struct delivery *delivery, u64 head)
+{
+	bool more;
+
+	spin_lock_bh(&delivery->lock);
+	more = send_next(delivery, head);
+	spin_unlock_bh(&delivery->lock);
+	return more;
+}
+
 /* What is made meanwhile is left for the next time. */
-static void send_ring(struct delivery *delivery)
+static void deliver_all(struct delivery *delivery)
 {
 	u64 head = ring_head(delivery);
 
-	lockdep_assert_held(&delivery->lock);
-	while (delivery->next < head) {
-		u64 wanted = BATCH_HEAD + BATCH_TAIL +
-			     (head - delivery->next) * sct_slot_size;
-		size_t size = min_t(u64, wanted, BATCH_BYTES);
-		struct sk_buff *skb = genlmsg_new(size, GFP_KERNEL);
-
-		if (!skb)
-			return;
-		send_batch(skb, delivery, head);
-		if (delivery->unheard)
-			return;
-	}
+	while (deliver(delivery, head))
+		cond_resched();
 }
 
-static void deliver(struct delivery *delivery)
+static void deliver_some(struct delivery *delivery)
 {
-	WRITE_ONCE(delivery->wanted, false);
-	mutex_lock(&delivery->lock);
-	if (delivery->listening)
-		send_ring(delivery);
-	mutex_unlock(&delivery->lock);
+	u64 head = ring_head(delivery);
+	unsigned int left = BURST;
+
+	while (left-- && deliver(delivery, head))
+		;
 }
 
-static struct delivery *wanted_of(unsigned int cpu)
+static void on_new(struct tasklet_struct *tasklet)
+{
+	deliver_some(container_of(tasklet, struct delivery, sends));
+}
+
+static void on_wake(struct irq_work *work)
 {
 	unsigned int i;
 
-	for (i = 0; i < CHANNELS; i++)
-		if (READ_ONCE(delivery_of(cpu, i)->wanted))
-			return delivery_of(cpu, i);
-	return NULL;
-}
+	for (i = 0; i < CHANNELS; i++) {
+		struct delivery *delivery = delivery_of(smp_processor_id(), i);
 
-static int deliver_loop(void *data)
-{
-	unsigned int cpu = (unsigned long)data;
-	struct delivery *delivery;
-
-	while (!kthread_should_stop()) {
-		set_current_state(TASK_INTERRUPTIBLE);
-		delivery = wanted_of(cpu);
-		if (!delivery && !kthread_should_stop())
-			schedule();
-		__set_current_state(TASK_RUNNING);
-		if (delivery)
-			deliver(delivery);
+		if (READ_ONCE(delivery->unheard))
+			continue;
+		if (IS_ENABLED(CONFIG_PREEMPT_RT))
+			deliver_some(delivery);
+		else
+			tasklet_schedule(&delivery->sends);
 	}
-	return 0;
-}
-
-static int on_online(unsigned int cpu)
-{
-	struct task_struct *thread;
-
-	thread = kthread_create_on_node(deliver_loop, (void *)(long)cpu,
-					cpu_to_node(cpu), "syscall_trc/%u",
-					cpu);
-	if (IS_ERR(thread))
-		return PTR_ERR(thread);
-	kthread_bind(thread, cpu);
-	sched_set_fifo_low(thread);
-	set_thread(cpu, thread);
-	wake_up_process(thread);
-	return 0;
-}
-
-static int on_offline(unsigned int cpu)
-{
-	struct task_struct *thread = set_thread(cpu, NULL);
-
-	if (thread)
-		kthread_stop(thread);
-	return 0;
 }
 
 /* Who listens hears of what is made from now on. */
@@ -394,10 +359,10 @@ static void begin_here(struct delivery *delivery)
 
 static void switch_ring(struct delivery *delivery, bool on)
 {
-	mutex_lock(&delivery->lock);
+	spin_lock_bh(&delivery->lock);
 	begin_here(delivery);
 	delivery->listening = on;
-	mutex_unlock(&delivery->lock);
+	spin_unlock_bh(&delivery->lock);
 }
 
 /*
@@ -412,10 +377,10 @@ static void forget_unheard(const struct channel *channel)
 	for_each_possible_cpu(cpu) {
 		struct delivery *delivery = delivery_of(cpu, channel - channels);
 
-		mutex_lock(&delivery->lock);
+		spin_lock_bh(&delivery->lock);
 		if (delivery->unheard)
 			begin_here(delivery);
-		mutex_unlock(&delivery->lock);
+		spin_unlock_bh(&delivery->lock);
 	}
 }
 
@@ -458,23 +423,15 @@ static bool anybody_listens(void)
 	return false;
 }
 
-static void deliver_new(struct delivery *delivery)
-{
-	if (!delivery->channel->listening ||
-	    READ_ONCE(delivery->next) == ring_head(delivery))
-		return;
-	if (!wake_thread(delivery))
-		deliver(delivery);
-}
-
-static void deliver_all(void)
+static void deliver_everywhere(void)
 {
 	unsigned int cpu, i;
 
 	lockdep_assert_held(&look_lock);
 	for_each_possible_cpu(cpu)
 		for (i = 0; i < CHANNELS; i++)
-			deliver_new(delivery_of(cpu, i));
+			if (channels[i].listening)
+				deliver_all(delivery_of(cpu, i));
 }
 
 /* Until somebody joins, if the kernel will tell; else until the next look. */
@@ -492,7 +449,7 @@ static void look_again(struct work_struct *work)
 	mutex_lock(&look_lock);
 	if (running) {
 		look();
-		deliver_all();
+		deliver_everywhere();
 		if (expecting)
 			expecting--;
 		look_later();
@@ -536,7 +493,8 @@ static void init_deliveries(unsigned int cpu)
 	for (i = 0; i < CHANNELS; i++) {
 		struct delivery *delivery = delivery_of(cpu, i);
 
-		mutex_init(&delivery->lock);
+		spin_lock_init(&delivery->lock);
+		tasklet_setup(&delivery->sends, on_new);
 		delivery->cpu = cpu;
 		delivery->channel = &channels[i];
 		delivery->ring = per_cpu_ptr(channels[i].rings, cpu);
@@ -547,25 +505,18 @@ static void init_deliveries(unsigned int cpu)
  * sct_deliver_init() - prepare the delivery
  * @to: the family whose groups are sent to
  *
- * Context: Process context, may sleep.
- * Return: 0, or why there can be no thread.
+ * Context: Process context.
  */
-int sct_deliver_init(struct genl_family *to)
+void sct_deliver_init(struct genl_family *to)
 {
 	unsigned int cpu;
-	int state;
 
 	carrier = to;
+	sct_poke_mask = rounddown_pow_of_two(SCT_POKE_BYTES / sct_slot_size) - 1;
 	for_each_possible_cpu(cpu) {
 		init_deliveries(cpu);
 		init_irq_work(per_cpu_ptr(&sct_deliver_wakes, cpu), on_wake);
 	}
-	state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "syscall_tracer:online",
-				  on_online, on_offline);
-	if (state < 0)
-		return state;
-	hotplug = state;
-	return 0;
 }
 
 /**
@@ -602,18 +553,11 @@ void sct_deliver_stop(void)
 	for_each_possible_cpu(cpu) {
 		irq_work_sync(per_cpu_ptr(&sct_deliver_wakes, cpu));
 		for (i = 0; i < CHANNELS; i++) {
-			deliver(delivery_of(cpu, i));
-			switch_ring(delivery_of(cpu, i), false);
+			struct delivery *delivery = delivery_of(cpu, i);
+
+			tasklet_kill(&delivery->sends);
+			deliver_all(delivery);
+			switch_ring(delivery, false);
 		}
 	}
-}
-
-/**
- * sct_deliver_exit() - free what the delivery has
- *
- * Context: Process context, may sleep; it has stopped.
- */
-void sct_deliver_exit(void)
-{
-	cpuhp_remove_state(hotplug);
 }

@@ -96,9 +96,12 @@ struct sct_filters *sct_filters_clone(void)
 {
 	struct sct_filters *filters = sct_filters_get();
 	struct sct_filters *copy = kvmalloc(sizeof(*copy), GFP_KERNEL);
+	/* What lies behind the last filter is read by nobody. */
+	size_t size = offsetof(struct sct_filters, filter) +
+		      filters->count * sizeof(filters->filter[0]);
 
 	if (copy) {
-		*copy = *filters;
+		memcpy(copy, filters, size);
 		refcount_set(&copy->users, 1);
 	}
 	sct_filters_put(filters);

@@ -514,24 +514,18 @@ static struct notifier_block release_notifier = {
  */
 int sct_netlink_init(void)
 {
-	int err = sct_deliver_init(&family);
+	int err = netlink_register_notifier(&release_notifier);
 
 	if (err)
 		return err;
-	err = netlink_register_notifier(&release_notifier);
-	if (err)
-		goto no_notifier;
+	sct_deliver_init(&family);
 	err = genl_register_family(&family);
-	if (err)
-		goto no_family;
+	if (err) {
+		netlink_unregister_notifier(&release_notifier);
+		return err;
+	}
 	sct_deliver_start();
 	return 0;
-
-no_family:
-	netlink_unregister_notifier(&release_notifier);
-no_notifier:
-	sct_deliver_exit();
-	return err;
 }
 
 /**
@@ -547,5 +541,4 @@ void sct_netlink_exit(void)
 	genl_unregister_family(&family);
 	netlink_unregister_notifier(&release_notifier);
 	sct_left_out_exit();
-	sct_deliver_exit();
 }

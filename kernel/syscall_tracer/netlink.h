@@ -9,10 +9,9 @@
 #include "tracer.h"
 
 /* deliver.c */
-int sct_deliver_init(struct genl_family *to);
+void sct_deliver_init(struct genl_family *to);
 void sct_deliver_start(void);
 void sct_deliver_stop(void);
-void sct_deliver_exit(void);
 void sct_deliver_look(void);
 void sct_deliver_joins(void);
 

@@ -6,9 +6,15 @@
  * From the ground up: what a file uses lies above it.
  */
 #include "user.c"
-#include "cursor.c"
 #include "task.c"
+#include "field.c"
+#include "since.c"
+#include "ended.c"
+#include "select.c"
+#include "row.c"
+#include "cursor.c"
 #include "list.c"
 #include "stats.c"
 #include "tree.c"
+#include "print.c"
 #include "main.c"

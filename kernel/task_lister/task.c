@@ -5,9 +5,11 @@
  */
 #include <linux/cred.h>
 #include <linux/kernel.h>
+#include <linux/lockdep.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
+#include <linux/string.h>
 
 #include "lister.h"
 
@@ -110,31 +112,62 @@ const char *tl_state_name(enum tl_state state)
 }
 
 /**
- * tl_task_memory() - the memory of a process
- * @task: its leader, referenced
- * @vm: set to the size of the address space, in pages
- * @rss: set to the pages of it that are in memory
+ * tl_policy_name() - the name of a scheduling policy
+ * @policy: as the kernel numbers it
  *
+ * Context: Any.
+ * Return: the name, in capitals.
+ */
+const char *tl_policy_name(unsigned int policy)
+{
+	static const char * const names[] = {
+		[SCHED_NORMAL] = "NORMAL",
+		[SCHED_FIFO] = "FIFO",
+		[SCHED_RR] = "RR",
+		[SCHED_BATCH] = "BATCH",
+		[SCHED_IDLE] = "IDLE",
+		[SCHED_DEADLINE] = "DEADLINE",
+		[SCHED_EXT] = "EXT",
+	};
+
+	if (policy < ARRAY_SIZE(names) && names[policy])
+		return names[policy];
+	return "UNKNOWN";
+}
+
+/*
  * Both are 0 for a process that has no memory of its own: it has given it back,
  * or it is a kernel thread, perhaps with somebody else's at the moment.
  * task_lock() keeps the mm in place, so no reference is needed, whose release
  * could be the last one and sleep.
+ */
+static void read_memory(struct task_struct *task, unsigned long *vm,
+			unsigned long *rss)
+{
+	struct mm_struct *mm = task->mm;
+
+	lockdep_assert_held(&task->alloc_lock);
+	*vm = 0;
+	*rss = 0;
+	if (mm && !(task->flags & PF_KTHREAD)) {
+		*vm = READ_ONCE(mm->total_vm);
+		*rss = get_mm_rss_sum(mm);
+	}
+}
+
+/**
+ * tl_task_memory() - the memory of a process
+ * @task: its leader, referenced
+ * @vm: set to the size of the address space, in pages
+ * @rss: set to the pages of it that are in memory
  *
  * Context: Process context, takes task_lock().
  */
 void tl_task_memory(struct task_struct *task, unsigned long *vm,
 		    unsigned long *rss)
 {
-	struct mm_struct *mm;
-
-	*vm = 0;
-	*rss = 0;
 	task_lock(task);
-	mm = task->mm;
-	if (mm && !(task->flags & PF_KTHREAD)) {
-		*vm = READ_ONCE(mm->total_vm);
-		*rss = get_mm_rss_sum(mm);
-	}
+	read_memory(task, vm, rss);
 	task_unlock(task);
 }
 
@@ -144,6 +177,9 @@ void tl_task_memory(struct task_struct *task, unsigned long *vm,
  * @task: leader of the process, referenced
  * @ns: in which the parent is to be numbered
  *
+ * The name is copied whole, with what is behind its end, under the lock that is
+ * taken for the memory anyway: get_task_comm() would take it once more.
+ *
  * Context: Process context, takes task_lock().
  */
 void tl_task_read(struct tl_task *t, struct task_struct *task,
@@ -152,10 +188,13 @@ void tl_task_read(struct tl_task *t, struct task_struct *task,
 	char comm[TASK_COMM_LEN];
 	const struct cred *cred;
 
-	get_task_comm(comm, task);
+	task_lock(task);
+	memcpy(comm, task->comm, sizeof(comm));
+	read_memory(task, &t->vm, &t->rss);
+	task_unlock(task);
+	comm[TASK_COMM_LEN - 1] = '\0';
 	tl_escape(t->command, comm);
 	t->state = tl_task_state(task);
-	tl_task_memory(task, &t->vm, &t->rss);
 	t->threads = get_nr_threads(task);
 
 	rcu_read_lock();

@@ -99,10 +99,15 @@ status() {
 
 test_files() {
 	local file
-	for file in "$list" "$detail" "$stats" "$tree"; do
+	for file in "$list" "$stats" "$tree"; do
 		same "$file is for everybody to read" 444 "$(stat -c %a "$file")"
 	done
+	check "$detail is for root to read, or for everybody" has_mode "$detail" '4(00|44)'
 	check 'nothing can be written' refuses_writing
+}
+
+has_mode() {
+	stat -c %a "$1" | grep -qxE "$2"
 }
 
 refuses_writing() {

@@ -55,7 +55,7 @@
 #define INDENTED	64	/* generations that are shown by blanks */
 
 /**
- * struct node - one process of the picture
+ * struct tree_node - one process of the picture
  * @pid: the process, referenced
  * @parent_pid: its parent, likewise; NULL also if there was none to ask
  * @nr: number of the process
@@ -65,7 +65,7 @@
  * @depth: generations above it
  * @comm: command name
  */
-struct node {
+struct tree_node {
 	struct pid *pid;
 	struct pid *parent_pid;
 	pid_t nr;
@@ -86,7 +86,7 @@ struct node {
  */
 struct tree {
 	struct pid_namespace *ns;
-	struct node *nodes;
+	struct tree_node *nodes;
 	u32 count;
 	u32 capacity;
 	u32 root;
@@ -125,7 +125,7 @@ struct tree_file {
 static int reserve(struct tree *tree)
 {
 	u32 capacity = max_t(u32, 2 * tree->capacity, FIRST_CAPACITY);
-	struct node *nodes;
+	struct tree_node *nodes;
 
 	if (tree->count < tree->capacity)
 		return 0;
@@ -142,7 +142,7 @@ static int reserve(struct tree *tree)
 
 static void add(struct tree *tree, struct task_struct *task, pid_t nr)
 {
-	struct node *node = &tree->nodes[tree->count];
+	struct tree_node *node = &tree->nodes[tree->count];
 
 	rcu_read_lock();
 	node->pid = get_pid(task_tgid(task));
@@ -195,7 +195,7 @@ static u32 find(const struct tree *tree, struct pid *pid)
 }
 
 /* The node of the parent that a process has now, or NOBODY. */
-static u32 ask_again(const struct tree *tree, const struct node *node)
+static u32 ask_again(const struct tree *tree, const struct tree_node *node)
 {
 	struct task_struct *task;
 	u32 parent = NOBODY;
@@ -208,7 +208,7 @@ static u32 ask_again(const struct tree *tree, const struct node *node)
 	return parent;
 }
 
-static u32 find_parent(const struct tree *tree, const struct node *node)
+static u32 find_parent(const struct tree *tree, const struct tree_node *node)
 {
 	u32 parent;
 
@@ -226,7 +226,7 @@ static u32 find_parent(const struct tree *tree, const struct node *node)
 
 static void link_nodes(struct tree *tree)
 {
-	struct node *node;
+	struct tree_node *node;
 	u32 *first;
 	u32 i;
 
@@ -249,7 +249,7 @@ static void link_nodes(struct tree *tree)
  */
 static u32 successor(const struct tree *tree, u32 i)
 {
-	const struct node *nodes = tree->nodes;
+	const struct tree_node *nodes = tree->nodes;
 
 	if (nodes[i].child != NOBODY)
 		return nodes[i].child;
@@ -261,7 +261,7 @@ static u32 successor(const struct tree *tree, u32 i)
 /* Lays the picture out in the order of the page, and no larger than it is. */
 static int lay_out(struct tree *tree, struct tree_file *file)
 {
-	struct node *nodes = tree->nodes;
+	struct tree_node *nodes = tree->nodes;
 	struct line *line;
 	u32 i;
 
@@ -394,6 +394,34 @@ static int tree_show(struct seq_file *m, void *v)
 		seq_printf(m, "%s(%d)\n", command, line->nr);
 	}
 	return 0;
+}
+
+/**
+ * tl_tree_print() - put the tree of the machine into the kernel's log
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, -ENOMEM, or -EINTR: the caller has been killed.
+ */
+int tl_tree_print(void)
+{
+	struct tree_file file = { .ns = &init_pid_ns };
+	char command[TL_COMMAND_SIZE];
+	int err = take_picture(&file);
+	u32 i;
+
+	for (i = 0; !err && i < file.count; i++) {
+		const struct line *line = &file.lines[i];
+
+		tl_escape(command, line->comm);
+		pr_info(KBUILD_MODNAME ": [%u] %*s%s(%d)\n", line->depth,
+			(int)(2 * min_t(u32, line->depth, INDENTED)), "",
+			command, line->nr);
+		cond_resched();
+		if (fatal_signal_pending(current))
+			err = -EINTR;
+	}
+	drop_picture(&file);
+	return err;
 }
 
 static int tree_release(struct inode *inode, struct file *file)

@@ -32,6 +32,8 @@ program()
 '''
 NEEDED = ("prometheus_client", "starlette", "uvicorn")
 """What the daemon imports of others; what these need in turn comes along."""
+EXTRAS = {"psycopg": "postgresql"}
+"""What it imports where it is told to, and the extra of the package that brings it."""
 FLOOR = {"python_version": "3.11", "python_full_version": "3.11.2", "extra": ""}
 """The oldest Python that it runs on, which needs the most."""
 SHEBANG = b"#!/usr/bin/python3 -IS\n"
@@ -62,7 +64,8 @@ def distributions(needed: Sequence[str] = NEEDED) -> dict[str, importlib.metadat
         try:
             found[name] = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError as error:
-            raise Unpackable(f"the Python package {name} is not installed where Ansible runs") from error
+            how = f": pip install 'kmodlab[{EXTRAS[name]}]'" if name in EXTRAS else ""
+            raise Unpackable(f"the Python package {name} is not installed where Ansible runs{how}") from error
         wanted = (Requirement(text) for text in found[name].requires or ())
         left += [one.name for one in wanted if one.marker is None or one.marker.evaluate(FLOOR)]
     return dict(sorted(found.items()))
@@ -102,8 +105,13 @@ def of_package(package: Path, spec: Path) -> Iterator[tuple[str, bytes]]:
     yield f"kmodlab/modules/{spec.stem}.json", json.dumps(tree, separators=(",", ":")).encode()
 
 
-def files(package: Path, spec: Path) -> dict[str, bytes]:
+def files(package: Path, spec: Path, also: Sequence[str] = ()) -> dict[str, bytes]:
     """Return all that the daemon is made of.
+
+    Args:
+        package: the folder of kmodlab.
+        spec: the netlink specification.
+        also: distributions that it needs besides, see `EXTRAS`.
 
     Raises:
         Unpackable: some of it cannot be had.
@@ -112,7 +120,7 @@ def files(package: Path, spec: Path) -> dict[str, bytes]:
         found = {"__main__.py": MAIN.encode(), **dict(of_package(package, spec))}
     except OSError as error:
         raise Unpackable(f"the sources of the daemon are not on the controller: {error}") from error
-    for one in distributions().values():
+    for one in distributions([*NEEDED, *also]).values():
         found.update(of_distribution(one))
     return found
 
@@ -158,7 +166,7 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible has no types
         if arguments["state"] == "absent":
             return {**result, **self._module(arguments, task_vars)}
         try:
-            found = files(Path(given["src"]), Path(given["spec"]))
+            found = files(Path(given["src"]), Path(given["spec"]), given.get("also", ()))
         except Unpackable as error:
             raise AnsibleActionFail(f"{error}. `lab_dashboard_state: absent` does without the dashboard.") from error
         arguments["digest"] = digest(found)

@@ -36,6 +36,11 @@ options:
     description: The netlink specification on the controller.
     type: path
     required: true
+  also:
+    description: Python packages of the controller that are packed besides; C(psycopg) is what a fleet's database takes.
+    type: list
+    elements: str
+    default: []
   state:
     description: Whether the program is there.
     type: str

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from typer.core import TyperGroup
 
-from kmodlab import __version__, doctor, environment, matrix, matrix_page
+from kmodlab import __version__, doctor, environment, matrix, matrix_page, paths
 from kmodlab.daemon.commands import app as history_app
 from kmodlab.errors import UsageError
 from kmodlab.faults import guarded
@@ -26,16 +26,18 @@ from kmodlab.guest import Guest, box, list_guests
 from kmodlab.host import HOST
 from kmodlab.image import buildroot
 from kmodlab.image.buildroot import BuildRoot
-from kmodlab.image.image import build_image, is_current, list_images
+from kmodlab.image.image import Image, build_image, is_current, list_images
 from kmodlab.image.plan import planned
 from kmodlab.image.release import RELEASES
 from kmodlab.lab import GUEST, run_lab
 from kmodlab.process import interruptible, run
+from kmodlab.sanitize import kernels
+from kmodlab.sanitize.kernels import RECIPES
 from kmodlab.vm import accelerator, snapshot
 from kmodlab.vm.hardware import Boot
 
 if TYPE_CHECKING:
-    from kmodlab.grading.examiner import Examiner
+    from kmodlab.grading.grader import GraderFactory
 
 
 class _Commands(TyperGroup):
@@ -73,7 +75,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on st
 
 
 #: commands that look at the user's environment, or hand it on to a program of the user's
-_IN_THE_USERS_ENVIRONMENT = ("doctor", "trace")
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+"""Of commands with a parser of their own, which is that of the machine with the modules."""
+_IN_THE_USERS_ENVIRONMENT = ("doctor", "tasks", "trace")
 
 
 @app.callback(invoke_without_command=True)
@@ -150,11 +154,11 @@ def guest_ssh(name: Name) -> None:
 @guest_app.command("exec", context_settings={"ignore_unknown_options": True})
 def guest_exec(
     name: Name,
-    words: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="Command and arguments.")],
+    argv: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="Command and arguments.")],
 ) -> None:
     """Run a command in a guest on this terminal, and exit with its status. One word alone is given to a shell."""
     # ssh joins its words with blanks for the guest's shell: one word is a shell command, several are a program's.
-    command = words[0] if len(words) == 1 else shlex.join(words)
+    command = argv[0] if len(argv) == 1 else shlex.join(argv)
     raise typer.Exit(subprocess.run(Guest(name).ssh_command(command), check=False).returncode)
 
 
@@ -217,6 +221,10 @@ def image_box(
     print(out or file)
 
 
+def _is_current(image: Image) -> bool:
+    return is_current(image) or kernels.is_current(image)
+
+
 @image_app.command("list")
 def image_list(as_json: Json = False) -> None:
     """List the images, and whether each is still what a build would give."""
@@ -228,7 +236,7 @@ def image_list(as_json: Json = False) -> None:
     table = Table("image", "kernel", "MiB", "state", box=None)
     for image in images:
         table.add_row(
-            image.id, image.kernel_version, str(image.size() >> 20), "current" if is_current(image) else "old"
+            image.id, image.kernel_version, str(image.size() >> 20), "current" if _is_current(image) else "old"
         )
     Console().print(table)
 
@@ -241,7 +249,7 @@ def image_prune(
     users = {str(guest.settings.get("image")): guest.name for guest in list_guests() if guest.has_disk}
     kept = set()
     for image in list_images():
-        if not everything and is_current(image):
+        if not everything and _is_current(image):
             kept.add(image.id)
         elif image.id in users:
             kept.add(image.id)
@@ -255,16 +263,20 @@ def image_prune(
         print(f"removed {path.name}")
 
 
-@app.command(
-    "trace",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
-    add_help_option=False,
-)
+@app.command("trace", context_settings=_PASSED_ON, add_help_option=False)
 def trace_command(context: typer.Context) -> None:
     """Trace programs on this machine, if it has the tracer; guests have this command too: `kmodlab trace --help`."""
     from kmodlab.modules import cli  # noqa: PLC0415  # the lab's own commands do without it
 
     raise typer.Exit(cli.main(context.args))
+
+
+@app.command("tasks", context_settings=_PASSED_ON, add_help_option=False)
+def tasks_command(context: typer.Context) -> None:
+    """Show the tasks of this machine, if it has the lister; guests have this command too: `kmodlab tasks --help`."""
+    from kmodlab.modules import tasks  # noqa: PLC0415  # the lab's own commands do without it
+
+    raise typer.Exit(tasks.main(context.args))
 
 
 @app.command("accelerator")
@@ -309,6 +321,8 @@ def matrix_command(
         raise UsageError(f"no suite: {suite}", hint=f"known: {' '.join(matrix.SUITES)}")
     if write and select:
         raise UsageError("docs/ shows what all tests came to", hint="leave out --select or --write")
+    if write and not paths.is_checkout():
+        raise UsageError("--write is for a checkout, whose docs/ it writes", hint="leave it out: --json has all rows")
     rows = matrix.run_matrix(kernels or (), suite=suite, selection=select, jobs=jobs)
     if write:
         matrix.write(rows, jobs or matrix.parallel(), suite)
@@ -317,20 +331,42 @@ def matrix_command(
     raise typer.Exit(0 if all(row.verdict == "pass" for row in rows) else 1)
 
 
+@app.command("sanitize")
+def sanitize_command(
+    names: Annotated[list[str] | None, typer.Argument(metavar="KERNEL...", help=f"Of {', '.join(RECIPES)}.")] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="STEP", help="Take this step; may come again.")] = None,
+    core: Annotated[bool, typer.Option("--core", help="Take the short selection of steps.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Try the modules in kernels that are built to find fault; exit 1 if one was found. A kernel is built once."""
+    from kmodlab.sanitize import campaign  # noqa: PLC0415  # as below
+
+    steps = campaign.chosen(only or (), core=core)
+    outcomes = {name: campaign.run_campaign(name, steps) for name in names or RECIPES}
+    if as_json:
+        print(json.dumps({name: [asdict(one) for one in found] for name, found in outcomes.items()}))
+    else:
+        print("\n\n".join(f"{name}\n\n{campaign.as_table(found)}" for name, found in outcomes.items()))
+    raise typer.Exit(1 if any(one.findings for found in outcomes.values() for one in found) else 0)
+
+
 @app.command("dashboard")
 def dashboard_command(
     guest: Annotated[str, typer.Argument(help="The guest whose tracer is shown.")] = GUEST,
     demo: Annotated[
         bool, typer.Option("--demo", help="A machine that is made up: no module, no guest, no network.")
     ] = False,
+    hub: Annotated[bool, typer.Option("--hub", help="Show all hosts of the fleet whose hub the guest is.")] = False,
     port: Annotated[int, typer.Option(help="Port on this machine; 0: any free one.", min=0, max=65535)] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open no browser.")] = False,
 ) -> None:
     """Show what the tracer of a guest sees as it happens, and its history, on a page in the browser; Ctrl-C ends it."""
+    if demo and hub:
+        raise UsageError("the machine that is made up is no fleet", hint="--hub or --demo, not both")
     if not demo:
         from kmodlab import dashboard  # noqa: PLC0415  # as below
 
-        dashboard.show(guest, port, not no_browser)
+        dashboard.show(guest, port, not no_browser, server=dashboard.HUB if hub else dashboard.HOST)
         return
     from kmodlab.daemon import dashboard as made_up  # noqa: PLC0415  # half of what starting takes, for one command
 
@@ -371,12 +407,12 @@ def doctor_command(as_json: Json = False) -> None:
     raise typer.Exit(doctor.status(findings))
 
 
-def main(words: Sequence[str] | None = None, examiner: Examiner | None = None) -> None:
+def main(argv: Sequence[str] | None = None, make_grader: GraderFactory | None = None) -> None:
     """Run the command line; end with one clear message whatever happens.
 
     Args:
-        words: the command's, without its name; by default those that this process was started with.
-        examiner: what has the machines that submissions are graded in; by default this one's.
+        argv: the command's, without its name; by default those that this process was started with.
+        make_grader: what has the machines that submissions are graded in; by default this one's.
 
     Exit status: 0, or 2 for a usage error, 3 when the lab broke, 4 when a guest crashed, 1 for a failed command (and
     where whoever reads what it prints has gone before it was done), 70 for a fault of kmodlab itself, of which a log
@@ -384,4 +420,4 @@ def main(words: Sequence[str] | None = None, examiner: Examiner | None = None) -
     """
     with guarded():
         interruptible()
-        app(words, prog_name="kmodlab", obj=examiner)
+        app(argv, prog_name="kmodlab", obj=make_grader)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kmodlab.daemon import opening
+from kmodlab.daemon import opening, program
 from kmodlab.errors import LabError, UsageError
 from kmodlab.guest import Guest
 
@@ -23,8 +23,33 @@ STARTING_SECONDS = 180.0
 TUNNEL_SECONDS = 30.0
 _LOOK_SECONDS = 0.2
 _NOT_FOUND = (126, 127)
+_ON_ITS_WAY = ("activating", "deactivating")
+"""States of a unit that is started; one that is restarted ends first."""
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Server:
+    """Who shows a page on a guest.
+
+    Attributes:
+        title: what it is called.
+        service: its unit of systemd.
+        socket: by which it is asked.
+        role: the variable of the role that brings it.
+    """
+
+    title: str
+    service: str
+    socket: Path
+    role: str
+
+
+HOST = Server("daemon", "kmodlab-dashboard", program.DASHBOARD, "lab_dashboard_state")
+"""What the guest sees, alone."""
+HUB = Server("hub", "kmodlab-hub", program.HUB, "lab_dashboard_hub")
+"""All hosts of a fleet."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +61,7 @@ class Invitation:
     scheme: str = "http"
 
 
-def show(name: str, port: int = 0, browser: bool = True, say: Say = print) -> None:
+def show(name: str, port: int = 0, browser: bool = True, say: Say = print, server: Server = HOST) -> None:
     """Show a guest's page.
 
     Args:
@@ -44,15 +69,16 @@ def show(name: str, port: int = 0, browser: bool = True, say: Say = print) -> No
         port: of this machine; 0 takes any that is free.
         browser: whether to open the page, where there is a desktop.
         say: tells the user.
+        server: whose page.
 
     Raises:
-        UsageError: the guest is not up, has no daemon, or the port is taken.
+        UsageError: the guest is not up, has no such server, or the port is taken.
         LabError: its daemon does not answer, or the connection has ended.
     """
     guest = Guest(name)
     if not guest.running:
         raise guest.not_up()
-    invitation = invite(guest, say)
+    invitation = invite(guest, say, server=server)
     with tunnel(guest, free_port(port), invitation.port) as (local, ssh):
         address = f"{invitation.scheme}://127.0.0.1:{local}/#token={invitation.token}"
         say(f"The dashboard of {name}, at this address, which opens once, within ten minutes:\n\n  {address}\n")
@@ -80,26 +106,26 @@ def _stay(ssh: subprocess.Popen[str], address: str, browser: bool) -> None:
         ssh.wait()
 
 
-def invite(guest: Guest, say: Say = print, seconds: float = STARTING_SECONDS) -> Invitation:
+def invite(guest: Guest, say: Say = print, seconds: float = STARTING_SECONDS, server: Server = HOST) -> Invitation:
     """Return a guest's invitation, as root there: to all that the page can do. A daemon that starts is waited for.
 
     Raises:
-        UsageError: the guest has no daemon.
+        UsageError: the guest has no such server.
         LabError: it does not run, or does not answer.
     """
     end, told = time.monotonic() + seconds, False
     while True:
-        done = guest.execute(f"{PROGRAM} invite --json")
+        done = guest.execute(f"{PROGRAM} invite --json --socket {server.socket}")
         if done.status == 0:
             return Invitation(**json.loads(done.stdout))
         if done.status in _NOT_FOUND:
             raise UsageError(f"the guest {guest.name} has no daemon", hint="`ansible-playbook deploy.yml` installs it")
-        state = guest.execute("systemctl is-active kmodlab-dashboard").stdout.strip()
-        if state != "activating" or time.monotonic() > end:
+        state = guest.execute(f"systemctl is-active {server.service}").stdout.strip()
+        if state not in _ON_ITS_WAY or time.monotonic() > end:
             raise LabError(
-                f"the daemon of the guest {guest.name} does not answer: it is {state or 'not there'}",
+                f"the {server.title} of the guest {guest.name} does not answer: it is {state or 'not there'}",
                 output=done.stderr,
-                hint=f"`kmodlab guest ssh {guest.name}`, then `journalctl -u kmodlab-dashboard`",
+                hint=f"`{server.role}` brings it; there, `journalctl -u {server.service}` says more",
             )
         if not told:
             say("The daemon is starting.")

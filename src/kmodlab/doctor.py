@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 import tomllib
 import urllib.error
 import urllib.request
@@ -16,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from kmodlab import namespaces, paths
+from kmodlab.environment import search_path
 from kmodlab.errors import KmodlabError
 from kmodlab.host import HOST, TMPDIR_HINT, Host, without_programs
 from kmodlab.image import archive, trust
@@ -52,7 +54,8 @@ class Patient:
     Attributes:
         host: the machine.
         places: where it has what images are made with.
-        project: the checkout.
+        project: what the project brings, see `paths.project_dir`.
+        checkout: whether one develops there, too.
         python: the version of the Python that the lab runs on.
         has: finds a module of that Python, as `importlib.util.find_spec` does; None where there is none.
     """
@@ -60,6 +63,7 @@ class Patient:
     host: Host = HOST
     places: Places = HERE
     project: Path = field(default_factory=paths.project_dir)
+    checkout: bool = field(default_factory=paths.is_checkout)
     python: str = field(default_factory=platform.python_version)
     has: Callable[[str], object] = find_spec
 
@@ -103,10 +107,10 @@ def _programs(patient: Patient) -> Iterator[Finding]:
     wanted = {qemu_binary(): "qemu-system-x86" if "x86" in qemu_binary() else "qemu-system-arm", **PROGRAMS}
     if patient.host.user:
         wanted["newuidmap"] = "uidmap"
-    search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", str(patient.project / ".venv/bin")])
+    search = os.pathsep.join([search_path(os.environ.get("PATH", "")), str(Path(sys.executable).parent)])
     for program, package in wanted.items():
         found = shutil.which(program, path=search)
-        fix = f"apt-get install {package}" if package else "run `.config/setup`: it makes .venv"
+        fix = f"apt-get install {package}" if package else paths.setup_hint()
         yield Finding(program, found is not None, found or "not installed", fix)
 
 
@@ -199,12 +203,14 @@ def _python(patient: Patient) -> Iterator[Finding]:
     floor = str(stated["project"]["requires-python"]).removeprefix(">=")
     good = _numbers(patient.python) >= _numbers(floor)
     yield Finding("Python", good, patient.python, f"{floor} or newer is needed: apt-get install python3")
-    if any(patient.has(name) is None for name in ("venv", "ensurepip")):
+    if patient.checkout and any(patient.has(name) is None for name in ("venv", "ensurepip")):
         detail = "there is no venv or no ensurepip: `.config/setup` could not make .venv anew"
         yield Finding("venv", True, detail, "apt-get install python3-venv", note=True)
 
 
-def _compiler(_: Patient) -> Iterator[Finding]:
+def _compiler(patient: Patient) -> Iterator[Finding]:
+    if not patient.checkout:
+        return
     missing = [name for name in ("gcc", "clang") if shutil.which(name) is None]
     if missing:
         detail = f"no {' and no '.join(missing)} here. Only `make check` and `make test` need them: modules are built "
@@ -235,7 +241,7 @@ def _ansible(patient: Patient) -> Iterator[Finding]:
     named = os.environ.get("ANSIBLE_CONFIG", "")
     by_hand = "playbooks that are run by hand"
     if named and not (Path(named).exists() and Path(named).samefile(own)):
-        detail = f"ANSIBLE_CONFIG is {named}: {by_hand} do not have the checkout's settings"
+        detail = f"ANSIBLE_CONFIG is {named}: {by_hand} do not have the project's settings"
         yield Finding("ansible.cfg", True, detail, "unset ANSIBLE_CONFIG", note=True)
     elif not named and own.parent.stat().st_mode & 0o002:
         detail = f"anyone may write to {own.parent}, so Ansible takes no settings from there: {by_hand} find no roles"
@@ -302,7 +308,7 @@ def examine(patient: Patient | None = None) -> Iterator[Finding]:
     """Yield a finding for each thing the lab needs, in the order in which they matter.
 
     Args:
-        patient: what is examined; by default this machine, with this checkout.
+        patient: what is examined; by default this machine, with this project.
     """
     patient = patient or Patient()
     for part in _PARTS:

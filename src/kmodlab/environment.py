@@ -33,6 +33,8 @@ _FOREIGN = (
     *("PYTHONHOME", "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONWARNINGS"),
     *("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "CDPATH", "BASH_ENV", "ENV", "TAR_OPTIONS", "GREP_OPTIONS"),
 )
+#: the folders of programs that Debian leaves out of an ordinary user's search path
+_SYSTEM = ("/usr/sbin", "/sbin")
 #: bytes: the path of a socket may have 107, of which multiprocessing takes 32 (`/pymp-12345678/listener-12345678`)
 _LONGEST_TEMPORARY = 107 - 32
 
@@ -52,11 +54,22 @@ def settled(environment: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in environment.items() if not _breaks(name)}
     if not _usable(kept.get("TMPDIR", "")):
         kept.pop("TMPDIR", None)
+    kept["PATH"] = search_path(kept.get("PATH", os.defpath))
     kept.setdefault("ANSIBLE_HOME", str(paths.state_dir() / "ansible"))
     # Named, it is taken wherever Ansible is started, and from a checkout that everybody may write, too.
     config = str(paths.project_dir() / "ansible.cfg")
     # Ansible leaves it to Python when to show what it has done, which in a pipe is at the end.
     return {**kept, "LC_ALL": LOCALE, "ANSIBLE_CONFIG": config, "PYTHONUNBUFFERED": "1"}
+
+
+def search_path(path: str) -> str:
+    """Return a search path that has mke2fs and debugfs in it, as that of an ordinary user on Debian has not.
+
+    Args:
+        path: folders, with a colon between two.
+    """
+    there = path.split(os.pathsep)
+    return os.pathsep.join([*there, *(folder for folder in _SYSTEM if folder not in there)])
 
 
 def _usable(directory: str) -> bool:

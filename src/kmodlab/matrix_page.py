@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kmodlab.prose import wrapped
+
 _RUN = """
 {processors} processors, {jobs} at a time, {qemu}. A row's time is from nothing
 running to nothing running again.
@@ -187,4 +189,4 @@ def page(run: Run, about: Page = CONTRACT) -> str:
     facts = {"processors": run.processors, "jobs": jobs, "qemu": run.qemu}
     text = about.text + _RUN.format(**facts, table=table(run.rows, about.counted))
     reasons = sorted({reason for row in run.rows for reason in row.skipped})
-    return text + (f"\nSkipped, and why: {'; '.join(reasons)}.\n" if reasons else "")
+    return wrapped(text + (f"\nSkipped, and why: {'; '.join(reasons)}.\n" if reasons else ""))

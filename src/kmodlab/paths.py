@@ -1,4 +1,4 @@
-"""Where things are kept: images in the user's cache, guests in the user's state, by the XDG base directory rules.
+"""Where things are: what the project brings; images in the user's cache, guests in the user's state, by XDG's rules.
 
 Source: XDG Base Directory Specification 0.8. `KMODLAB_CACHE_DIR` and `KMODLAB_STATE_DIR` override both.
 """
@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
+
+#: in a wheel: the folder of the package with what lies beside the package in a checkout, as pyproject.toml says
+_INSIDE = "project"
 
 
 def _directory(override: str, xdg: str, default: str) -> Path:
@@ -60,6 +65,26 @@ def nearest(directory: Path) -> Path:
     return next(parent for parent in (directory, *directory.parents) if parent.exists())
 
 
+def package_dir() -> Path:
+    """Return the folder of the package kmodlab."""
+    return Path(str(resources.files("kmodlab"))).resolve()
+
+
+def is_checkout() -> bool:
+    """Return whether this is a checkout, and no package that pip has installed."""
+    return not (package_dir() / _INSIDE).is_dir()
+
+
 def project_dir() -> Path:
-    """Return the checkout's root: the directory that holds kernel/, playbooks/ and inventory/."""
-    return Path(__file__).resolve().parents[2]
+    """Return the directory that holds kernel/, labs/, playbooks/, inventory/ and what else the project brings.
+
+    It is the checkout's root; where pip has installed the package, a folder of it that the wheel is built with.
+    """
+    return package_dir().parents[1] if is_checkout() else package_dir() / _INSIDE
+
+
+def setup_hint() -> str:
+    """Return what the user is told to do where Python packages are missing."""
+    if is_checkout():
+        return f"run `.config/setup` in {project_dir()}: it installs what is missing into .venv"
+    return f"run `{sys.executable} -m pip check`: it names what is missing; `pip install kmodlab` brings it"

@@ -84,12 +84,12 @@ def run(
     Raises:
         LabError: the program is missing, cannot be run, or exited with a status other than 0.
     """
-    words = [str(word) for word in argv]
-    command = shlex.join(words)
+    texts = [str(word) for word in argv]
+    command = shlex.join(texts)
     full_env = {**os.environ, **env} if env else None
     try:
         with log.open("ab") if log else contextlib.nullcontext(subprocess.PIPE) as sink:
-            status, out, err = finish(words, stdin=stdin or b"", sink=sink, env=full_env, umask=umask)
+            status, out, err = finish(texts, stdin=stdin or b"", sink=sink, env=full_env, umask=umask)
     except FileNotFoundError as error:
         raise LabError(
             f"{argv[0]} is not installed", command=command, hint="run `kmodlab doctor`: it names the package"
@@ -104,7 +104,7 @@ def run(
 
 
 def finish(
-    words: Sequence[str],
+    argv: Sequence[str],
     *,
     stdin: bytes = b"",
     sink: int | IO[bytes] | None = subprocess.PIPE,
@@ -116,7 +116,7 @@ def finish(
     """Run a program as the leader of a process group; when interrupted, end the whole group before going on.
 
     Args:
-        words: program and arguments.
+        argv: program and arguments.
         stdin: bytes to feed.
         sink: where both output streams go, None for where those of this process go; by default they are returned.
         env: all its environment variables; by default those of this process.
@@ -131,7 +131,7 @@ def finish(
     try:
         with _signals_put_off(), as_input(stdin) as source:
             process = subprocess.Popen(
-                words, stdin=source, stdout=sink, stderr=sink, env=env, cwd=cwd, umask=umask, process_group=0
+                argv, stdin=source, stdout=sink, stderr=sink, env=env, cwd=cwd, umask=umask, process_group=0
             )
         out, err = _communicate(process, watch)
     except BaseException:

@@ -15,6 +15,6 @@ def main() -> None:
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] == "kmodlab":
                 raise
-            hint = f"run `.config/setup` in {paths.project_dir()}: it installs what is missing into .venv"
-            raise LabError(f"the Python package {error.name} is not installed", hint=hint) from error
+            message = f"the Python package {error.name} is not installed"
+            raise LabError(message, hint=paths.setup_hint()) from error
         cli.main()

@@ -30,8 +30,8 @@ from kmodlab.grading.examine import examine
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.machines import machines
-from kmodlab.grading.prove import own_submissions
-from kmodlab.grading.result import Result, Verdict
+from kmodlab.grading.result import GradingResult, Verdict
+from kmodlab.grading.self_check import own_submissions
 from kmodlab.host import HOST
 from kmodlab.image.plan import planned
 from kmodlab.paths import project_dir
@@ -123,7 +123,7 @@ class Graded:
         ended: likewise.
     """
 
-    result: Result
+    result: GradingResult
     began: float
     ended: float
 

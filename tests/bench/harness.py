@@ -17,7 +17,7 @@ from kmodlab.guest import Guest
 from kmodlab.image.buildroot import BuildRoot
 from kmodlab.paths import project_dir
 from kmodlab.process import say
-from kmodlab.vm.shell import Result
+from kmodlab.vm.shell import CommandResult
 
 #: where everything lies in the guest
 HOME = "/root/bench"
@@ -193,7 +193,7 @@ class Laboratory:
         )
         self._bash(". ./lib.sh; silence_audit")
 
-    def _execute(self, text: str) -> Result:
+    def _execute(self, text: str) -> CommandResult:
         # Ended in the guest, so that the script's trap takes everything back.
         command = f"timeout {SESSION_SECONDS} bash"
         return self.guest.execute(command, stdin=text.encode(), seconds=SESSION_SECONDS + GRACE)

@@ -51,17 +51,18 @@ def count(laboratory: Laboratory, tracer: Tracer) -> Counted:
 
 
 @contextmanager
-def counting_guest(image: str, name: str = "bench-instructions") -> Iterator[Guest]:
+def counting_guest(image: str, name: str = "bench-instructions", memory: int = MEMORY) -> Iterator[Guest]:
     """A guest of its own whose clock counts instructions; gone afterwards.
 
     Args:
         image: name of the image that it runs.
         name: its own.
+        memory: in MiB.
     """
     guest = Guest(name)
     guest.down()
     try:
-        guest.up(image=planned(image), memory=MEMORY, cpus=1, counting=True)
+        guest.up(image=planned(image), memory=memory, cpus=1, counting=True)
         yield guest
     finally:
         guest.down()

@@ -12,6 +12,7 @@ from bench.chart import chart
 from bench.figures import DELIVERED, LOOPS, Counted, Counting, Row, Run, Spread
 from bench.tracers import BUFFER, IMAGE
 from kmodlab.paths import project_dir
+from kmodlab.prose import wrapped
 
 DOCS = project_dir() / "docs"
 CHART = "benchmarks-tracers.svg"
@@ -101,7 +102,7 @@ def page(document: dict[str, Any]) -> str:
         parts.append(tracers(Run.read(document["tracers"])))
     if "instructions" in document:
         parts.append(instructions(Counting.read(document["instructions"])))
-    return "".join(parts)
+    return wrapped("".join(parts))
 
 
 def _table(head: Iterable[str], align: str, rows: Iterable[Iterable[str]]) -> str:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--shots", type=Path, help="Keep a picture of each view in this folder.")
+    late = "Have each answer come up to SECONDS later to a page: a test that looks too early fails."
+    parser.addoption("--late", type=float, default=0.0, metavar="SECONDS", help=late)
+    slow = "Have each act of a test come SECONDS after the last: one that takes two looks for one fails."
+    parser.addoption("--slow", type=float, default=0.0, metavar="SECONDS", help=slow)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    View.late, View.slow = config.getoption("--late"), config.getoption("--slow")
 
 
 @pytest.fixture(scope="session")
@@ -80,11 +88,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 
 def launched(playwright: Playwright, *words: str, by: Path | None = None) -> Browser:
-    """Debian's Chromium, which asks nobody by itself; `by` is a script that starts it."""
-    program = by or shutil.which("chromium")
+    """Chromium, which asks nobody by itself; `by` is a script that starts it.
+
+    Debian has its engine without the browser's own windows, which are pages, too, and take as much as all of ours.
+    """
+    program = by or shutil.which("chromium-headless-shell") or shutil.which("chromium")
     assert program, "chromium is not installed: `.config/setup test` installs what the tests need"
     quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    return playwright.chromium.launch(executable_path=program, args=[*quiet, *words])
+    return playwright.chromium.launch(executable_path=program, args=[*quiet, *words], slow_mo=View.slow * 1000)
 
 
 _running: list[Playwright] = []
@@ -130,6 +141,19 @@ def page(admin: BrowserContext) -> Iterator[Page]:
     one = admin.new_page()
     yield one
     one.close()
+
+
+@pytest.fixture
+def another(admin: BrowserContext, demo: Demo) -> Iterator[Callable[[], View]]:
+    """Opens one more tab of the admin's, which ends with the test, however that does: it may have the stream."""
+    with contextlib.ExitStack() as stack:
+
+        def opened() -> View:
+            page = admin.new_page()
+            stack.callback(page.close)
+            return View(page, demo.origin)
+
+        yield opened
 
 
 @pytest.fixture

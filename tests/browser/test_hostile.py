@@ -38,16 +38,15 @@ def live(tmp_path: Path) -> Iterator[Live]:
 
 @pytest.fixture
 def view(live: Live, chromium: Browser) -> Iterator[View]:
-    context = chromium.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(60_000)
-    one = View(context.new_page(), live.origin)
-    token = live.sessions.invite(Caller("<b>anna</b>", Role.ADMIN))
-    one.page.goto(f"{live.origin}/#token={token}")
-    expect(one.page.get_by_role("navigation")).to_be_visible()
-    live.wait_until(lambda: len(live.hub.clients) == 1)
-    yield one
-    assert one.errors == []
-    context.close()
+    with chromium.new_context(viewport={"width": 1440, "height": 900}) as context:
+        context.set_default_timeout(60_000)
+        one = View(context.new_page(), live.origin)
+        token = live.sessions.invite(Caller("<b>anna</b>", Role.ADMIN))
+        one.page.goto(f"{live.origin}/#token={token}")
+        expect(one.page.get_by_role("navigation")).to_be_visible()
+        live.wait_until(lambda: len(live.hub.clients) == 1)
+        yield one
+        assert one.errors == []
 
 
 def escaped(text: str) -> str:
@@ -94,6 +93,14 @@ def test_names_are_only_text(live: Live, view: View, name: str) -> None:
     assert view.page.locator("img, iframe, main script, a[href^='javascript']").count() == 0
     assert not set("\u202e\u2066\u200b\ufeff\0\a\x1b\U000e0041") & set(shown)
     assert view.wider() == []
+
+
+def test_whose_result_nobody_recorded_has_not_gone_well(live: Live, view: View) -> None:
+    view.page.keyboard.press("2")
+    live.tell(tick(1, [row(1, comm="known"), row(2, comm="unknown", returned=None, latency=None)]))
+    rows = view.table("Newest calls")
+    expect(rows.filter(has_text="unknown").locator(".status")).to_have_text("allowed")
+    expect(rows.filter(has_not_text="unknown").locator(".status")).to_have_text("ok")
 
 
 def test_what_cannot_be_seen_is_written_out(live: Live, view: View) -> None:

@@ -6,9 +6,10 @@ import functools
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
+from browser.audit import FEW_ROWS, is_clean
+from browser.conftest import Demo
 from browser.view import VIEWS, View
 
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 360, "height": 780}
@@ -23,12 +24,6 @@ READY = {
     "health": "Ledger",
     "tasks": "Tasks",
 }
-_RULES = {
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-    "resultTypes": ["violations"],
-}
-#: rows of a table are made by one template: some of them stand for all
-_CONTEXT = {"exclude": [["tbody tr:nth-child(n + 5)"]]}
 
 
 def _drawn(view: View) -> bool:
@@ -45,7 +40,6 @@ def _show(view: View, look: str) -> None:
 @pytest.mark.parametrize("look", LOOKS)
 def test_a_look(view: View, look: str, shots: Path) -> None:
     _show(view, look)
-    axe = Axe()
     for name in VIEWS:
         view.page.evaluate("name => { location.hash = name; }", name)
         expect(view.page.locator("nav [aria-current]")).to_contain_text(name.title())
@@ -59,10 +53,8 @@ def test_a_look(view: View, look: str, shots: Path) -> None:
         assert view.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
             f"{name} is wider than the window"
         )
-        if look == "forced":
-            continue  # the colours are the user's, so there is nothing for axe to find that dark and light have not
-        found = axe.run(view.page, context=_CONTEXT, options=_RULES)
-        assert found.response["violations"] == [], found.generate_report()
+        if look != "forced":  # the colours are the user's, so there is nothing to find that dark and light have not
+            is_clean(view.page, look, FEW_ROWS)
 
 
 def test_a_call_in_full_and_the_keys(view: View, shots: Path) -> None:
@@ -71,8 +63,7 @@ def test_a_call_in_full_and_the_keys(view: View, shots: Path) -> None:
     view.table("Newest calls").first.get_by_role("button").click()
     expect(view.page.get_by_role("dialog")).to_be_visible()
     view.page.screenshot(path=shots / "details-dark.png")
-    found = Axe().run(view.page, options=_RULES)
-    assert found.response["violations"] == [], found.generate_report()
+    is_clean(view.page)
     view.page.keyboard.press("Escape")
     view.page.get_by_role("button", name="Everything").click()
     view.page.keyboard.press("1")
@@ -91,25 +82,22 @@ def test_tasks_as_a_tree_and_one_of_them_in_full(view: View, look: str, shots: P
     expect(view.page.locator("table.tree tbody tr").nth(9)).to_be_visible()
     view.page.screenshot(path=shots / f"tree-{look}.png", full_page=look == "phone")
     assert view.wider() == []
-    found = Axe().run(view.page, context=_CONTEXT, options=_RULES)
-    assert found.response["violations"] == [], found.generate_report()
-    view.page.locator("table.tree td.name button.plain").first.click()
+    is_clean(view.page, context=FEW_ROWS)
+    view.page.locator("table.tree td.name bdi").first.click()
     expect(view.page.get_by_role("dialog")).to_be_visible()
     view.page.screenshot(path=shots / f"task-{look}.png")
-    found = Axe().run(view.page, options=_RULES)
-    assert found.response["violations"] == [], found.generate_report()
+    is_clean(view.page)
     view.page.keyboard.press("Escape")
     view.page.emulate_media(forced_colors="none")
 
 
-def test_the_door(view: View, shots: Path) -> None:
-    page = view.page.context.browser.new_page()  # type: ignore[union-attr]
-    page.goto(view.origin)
-    expect(page.get_by_label("Address or token")).to_be_visible()
-    page.screenshot(path=shots / "door.png")
-    found = Axe().run(page, options=_RULES)
-    assert found.response["violations"] == [], found.generate_report()
-    page.close()
+def test_the_door(demo: Demo, chromium: Browser, shots: Path) -> None:
+    with chromium.new_context() as context:
+        page = context.new_page()
+        page.goto(demo.origin)
+        expect(page.get_by_label("Address or token")).to_be_visible()
+        page.screenshot(path=shots / "door.png")
+        is_clean(page)
 
 
 def test_forced_colours_are_used_by_the_chart(view: View) -> None:

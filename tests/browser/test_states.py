@@ -46,9 +46,9 @@ def invited(at: Path) -> str:
 def test_who_is_missing_is_said_and_who_comes_is_seen(chromium: Browser, tmp_path: Path) -> None:
     recorder, at = tmp_path / "recorder", tmp_path / "socket"
     places = ("--folder", tmp_path / "history", "--recorder", recorder)
-    with running("serve", *places, "--socket", at, "--port", 0):
+    with running("serve", *places, "--socket", at, "--port", 0), chromium.new_context() as context:
         address = invited(at)
-        page = chromium.new_page()
+        page = context.new_page()
         page.set_default_timeout(SECONDS * 1000)
         page.goto(address)
         view = View(page, address.partition("/#")[0])
@@ -63,4 +63,3 @@ def test_who_is_missing_is_said_and_who_comes_is_seen(chromium: Browser, tmp_pat
             expect(page.locator("nav [aria-current=page]")).to_have_attribute("href", re.compile(f"#{name}"))
             expect(page.locator("footer")).to_contain_text("the books close")
         assert view.errors == []
-        page.close()

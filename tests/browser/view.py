@@ -9,6 +9,14 @@ from typing import Any
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Route, expect
 
+LATE = """seconds => {
+    const real = window.fetch;
+    window.fetch = async (...given) => {
+        await new Promise((begin) => setTimeout(begin, Math.random() * seconds * 1000));
+        return real(...given);
+    };
+}"""
+"""What has answers come later to a page, each by a time of its own."""
 VIEWS = ("live", "events", "top", "blocked", "history", "filters", "health", "tasks")
 
 
@@ -18,7 +26,11 @@ class View:
     Attributes:
         errors: what its console complained of, violations of the policy among it.
         elsewhere: other hosts that it asked; all are blocked.
+        late: seconds by which each answer comes later at most, for all tabs: who looks too early sees what was.
+        slow: seconds between two acts of a test, for all tabs: who looks twice sees two states.
     """
+
+    late, slow = 0.0, 0.0
 
     def __init__(self, page: Page, origin: str) -> None:
         self.page, self.origin = page, origin
@@ -29,6 +41,8 @@ class View:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._heard)
         page.route(re.compile(f"^(?!{re.escape(origin)}/)"), self._block)
+        if self.late:
+            page.add_init_script(f"({LATE})({self.late})")
 
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not any(word in message.text for word in self.expected):
@@ -97,6 +111,15 @@ class View:
         while not happened():
             assert time.monotonic() < until, "it did not happen"
             self.page.wait_for_timeout(50)
+
+    def only(self, rows: Locator, *words: str) -> None:
+        """Wait until a table has rows, and each has these words: one alone may have had them before."""
+
+        def happened() -> bool:
+            texts = rows.all_inner_texts()
+            return bool(texts) and all(word in text for word in words for text in texts)
+
+        self.until(happened)
 
     def wider(self) -> list[str]:
         """What makes the page wider than its window; what scrolls by itself does not."""

@@ -4,26 +4,9 @@
 #define FUZZ_FUZZ_H
 
 #include "kernel.h"
+#include "state.h"
 
 #include "tracer.h"
-
-/**
- * struct fuzz_state - what an input does to the kernel, and what came of it
- * @fail_in: the allocation that fails, counted from now; 0 for none
- * @incapable: the writer has no capability
- * @allocated: how many allocations there are
- * @warnings: lines in the kernel's log
- * @warning: the last one
- */
-struct fuzz_state {
-	unsigned int fail_in;
-	bool incapable;
-	long allocated;
-	unsigned int warnings;
-	char warning[1024];
-};
-
-extern struct fuzz_state fuzz;
 
 /* calls.c: the system calls of the kernel that there is not; two of them cannot be traced */
 enum {
@@ -39,7 +22,5 @@ bool calls_settled(void);
 void model_reset(void);
 int model_write(const char *text, size_t size);
 void model_compare(const struct sct_filters *filters, const unsigned long *traced);
-
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
 #endif

@@ -78,6 +78,8 @@ int kstrtouint(const char *text, unsigned int base, unsigned int *result);
 #define WORDS(bits) ((bits) / BITS_PER_LONG)
 #define BUILD_BUG_ON(condition) _Static_assert(!(condition), #condition)
 #define U8_MAX 255
+#define U32_MAX UINT32_MAX
+#define U64_MAX UINT64_MAX
 #define bitmap_zero(map, bits) memset(map, 0, (bits) / 8)
 #define bitmap_copy(to, from, bits) memcpy(to, from, (bits) / 8)
 

@@ -19,16 +19,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: what takes longest, in this order: begun first, so that at the end no worker is alone with it
 LONGEST = (
+    "debian-12-rt",
     "test_upgrade.py",
-    "test_lab.py",
+    "test_molecule.py",
     "test_vagrant.py",
     "debian-11",
-    "test_molecule.py",
-    "debian-12-rt",
+    "test_dashboard.py",
+    "test_lab.py",
     "debian-13-backports",
     "test_mutants.py",
-    "test_signing.py",
     "test_fleet.py",
+    "test_collection.py",
+    "test_signing.py",
+    "test_strange_hosts.py",
     "test_targets_as_they_are.py",
 )
 #: the file whose tests need nothing of each other

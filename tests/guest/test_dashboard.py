@@ -2,83 +2,31 @@
 
 from __future__ import annotations
 
-import http.client
+import contextlib
 import json
 import re
 import signal
+import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from live import postgres
+from unit.terminal import Terminal
 
 from kmodlab import dashboard
 from kmodlab.guest import Guest
+from kmodlab.image.archive import HOST_FROM_GUEST
 from kmodlab.image.plan import planned
 
+from .page import SECONDS, Page, session, wait
 from .test_lab import play, recap, start
 
-SECONDS = 120.0
 SERVICES = ("kmodlab-recorder", "kmodlab-dashboard")
 SOCKETS = ("/run/kmodlab/recorder/socket", "/run/kmodlab/dashboard/socket")
 EXPOSED = {"kmodlab-recorder": 2.0, "kmodlab-dashboard": 2.0}
 """What `systemd-analyze security` may say of each at most."""
-
-
-def wait(until: Callable[[], Any], seconds: float = SECONDS) -> Any:
-    """Return what something becomes, once it is true."""
-    end = time.monotonic() + seconds
-    while not (found := until()):
-        assert time.monotonic() < end, "it has not come"
-        time.sleep(0.1)
-    return found
-
-
-@dataclass
-class Page:
-    """What a browser is at the other end of a tunnel: a session, by the token of an invitation."""
-
-    port: int
-    token: str
-    headers: dict[str, str] = field(default_factory=dict)
-
-    def ask(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
-        """Return the status and what came."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
-        raw = None if body is None else json.dumps(body)
-        sent = {"content-type": "application/json", "origin": f"http://127.0.0.1:{self.port}", **self.headers}
-        connection.request(method, f"/api/v1/{path}", raw, {**sent, **headers})
-        answer = connection.getresponse()
-        if cookie := answer.headers["set-cookie"]:
-            self.headers["cookie"] = cookie.partition(";")[0]
-        text = answer.read()
-        connection.close()
-        return answer.status, json.loads(text) if text else None
-
-    def log_in(self) -> None:
-        """Open a session."""
-        assert self.ask("POST", "session", {"token": self.token})[0] == 201
-
-    def get(self, path: str) -> Any:
-        """Return what is told."""
-        status, found = self.ask("GET", path)
-        assert status == 200, found
-        return found
-
-    def rows(self, what: str, text: str) -> list[dict[str, Any]]:
-        """Return the calls of the last minutes that have a text among their arguments."""
-        found = self.get(f"{what}?begin={time.time() - 600}&end={time.time() + 600}&limit=500")["rows"]
-        rows = [dict(zip(found, one, strict=True)) for one in zip(*found.values(), strict=True)]
-        return [row for row in rows if text in json.dumps(row["arguments"])]
-
-    def control(self, command: str) -> tuple[int, Any]:
-        """Send a command."""
-        return self.ask("POST", "control", {"command": command})
-
-    def books(self) -> Any:
-        """Return the ledger, once all that was stored is in the sums."""
-        return wait(lambda: (books := self.get("ledger"))["totals"].get("waiting") == 0 and books)
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +40,8 @@ def deployed(lab: Guest) -> Guest:
 
 @pytest.fixture(scope="module")
 def page(deployed: Guest) -> Iterator[Page]:
-    """A session at the other end of a tunnel."""
-    said: list[str] = []
-    invitation = dashboard.invite(deployed, said.append)
-    with dashboard.tunnel(deployed, dashboard.free_port(0), invitation.port) as (port, _):
-        one = Page(port, invitation.token)
-        one.log_in()
+    """A session with the guest's own page."""
+    with session(deployed, dashboard.HOST) as one:
         yield one
 
 
@@ -114,6 +58,16 @@ def test_a_call_is_seen_with_its_arguments(deployed: Guest, page: Page) -> None:
     print(f"a call was among the events {time.monotonic() - begun:.1f} s after ssh had returned")
     assert (row["call"], row["comm"]) == ("openat", "cat")
     assert page.books()["closes"]
+
+
+def test_its_own_calls_are_no_records(deployed: Guest, page: Page) -> None:
+    """Neither process is seen at its work, of which there is some: it writes, answers, and looks at the tasks."""
+    begun = time.time()
+    deployed.succeed("cat /srv/kmodlab-another 2>/dev/null; true")
+    wait(lambda: page.rows("events", "/srv/kmodlab-another"))
+    for service in SERVICES:
+        asked = f"events?begin={begun}&end={begun + 600}&limit=5&filter=pid%3D{pid(deployed, service)}"
+        assert page.get(asked)["rows"]["call"] == [], service
 
 
 def test_a_filter_is_set_and_a_blocked_call_is_seen(deployed: Guest, page: Page) -> None:
@@ -293,6 +247,51 @@ def test_a_second_deployment_changes_nothing() -> None:
     assert (done.returncode, recap(done)["changed"]) == (0, 0), done.stdout
 
 
+def fleet_play(tmp_path: Path, url: str) -> subprocess.CompletedProcess[str]:
+    """Deploy the dashboard of a fleet with a database that is on this machine, and with its hub on the guest."""
+    file = tmp_path / "fleet.url"
+    file.write_text(url + "\n")
+    wanted = {
+        "lab_dashboard_fleet": str(file),
+        "lab_dashboard_fleet_networks": [HOST_FROM_GUEST],
+        "lab_dashboard_hub": "lab",
+    }
+    return play("deploy.yml", "--tags", "lab_dashboard", "-e", json.dumps(wanted))
+
+
+def test_a_fleets_database_has_the_history_and_a_hub_shows_it(deployed: Guest, page: Page, tmp_path: Path) -> None:
+    port = dashboard.free_port(0)
+    with postgres.running(port):
+        done = fleet_play(tmp_path, f"postgresql://{postgres.USER}@{HOST_FROM_GUEST}:{port}/postgres")
+        assert done.returncode == 0, done.stdout
+        assert recap(done)["changed"] > 2
+        assert deployed.succeed("stat -c '%U %G %a' /etc/kmodlab-fleet") == "root kmodlab 640\n"
+        page.token = dashboard.invite(deployed).token
+        page.log_in()
+        deployed.succeed("cat /srv/kmodlab-in-a-fleet 2>/dev/null; systemctl start kmodlab-hub", seconds=SECONDS)
+        with session(deployed, dashboard.HUB) as hub:
+            (row,) = wait(lambda: hub.rows("events", "/srv/kmodlab-in-a-fleet"))
+            assert (row["call"], row["comm"]) == ("openat", "cat")
+            status, told = hub.control("clear")
+            assert (status, "this is a copy" in told["detail"]) == (400, True), told
+        said = deployed.succeed("systemd-analyze security --no-pager kmodlab-hub.service")
+        assert float(re.findall(r"exposure level for \S+: ([\d.]+)", said)[0]) <= 2.0, said
+    # The database is gone: the host records on, and says so.
+    deployed.succeed("cat /srv/kmodlab-alone 2>/dev/null; true")
+    wait(lambda: page.rows("events", "/srv/kmodlab-alone"))
+    assert page.books()["closes"]
+
+
+def test_a_fleet_that_is_not_asked_for_any_more_is_gone(deployed: Guest, page: Page) -> None:
+    done = play("deploy.yml", "--tags", "lab_dashboard")
+    assert done.returncode == 0, done.stdout
+    gone = "/etc/kmodlab-fleet /etc/systemd/system/kmodlab-hub.service /run/kmodlab/hub"
+    assert deployed.succeed(f"ls -d {gone} 2>/dev/null; true") == ""
+    page.token = dashboard.invite(deployed).token
+    page.log_in()
+    assert page.books()["closes"]
+
+
 @pytest.mark.usefixtures("page")
 def test_the_command_prints_an_address_and_ends_with_ctrl_c() -> None:
     with start("kmodlab", "dashboard", "--no-browser") as process:
@@ -311,6 +310,29 @@ def test_the_command_prints_an_address_and_ends_with_ctrl_c() -> None:
     assert "Traceback" not in rest
 
 
+def test_top_shows_the_guest_and_comes_back(deployed: Guest, page: Page) -> None:
+    """In a terminal of 80x24, over a tunnel of its own; a daemon that starts anew is asked for a session again."""
+    with contextlib.closing(Terminal("lab")) as terminal:
+        terminal.until("the books close")
+        kernel = re.escape(page.get("machine")["kernel"])
+        assert re.search(rf"^kmodlab  lab  {kernel}  permissive +live", terminal.text)
+        terminal.type("2/seen-by-top\r")
+        terminal.until("Filter: seen-by-top")
+        for program in ("cat", "head"):
+            make = f"{program} /srv/seen-by-top 2>/dev/null; true"
+            seen = re.compile(rf"(?m)^\d\d:\d\d:\d\d openat +allowed +{program} ")
+            # A call that is made before the server knows of the filter is one of many, which come as a sum.
+            terminal.until(lambda make=make, seen=seen: deployed.succeed(make) or seen.search(terminal.text))  # type: ignore[misc]
+            terminal.type("7")
+            terminal.until(lambda: re.search(r"(?m)^\d+ tasks, \d+M of memory", terminal.text))
+            deployed.succeed("systemctl restart kmodlab-dashboard")
+            terminal.type("2")
+            terminal.until("the books close")
+        terminal.type("q")
+        assert terminal.end() == 0
+        assert terminal.restored
+
+
 @pytest.mark.usefixtures("page")
 def test_a_guest_whose_daemon_is_stopped(deployed: Guest) -> None:
     deployed.succeed("systemctl stop kmodlab-dashboard")
@@ -321,9 +343,9 @@ def test_a_guest_whose_daemon_is_stopped(deployed: Guest) -> None:
 
 
 LEFT = (
-    "ls -d /usr/local/sbin/kmodlabd /var/lib/kmodlab /run/kmodlab /etc/systemd/system/kmodlab-[dr]* "
-    "/etc/systemd/system/*.wants/kmodlab-[dr]* 2>/dev/null; getent passwd kmodlab; getent group kmodlab; "
-    "systemctl list-units --all --plain --no-legend 'kmodlab-[dr]*'; true"
+    "ls -d /usr/local/sbin/kmodlabd /var/lib/kmodlab /run/kmodlab /etc/systemd/system/kmodlab-[dhr]* "
+    "/etc/systemd/system/*.wants/kmodlab-[dhr]* 2>/dev/null; getent passwd kmodlab; getent group kmodlab; "
+    "systemctl list-units --all --plain --no-legend 'kmodlab-[dhr]*'; true"
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from kmodlab.grading.instructor import grade_class
 from kmodlab.grading.lab import Lab
-from kmodlab.grading.result import Result
+from kmodlab.grading.result import GradingResult
 from kmodlab.paths import project_dir
 
 FORMS = project_dir() / "tests" / "grading" / "first_form"
@@ -20,7 +20,7 @@ LOSES = {"task_lister": set[str](), "syscall_tracer": set[str]()}
 def test_the_first_systems_form_earns_its_points(lab: str, tmp_path: Path) -> None:
     grade_class(lab, FORMS / lab, tmp_path / "out", jobs=1)
     (kept,) = (tmp_path / "out" / ".kmodlab").rglob("*.json")
-    result = Result.from_json(kept.read_text())
+    result = GradingResult.from_json(kept.read_text())
     core = {test.id for test in Lab.load(lab).tests if not test.bonus}
     lost = {test.id for test in result.tests if test.outcome != "passed"} & core
     assert lost == LOSES[lab], [(test.id, test.seen) for test in result.tests if test.id in lost]

@@ -22,7 +22,7 @@ from kmodlab.grading.examine import examine
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.machines import machines
-from kmodlab.grading.result import Result, Verdict
+from kmodlab.grading.result import GradingResult, Verdict
 from kmodlab.grading.sandbox import BuildLimits, build
 from kmodlab.image.buildroot import own_mounts
 from kmodlab.image.plan import planned
@@ -67,7 +67,7 @@ def submission(name: str, work: Path) -> Submission:
     return Submission(name, name, files, digest=name)
 
 
-def compare(result: Result) -> None:
+def compare(result: GradingResult) -> None:
     """A result is what the table says."""
     wanted = EXPECTED[result.student]
     shown = f"{result.verdict} {result.score}: {result.reason}\n{result.build_log[-1500:]}\n{result.console[-3000:]}"

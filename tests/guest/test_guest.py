@@ -19,7 +19,7 @@ from kmodlab.guest import Guest, list_guests
 from kmodlab.image.image import find_image
 from kmodlab.image.plan import planned
 from kmodlab.process import Deadline
-from kmodlab.vm.shell import Result
+from kmodlab.vm.shell import CommandResult
 
 KMODLAB = Path(sys.executable).with_name("kmodlab")
 
@@ -109,9 +109,9 @@ def test_it_runs_the_kernel_of_its_image(guest: Guest) -> None:
 
 
 def test_a_command_gives_its_status_and_both_streams(guest: Guest) -> None:
-    assert guest.execute("echo out; echo err >&2; exit 7") == Result(7, "out\n", "err\n")
-    assert guest.execute("rev", stdin=b"abc\n") == Result(0, "cba\n", "")
-    assert guest.execute("cat") == Result(0, "", "")
+    assert guest.execute("echo out; echo err >&2; exit 7") == CommandResult(7, "out\n", "err\n")
+    assert guest.execute("rev", stdin=b"abc\n") == CommandResult(0, "cba\n", "")
+    assert guest.execute("cat") == CommandResult(0, "", "")
 
 
 def test_a_failed_command_is_told_in_full(guest: Guest) -> None:

@@ -31,8 +31,8 @@ def test_every_contract_test_passes(guest: str) -> None:
     row = Row.read(known)
     kernel, option = KERNELS[guest]
     assert row.verdict == "pass", row
-    # All tests are more than 400.
-    assert 200 < row.passed < 400
+    # All tests are more than 540: those that any kernel decides alike are left out, and no others.
+    assert 350 < row.passed < 500
     assert row.kernel.startswith(kernel)
     assert option in row.features
     assert row.hook == "ftrace"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,32 +14,16 @@ from kmodlab.guest import Guest
 from kmodlab.image.buildroot import BuildRoot
 from kmodlab.paths import project_dir
 
+from .client import settings, tracing
+
 ROOT = project_dir()
-STATUS = "kmodlab trace status --json"
 
 
 @pytest.fixture(scope="module")
 def traced(guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     """A guest with the tracer loaded, and with the client as the role makes it; what tests change they put back."""
-    module = BuildRoot.of_image(guest.image).make(
-        ROOT / "kernel/syscall_tracer", "-j2", output=tmp_path_factory.mktemp("build")
-    )
-    client = runpy.run_path(str(ROOT / "plugins/modules/kmodlab_client.py"))
-    action = runpy.run_path(str(ROOT / "plugins/action/kmodlab_client.py"))
-    files = action["files"](ROOT / "src/kmodlab", ROOT / "kernel/specs/syscall_tracer.yaml")
-    program = tmp_path_factory.mktemp("client") / "kmodlab"
-    program.write_bytes(client["build"](files, client["MARK"]))
-    guest.copy_to(program, "/usr/local/bin/kmodlab")
-    guest.copy_to(Path(module), "/root/syscall_tracer.ko")
-    guest.succeed("chmod +x /usr/local/bin/kmodlab; insmod /root/syscall_tracer.ko log_entries=8192")
-    yield guest
-    guest.succeed("rmmod syscall_tracer")
-
-
-def settings(guest: Guest) -> tuple[object, ...]:
-    """Return what the client may change, and has to put back."""
-    status = json.loads(guest.succeed(STATUS))
-    return sorted(status["traced"]), status["returns"], status["filters"]
+    with tracing(guest, tmp_path_factory.mktemp("traced")):
+        yield guest
 
 
 CALLS = r"""
@@ -137,11 +120,32 @@ def test_a_program_its_children_and_its_status(traced: Guest) -> None:
     assert re.fullmatch(r'execve\("/usr/bin/sh", 0x[0-9a-f]+, 0x[0-9a-f]+\) = 0 <0\.\d{6}>', lines[0])
     child = r"\[pid +\d+\] "
     opened = (
-        rf'{child}openat\(AT_FDCWD, "/nonexistent", 0x0, 00\) = -1 ENOENT \(No such file or directory\) <0\.\d{{6}}>'
+        rf'{child}openat\(AT_FDCWD, "/nonexistent", O_RDONLY\) = -1 ENOENT \(No such file or directory\) <0\.\d{{6}}>'
     )
     assert any(re.fullmatch(opened, line) for line in lines), lines
     assert any(re.match(rf'{child}unlink(at)?\(.*"/tmp/none"', line) for line in lines), lines
     assert all(re.match(rf"({child})?(open|openat|unlink|unlinkat|execve)\(", line) for line in lines), lines
+    assert settings(traced) == before
+
+
+def test_options_of_strace(traced: Guest) -> None:
+    """A program runs as another user; of what it does there are times, files for threads, a table that is piped."""
+    before = settings(traced)
+    run = "rm -f /tmp/apart.*; kmodlab trace run -ff -tt -Z -e %file -P /nonexistent -o /tmp/apart -E NEW=1 -u nobody"
+    shown = traced.succeed(f"{run} -- sh -c 'cat /nonexistent 2>&1; echo $NEW; id -un; cat /proc/self/comm'")
+    assert shown == "cat: /nonexistent: No such file or directory\n1\nnobody\ncat\n"
+    lines = traced.succeed("cat /tmp/apart.*").splitlines()
+    failed = r'openat\(AT_FDCWD, "/nonexistent", O_RDONLY\) = -1 ENOENT \(No such file or directory\) <0\.\d{6}>'
+    assert len(lines) == 1
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d\.\d{{6}} {failed}", lines[0]), lines
+    table = "kmodlab trace run -C -S name -e '%process,%desc' -e '!%memory,read' -o '|tee /tmp/piped >/dev/null'"
+    assert traced.succeed(f"{table} -- cat /etc/hostname") == traced.succeed("cat /etc/hostname")
+    calls, _, rows = traced.succeed("cat /tmp/piped").partition("% time")
+    names = [line.split()[-1] for line in rows.splitlines()[2:-2]]
+    assert names == sorted(names)
+    assert {"close", "execve", "exit_group", "openat", "write"} <= set(names), names
+    assert not {"brk", "mmap", "read"} & set(names), names
+    assert set(names) == set(re.findall(r"(?m)^(\w+)\(", calls))
     assert settings(traced) == before
 
 
@@ -285,3 +289,42 @@ def test_without_the_module(traced: Guest) -> None:
     )
     assert result.status == 3
     assert "the module syscall_tracer is not loaded on this machine\n  hint: `modprobe syscall_tracer`" in result.stderr
+
+
+@pytest.fixture
+def listed(traced: Guest, tmp_path: Path) -> Iterator[Guest]:
+    """The same guest with the lister."""
+    module = BuildRoot.of_image(traced.image).make(ROOT / "kernel/task_lister", "-j2", output=tmp_path)
+    traced.copy_to(Path(module), "/root/task_lister.ko")
+    traced.succeed("insmod /root/task_lister.ko")
+    yield traced
+    traced.succeed("rmmod task_lister")
+
+
+def test_tasks_are_chosen_listed_and_watched(listed: Guest) -> None:
+    """`kmodlab tasks` has what ps has; --watch tells who comes and who goes; who may not choose is told so."""
+    listed.succeed("systemd-run -q --unit mine -p User=games sleep 1000")
+    ours = json.loads(listed.succeed("kmodlab tasks -C sleep -u $(id -u games) --json -o pid,ppid,uid,comm,id,state"))
+    pid = int(listed.succeed("systemctl show -P MainPID mine"))
+    games = int(listed.succeed("id -u games"))
+    assert (ours["pid"], ours["ppid"], ours["uid"], ours["comm"]) == (pid, 1, games, "sleep")
+    theirs = {int(line) for line in listed.succeed("ps -N --ppid 2 -o pid=").split()}
+    found = {int(line.split()[0]) for line in listed.succeed("kmodlab tasks --tree -o pid,comm").splitlines()[1:]}
+    assert pid in theirs & found
+    assert len(theirs & found) > 5
+    watch = "timeout -s INT 5 kmodlab tasks --watch 0.5 --json -C sleep -o pid"
+    told = listed.succeed(f"({watch}; true) & sleep 2; systemctl stop mine; wait")
+    changes = [(line["change"], line["pid"]) for line in map(json.loads, told.splitlines())]
+    assert changes[0] == ("+", pid)
+    assert ("-", pid) in changes
+    refused = listed.execute("setpriv --reuid=games --clear-groups kmodlab tasks")
+    assert (refused.status, "takes root" in refused.stderr) == (2, True), refused
+    listed.succeed("setpriv --reuid=games --clear-groups sh -c 'kill -9 $$'; true")
+    ended = listed.succeed("kmodlab tasks --ended -u $(id -u games)").splitlines()
+    assert [line.split()[2:4] for line in ended[1:]] == [[str(games), code] for code in ("SIGTERM", "2", "SIGKILL")]
+    watch = "timeout -s INT 4 kmodlab tasks --ended --watch 0.2 --json -C 'short*' -o code"
+    told = listed.succeed(f"({watch}; true) & sleep 1; cp /bin/true /root/short; /root/short; wait")
+    assert [json.loads(line) for line in told.splitlines()] == [{"code": 0}]
+    wrong = listed.execute("kmodlab tasks -o pid,nonsense")
+    assert "the kernel refuses" in wrong.stderr
+    assert 'refused "nonsense": no such column' in listed.succeed("dmesg | tail -n 1")

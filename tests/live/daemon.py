@@ -24,7 +24,7 @@ from unit.live_source import proc_of
 from kmodlab.daemon import lister
 from kmodlab.daemon.api import keys
 from kmodlab.daemon.demo_tasks import DemoTasks
-from kmodlab.daemon.invite import noted
+from kmodlab.daemon.invite import invite, noted
 from kmodlab.daemon.items import Feed
 from kmodlab.daemon.recording import record
 
@@ -120,19 +120,19 @@ class Daemon:
     socket: Path
     process: subprocess.Popen[bytes]
 
-    def books(self, rolled: int) -> Any:
-        """The ledger, once so many calls are in the sums and nothing is on its way there; as long as it goes on."""
+    def books(self, made: int) -> Any:
+        """The ledger, once so many calls are in the sums or were let go, and none is on its way; while it goes on."""
         progress = -1
         while True:
-            told = wait(functools.partial(self._further, progress, rolled), "something is counted", self._totals)
-            if _settled(told["totals"], rolled):
+            told = wait(functools.partial(self._further, progress, made), "something is counted", self._totals)
+            if _settled(told["totals"], made):
                 return told
-            progress = told["totals"].get("rolled", 0)
+            progress = _counted(told["totals"])
 
-    def _further(self, than: int, rolled: int) -> Any:
+    def _further(self, than: int, made: int) -> Any:
         """The ledger, if more is counted than that, or all."""
         told = self.get("/api/v1/ledger")
-        return told if told["totals"].get("rolled", 0) > than or _settled(told["totals"], rolled) else None
+        return told if _counted(told["totals"]) > than or _settled(told["totals"], made) else None
 
     def _totals(self) -> Any:
         return self.get("/api/v1/ledger")["totals"]
@@ -153,16 +153,23 @@ class Daemon:
             self.process.send_signal(signal.SIGCONT)
 
     def token(self, role: str = "admin") -> str:
-        """An invitation, as `kmodlabd invite` prints it."""
-        argv = [sys.executable, "-c", PROGRAM, "invite", "--json", "--role", role, "--socket", str(self.socket)]
-        told: dict[str, Any] = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
-        assert (told["port"], told["scheme"]) == (self.way.port, "https" if self.way.authority else "http")
-        return str(told["token"])
+        """An invitation, which `kmodlabd invite` would print with the address that is noted."""
+        assert noted(self.socket) == (self.way.port, "https" if self.way.authority else "http")
+        return invite(self.socket, role)
 
 
-def _settled(totals: Mapping[str, int], rolled: int) -> bool:
+def shed(totals: Mapping[str, int]) -> int:
+    """How many calls the recorder has let go."""
+    return sum(n for name, n in totals.items() if name.startswith("shed_"))
+
+
+def _counted(totals: Mapping[str, int]) -> int:
+    return totals.get("rolled", 0) + shed(totals)
+
+
+def _settled(totals: Mapping[str, int], made: int) -> bool:
     waiting = sum(totals.get(name, 0) for name in ("pending", "waiting"))
-    return totals.get("rolled", 0) >= rolled and not waiting
+    return _counted(totals) >= made and not waiting
 
 
 @contextlib.contextmanager
@@ -173,14 +180,16 @@ def serving(
     authority: Path | None = None,
     keys_file: Path | None = None,
     code: str = PROGRAM,
+    has_lister: bool = True,
 ) -> Iterator[Daemon]:
     """A daemon that shows what a feed brings; its keys are where they are by themselves, or in a file of its own.
 
-    `code` is what Python runs to be it: that of a mutant is another one.
+    `code` is what Python runs to be it: that of a mutant is another one. `has_lister`: whether it sees tasks, whose
+    looks have this host's clock, and not that of the feed.
     """
     history = folder / "history"
     folder.mkdir(exist_ok=True)
-    with recording(history, feed):
+    with recording(history, feed, has_lister=has_lister):
         pair = made_keys(keys_file or history / keys.FILE)
         named = ["--keys", str(keys_file)] if keys_file else []
         with served(folder, pair, *named, *options, authority=authority, code=code) as daemon:
@@ -188,10 +197,12 @@ def serving(
 
 
 @contextlib.contextmanager
-def recording(history: Path, feed: Feed) -> Iterator[None]:
+def recording(history: Path, feed: Feed, *, has_lister: bool = True) -> Iterator[None]:
     """What `kmodlabd record` does, in a thread: so a test has the feed in its hand."""
     at, tasks = history.parent / "socket", DemoTasks(1, "b007", 0)
-    proc = proc_of(history.parent / "proc", tasks.stats().text, tasks.listing().text)
+    proc = history.parent / "proc"
+    if has_lister:
+        proc_of(proc, tasks.stats().text, tasks.listing().text)
     given = (history, at, feed, lambda: lister.opened(proc))
     thread = threading.Thread(target=record, args=given, name="record")
     thread.start()

@@ -12,11 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 import requests
-import schemathesis
-import schemathesis.config
 
 from kmodlab.daemon.demo import Demo
 from live.daemon import SECONDS, Daemon, serving
@@ -52,7 +49,7 @@ def test_the_daemon_does_what_is_described(daemon: Daemon, tmp_path: Path, role:
     env = {**os.environ, "SCHEMATHESIS_HOOKS": "live.refusals", "PYTHONPATH": str(tests)}
     done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"Tested: 16\b", done.stdout), done.stdout
+    assert re.search(r"Tested: 17\b", done.stdout), done.stdout
     found = re.search(r"(\d+) generated", done.stdout)
     assert found
     assert int(found[1]) > 500
@@ -61,6 +58,10 @@ def test_the_daemon_does_what_is_described(daemon: Daemon, tmp_path: Path, role:
 
 def test_the_stream_is_what_is_described(daemon: Daemon) -> None:
     """It has no end that could be waited for: its beginning is read."""
+    # Here, for each worker imports this file, and these take seconds.
+    import hypothesis
+    import schemathesis
+
     schema = schemathesis.openapi.from_file(DESCRIPTION.read_text())
     operation = schema["/api/v1/stream"]["GET"]
     seen: dict[int, int] = {}
@@ -82,10 +83,13 @@ def test_the_stream_is_what_is_described(daemon: Daemon) -> None:
                 (data,) = [line for line in lines if line.startswith("data: ")]
                 assert kind in ("event: state", "event: tick")
                 assert json.loads(data.partition(": ")[2])
+            elif answer.status_code == 404:
+                assert "host" in case.query
+                assert answer.json()["detail"] == "this server shows one host alone"
             else:
                 assert answer.status_code == 400, answer.text
                 assert answer.headers["content-type"] == "application/problem+json"
                 assert re.search("^the filter has |^there is no status | is no number$", answer.json()["detail"])
 
     ask()
-    assert seen[200] >= 10, seen
+    assert seen[200] >= 5, seen

@@ -14,6 +14,7 @@ from kmodlab import contract
 from kmodlab.errors import KmodlabError
 from kmodlab.guest import Guest
 from kmodlab.image.buildroot import BuildRoot
+from kmodlab.image.plan import planned
 
 from .mutant import ROOT
 
@@ -61,17 +62,24 @@ def _messages(case: ElementTree.Element, kind: str) -> list[str]:
 class Bench:
     """A guest with the good modules, in which one of them can be replaced for a run of tests."""
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, directory: Path, image: str) -> None:
         self.guest = Guest(name)
+        self.plan = planned(image or "auto")
         self.directory = directory
         self.good: dict[str, Path] = {}
         self._work: dict[str, Path] = {}
         self._workplaces = ExitStack()
         self._spoilt: set[str] = set()
 
+    def begin(self, good: Path) -> None:
+        """Bring the guest up, and build the good modules, of sources in a folder of kernel/ each, for it."""
+        self.guest.up(image=self.plan)
+        self.good = {name: self.build(good / name) for name in ("syscall_tracer", "task_lister")}
+        self.up()
+
     def up(self) -> None:
         """Bring the guest up with the good modules loaded."""
-        self.guest.up()
+        self.guest.up(image=self.plan)
         for module, file in self.good.items():
             self.use(module, file)
 

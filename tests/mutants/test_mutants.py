@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -34,17 +35,22 @@ UNSEEN = {
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """A guest with the good modules."""
-    bench = Bench(os.environ.get("KMODLAB_MUTANTS_GUEST", NAME), tmp_path_factory.mktemp("bench"))
-    try:
-        bench.guest.up()
-        good = Mutant(Path(os.devnull), "syscall_tracer", False, (), ()).sources(bench.directory / "good")
-        bench.good = {name: bench.build(good.parent / name) for name in ("syscall_tracer", "task_lister")}
-        bench.up()
-        yield bench
-    finally:
-        bench.down()
+def bench_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Bench]]:
+    """Gives a guest of an image ("": the default one) with the good modules; there is one at a time."""
+    there: dict[str, Bench] = {}
+
+    def bench_of(image: str) -> Bench:
+        if image not in there:
+            taken_down.close()
+            there[image] = bench = Bench(NAME, tmp_path_factory.mktemp("bench"), image)
+            taken_down.callback(there.clear)
+            taken_down.callback(bench.down)
+            good = Mutant(Path(os.devnull), "syscall_tracer", False, image, (), ()).sources(bench.directory / "good")
+            bench.begin(good.parent)
+        return there[image]
+
+    with ExitStack() as taken_down:
+        yield bench_of
 
 
 def _contract_tests() -> set[str]:
@@ -73,22 +79,25 @@ def test_the_patch_applies(name: str, tmp_path: Path) -> None:
     assert (MUTANTS[name].sources(tmp_path) / "Kbuild").exists()
 
 
-def test_the_good_modules_pass(bench: Bench) -> None:
+@pytest.mark.parametrize("image", sorted({mutant.image for mutant in MUTANTS.values()}))
+def test_the_good_modules_pass(image: str, bench_of: Callable[[str], Bench]) -> None:
     """Without any patch all the tests that mutants name pass.
 
     Not among the core: `make test` has Molecule run the whole contract on the good modules, on the same image.
     """
-    nodes = sorted({node for one in MUTANTS.values() for node in (*one.caught_by, *one.caught_by_guard_of)})
-    outcome = bench.run(*nodes)
+    ours = [mutant for mutant in MUTANTS.values() if mutant.image == image]
+    nodes = sorted({node for one in ours for node in (*one.caught_by, *one.caught_by_guard_of)})
+    outcome = bench_of(image).run(*nodes)
     assert outcome.passed == set(nodes), outcome.output
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.core] if mutant.core else []) for name, mutant in MUTANTS.items()]
 )
-def test_the_mutant_is_caught(name: str, bench: Bench, tmp_path: Path) -> None:
+def test_the_mutant_is_caught(name: str, bench_of: Callable[[str], Bench], tmp_path: Path) -> None:
     """The tests that the patch names fail, each by an assertion of its own."""
     mutant = MUTANTS[name]
+    bench = bench_of(mutant.image)
     broken = bench.build(mutant.sources(tmp_path))
     bench.try_out(mutant.module, broken)
     outcome = bench.run(*mutant.caught_by, *mutant.caught_by_guard_of)

@@ -21,8 +21,10 @@ from kmodlab.image.places import Places
 from kmodlab.image.release import RELEASES, host_architecture
 
 from . import warm
+from .trace_done import Trace, tracer_of
 
 if TYPE_CHECKING:
+    from kmodlab.top.client import UnixWay
     from unit.live_server import Live
 
 environment.settle()
@@ -176,3 +178,17 @@ def server_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 def live(server_of_all: Live) -> Live:
     """That server, as if it had just begun."""
     return server_of_all.fresh()
+
+
+@pytest.fixture
+def way(live: Live) -> UnixWay:
+    """The way to it for `kmodlab top`."""
+    from kmodlab.top.client import UnixWay
+
+    return UnixWay(live.path)
+
+
+@pytest.fixture
+def trace(tmp_path: Path, python: list[str]) -> Trace:
+    """A function that runs `kmodlab trace` with a scene for the kernel to play."""
+    return tracer_of(tmp_path, python)

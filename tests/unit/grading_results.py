@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kmodlab.grading.result import Result, TestResult, Verdict
+from kmodlab.grading.result import GradingResult, TestResult, Verdict
 
 
 def one_test(name: str = "a", **changes: Any) -> TestResult:
@@ -12,7 +12,7 @@ def one_test(name: str = "a", **changes: Any) -> TestResult:
     return TestResult(**{**known, "outcome": "passed", **changes})
 
 
-def one_result(**changes: Any) -> Result:
+def one_result(**changes: Any) -> GradingResult:
     known: dict[str, Any] = {
         "key": "k",
         "student": "Zoë 张 \udcff",
@@ -26,13 +26,13 @@ def one_result(**changes: Any) -> Result:
         "phases": {"build": 1.25, "boot": 0.1},
         "notes": ("a note",),
     }
-    return Result(**{**known, **changes})
+    return GradingResult(**{**known, **changes})
 
 
 HOSTILE = "<script>alert('1')</script> & \"quoted\" \u202eevil\u202c `x` | *y* ]]> \x1b[31mred\x1b[0m"
 
 
-def a_class() -> list[Result]:
+def a_class() -> list[GradingResult]:
     """Return results of every verdict, by students with every kind of name."""
     names = [
         "Ada Lovelace", "Zoë O'Neill", "张伟", "محمد علي", HOSTILE, "=HYPERLINK(\"http://x\")", "Grace Hopper", "Kim",
@@ -42,7 +42,7 @@ def a_class() -> list[Result]:
     return [_student(place, name, verdict) for place, (name, verdict) in enumerate(zip(names, verdicts, strict=True))]
 
 
-def _student(place: int, name: str, verdict: Verdict) -> Result:
+def _student(place: int, name: str, verdict: Verdict) -> GradingResult:
     ran = verdict not in (Verdict.BUILD_ERROR, Verdict.LOAD_ERROR, Verdict.INFRA_ERROR)
     good = 6 if verdict is Verdict.PASS else place % 5 if ran else 0
     titles = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from kmodlab.grading.result import Result
+from kmodlab.grading.result import GradingResult
 
 JARGON = re.compile(
     r"\bassert\b|Use -v|Traceback|\w(?:Error|Exception)\b|CommandResult|testinfra|pytest|site-packages|\.py\b"
@@ -14,7 +14,7 @@ JARGON = re.compile(
 )
 
 
-def told(result: Result) -> list[str]:
+def told(result: GradingResult) -> list[str]:
     """Return all that a student reads of a result in our words."""
     tests = [(test.title, test.expected, test.seen, test.hint) for test in result.tests]
     return [result.reason, *result.notes, *(text for words in tests for text in words)]

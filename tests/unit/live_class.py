@@ -1,4 +1,4 @@
-"""A class that is graded live, with an examiner that is made up: a test says step by step what becomes of whom."""
+"""A class that is graded live, with a grader that is made up: a test says step by step what becomes of whom."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import Any
 
 from kmodlab.errors import LabError
 from kmodlab.grading.follow import Follow, Follower, Phase, unseen
-from kmodlab.grading.grade import Examine
+from kmodlab.grading.grade import Grader
 from kmodlab.grading.instructor import Live, grade_class
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
-from kmodlab.grading.result import Outcome, Result, Verdict
-from kmodlab.vm.console import Tape
+from kmodlab.grading.result import GradingResult, Outcome, Verdict
+from kmodlab.vm.console import BoundedConsole
 
 from .grading_labs import make_lab
 from .grading_results import one_result
@@ -37,11 +37,11 @@ class Stage:
         self._lab = lab
         self._began = threading.Event()
         self._follower: Follower | None = None
-        self._ends: SimpleQueue[Result | Exception] = SimpleQueue()
+        self._ends: SimpleQueue[GradingResult | Exception] = SimpleQueue()
         self._sink: int | None = None
-        self.tape: Tape | None = None
+        self.console: BoundedConsole | None = None
 
-    def play(self, follower: Follower) -> Result:
+    def play(self, follower: Follower) -> GradingResult:
         """Be examined, until a test says that it ends; in the grader's thread."""
         self._follower = follower
         self._began.set()
@@ -66,8 +66,8 @@ class Stage:
         """Have a machine from now on, with a console as machines have it."""
         self.unplug()
         ours, self._sink = os.pipe()
-        self.tape = Tape(os.fdopen(ours, "rb", buffering=0), 256 << 10)
-        self.follower.machine(self.tape)
+        self.console = BoundedConsole(os.fdopen(ours, "rb", buffering=0), 256 << 10)
+        self.follower.machine(self.console)
         return self
 
     def prints(self, text: bytes) -> Stage:
@@ -108,12 +108,12 @@ class Stage:
         if self._sink is not None:
             os.close(self._sink)
             self._sink = None
-            assert self.tape
-            self.tape.wait(SECONDS)
+            assert self.console
+            self.console.wait(SECONDS)
 
 
 class Script:
-    """The examiner: each submission is a stage, by the student's name."""
+    """The grader: each submission is a stage, by the student's name."""
 
     def __init__(self) -> None:
         self._stages: dict[str, Stage] = {}
@@ -124,15 +124,15 @@ class Script:
 
     def __call__(
         self, lab: Lab, jobs: int, *, keep: bool = False, seed: int | None = None, follow: Follow = unseen
-    ) -> tuple[Examine, str]:
+    ) -> tuple[Grader, str]:
         del jobs, keep, seed
         self.lab = lab
         self.has_lab.set()
 
-        def examine(submission: Submission) -> Result:
+        def grader(submission: Submission) -> GradingResult:
             return self.stage(submission.student).play(follow(submission))
 
-        return examine, "debian-12-abc"
+        return grader, "debian-12-abc"
 
     def stage(self, student: str) -> Stage:
         assert self.has_lab.wait(SECONDS)
@@ -226,7 +226,7 @@ def graded(folder: Path, students: Sequence[str], jobs: int = 4, port: int = 0, 
     def run() -> None:
         try:
             live = Live(port, browser=False, say=said.put)
-            grade_class(str(place), handed_in, out, jobs=jobs, live=live, form="folders", examiner=script)
+            grade_class(str(place), handed_in, out, jobs=jobs, live=live, form="folders", make_grader=script)
         except BaseException as error:  # told to the test
             errors.append(error)
             said.put(error)

@@ -24,7 +24,7 @@ from kmodlab.daemon.api.sessions import Bucket, Caller, Role, Sessions
 from kmodlab.daemon.tick import Tick
 from unit.live_source import FakeSource
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 @dataclass(frozen=True)

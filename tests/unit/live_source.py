@@ -116,6 +116,8 @@ class FakeSource:
     task_rows: list[str] = field(default_factory=lambda: list(TASKS))
     task_head: str = HEAD
     no_tasks: KmodlabError | None = None
+    task_wall: float = BEGAN
+    task_fault: Exception | None = None
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     attended: list[bool] = field(default_factory=list)
     _queues: list[asyncio.Queue[Tick]] = field(default_factory=list)
@@ -184,7 +186,9 @@ class FakeSource:
         self.asked.append(("tasks", at))
         if self.no_tasks and at is None:
             raise self.no_tasks
-        return listing(listing_text(self.task_rows, self.task_head), BEGAN if at is None else at)
+        if self.task_fault:
+            raise self.task_fault
+        return listing(listing_text(self.task_rows, self.task_head), self.task_wall if at is None else at)
 
     def task_rates(self, begin: float, end: float, step: float) -> TaskRates:
         self.asked.append(("task_rates", begin, end, step))
@@ -193,10 +197,16 @@ class FakeSource:
         return TaskRates(
             begin, step, steps, 1, {name: tuple(known) for name in STATES}, tuple(known), tuple(known),
             tuple(None if one is None else int(one) for one in known),
+            tuple(None if one is None else step for one in known),
+            tuple(None if one is None else 3 * int(one) for one in known),
+            tuple(None if one is None else 2 * int(one) for one in known),
         )  # fmt: skip
 
     def task_sample(self) -> Sample | None:
         return None if self.no_tasks else Sample((1, 3, 0, 1, 2), 900, 120)
+
+    def task_turnover(self) -> tuple[int, int] | None:
+        return None if self.no_tasks else (41, 7)
 
     def ledger(self) -> Books:
         return self.books

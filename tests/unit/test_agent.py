@@ -81,7 +81,7 @@ class Late(Exception):
 
 def patience() -> Callable[[], None]:
     """A watch that waits for half a minute, which no test comes near."""
-    deadline = Deadline(30)
+    deadline = Deadline(60)
 
     def watch() -> None:
         assert not deadline.expired
@@ -131,7 +131,7 @@ def test_who_gives_up_ends_the_command_and_its_children(agent: Agent, tmp_path: 
         agent.run(f"sleep 4321 & echo $! >{begun}.new; mv {begun}.new {begun}; wait", watch)
     child = int(begun.read_text())
     assert run(agent, "echo next") == Done(0, b"next\n", b"")
-    deadline = Deadline(30)
+    deadline = Deadline(60)
     while Path(f"/proc/{child}").exists():
         assert not deadline.expired, "the child is still there"
         time.sleep(0.01)

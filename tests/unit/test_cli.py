@@ -13,7 +13,7 @@ import pytest
 
 from kmodlab import __version__, paths
 from kmodlab.cli import main
-from kmodlab.grading.examiner import Examiner
+from kmodlab.grading.grader import GraderFactory
 from kmodlab.guest.box import box_path
 from kmodlab.image.image import Image
 from kmodlab.image.plan import planned
@@ -31,7 +31,7 @@ class Done:
     stderr: str
 
 
-#: runs `kmodlab` with some words, and an examiner where it is to need no machine
+#: runs `kmodlab` with some words, and a grader where it is to need no machine
 Kmodlab = Callable[..., Done]
 
 
@@ -42,9 +42,9 @@ def kmodlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
 
-    def run(*words: str, examiner: Examiner | None = None) -> Done:
+    def run(*words: str, make_grader: GraderFactory | None = None) -> Done:
         with pytest.raises(SystemExit) as ended:
-            main(words, examiner)
+            main(words, make_grader)
         code = ended.value.code
         assert code is None or isinstance(code, int)
         return Done(code or 0, *capfd.readouterr())

@@ -28,6 +28,9 @@ CARRIED = re.compile(
     r"(docs|kernel|meta|playbooks|plugins|roles|src/kmodlab/(contract|daemon|modules))/|(LICENSE|README\.md)$"
     r"|src/kmodlab/(__init__|errors|kernel_report)\.py$"
 )
+HIDDEN = ".*"
+#: what builds make
+MADE = {"__pycache__", "build", "dist", "modules.order"}
 LITTER = (".venv/bin/python", "kernel/task_lister/list.o", "kernel/task_lister/task_lister.ko", "build/x", "x.tar.gz")
 
 
@@ -77,6 +80,19 @@ def test_the_artifact_carries_what_a_controller_needs_and_nothing_else(artifact:
         inside = {entry.name for entry in tar if entry.isfile()} - {"MANIFEST.json", "FILES.json"}
     names = {str(path.relative_to(ROOT)) for path in TRACKED}
     assert inside == {name for name in names if CARRIED.match(name)}
+
+
+def test_what_stays_behind_is_named_whole() -> None:
+    """A pattern is for litter, by how its name ends; by how it begins it would take what comes to be called alike."""
+    names: list[str] = yaml.safe_load((ROOT / "galaxy.yml").read_text())["build_ignore"]
+    patterns = [name for name in names if re.search(r"[*?[]", name)]
+    assert [one for one in patterns if not re.fullmatch(r"(src/)?\*\.[a-z.-]+", one)] == [HIDDEN]
+    known = {name for path in TRACKED for name in _above(path.relative_to(ROOT))}
+    assert set(names) - set(patterns) - known == MADE
+
+
+def _above(path: Path) -> set[str]:
+    return {str(path), *(str(folder) for folder in path.parents)}
 
 
 def test_one_version_for_the_package_the_collection_and_the_modules() -> None:

@@ -13,7 +13,8 @@ from kmodlab import contract
 #: what every kernel is asked: how modules come and go, the hooks, what is enforced, netlink, what tasks are and weigh
 EVERYWHERE = {
     "test_access", "test_concurrency", "test_descriptors", "test_lifecycle", "test_task_detail",
-    "test_task_list", "test_task_stats", "test_tracer_abuse", "test_tracer_blocked", "test_tracer_compat",
+    "test_task_ended", "test_task_list", "test_task_print", "test_task_select", "test_task_since", "test_task_stats",
+    "test_tracer_abuse", "test_tracer_blocked", "test_tracer_compat",
     "test_tracer_conservation", "test_tracer_delivery", "test_tracer_enforcing", "test_tracer_event",
     "test_tracer_leaving_out", "test_tracer_neighbours", "test_tracer_netlink", "test_tracer_promise",
     "test_tracer_returns",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
-from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
 
@@ -28,15 +26,9 @@ def _beside_modules() -> list[str]:
 
 def test_what_goes_to_the_machine_is_found_as_a_resource() -> None:
     names = _beside_modules()
-    assert {"helpers/main.c", "helpers/netlink.py", "neighbours/redirect/ftrace.h", "syscall_tracer.yaml"} <= set(names)
+    assert {"helpers/main.c", "helpers/netlink.py", "neighbours/redirect/ftrace.h"} <= set(names)
     package = resources.files("kmodlab.contract")
     assert [name for name in names if not package.joinpath(*name.split("/")).read_bytes()] == []
-
-
-def test_a_wheel_has_it_too() -> None:
-    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["kmodlab"]
-    names = [f"contract/{name}" for name in _beside_modules()]
-    assert [name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)] == []
 
 
 @pytest.mark.parametrize("name", ["contract", "contract.neighbours"])

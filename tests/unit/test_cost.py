@@ -194,3 +194,14 @@ def test_make_test_prints_the_table_of_each_of_its_runs() -> None:
     runs = [line for line in done.stdout.splitlines() if "/pytest" in line]
     assert len(runs) == 2
     assert all("PYTHONPATH=tests " in run and " -p cost " in run for run in runs), runs
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+def test_a_failure_is_told_before_the_end(workers: tuple[str, ...], tmp_path: Path) -> None:
+    """Who watches a long run sees at once what has failed and why, and not only in its summary."""
+    tests = "def test_one(): assert 6 * 7 == 54\ndef test_two(): pass\n"
+    output = session(tmp_path, *workers, unit__test_one=tests)
+    early = output.partition("= FAILURES =")[0]
+    assert "unit/test_one.py::test_one failed (call):" in early
+    assert "assert (6 * 7) == 54" in early
+    assert "test_two failed" not in output

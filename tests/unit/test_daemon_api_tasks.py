@@ -26,6 +26,20 @@ def test_all_of_a_small_machine(ask: Any) -> None:
     }  # fmt: skip
     assert set(found["rows"]) == {"pid", "ppid", "comm", "state", "vm", "rss", "threads", "uid", "gid"}
     assert found["rows"]["comm"] == [row.split()[2] for row in TASKS]
+    assert found["states"] == {"sleeping": 4, "idle": 1, "running": 1, "zombie": 1}
+    assert (found["vm"], found["rss"]) == (168000 + 15000 + 9000 + 90000, 12000 + 9000 + 5000 + 60000)
+
+
+def test_sums_are_those_of_all_whatever_is_searched_for(ask: Any) -> None:
+    found = ask("tasks?filter=cc1&limit=1").json
+    assert (found["matched"], sum(found["states"].values()), found["rss"]) == (1, found["n"], 86000)
+
+
+def test_a_lister_that_tells_no_sizes_has_no_sums_of_them(live: Live, ask: Any) -> None:
+    live.source.task_head = "PID PPID COMMAND STATE UID"
+    live.source.task_rows = ["1 0 systemd SLEEPING 0"]
+    found = ask("tasks").json
+    assert (found["vm"], found["rss"], found["states"]) == (None, None, {"sleeping": 1})
 
 
 def test_a_window_of_a_long_table(live: Live, ask: Any) -> None:
@@ -61,6 +75,7 @@ def test_a_machine_without_a_lister_is_said_in_one_sentence(live: Live, ask: Any
     answer = ask("tasks")
     said = {"detail": "the module task_lister is not loaded on this machine", "hint": "`modprobe`"}
     assert (answer.status, answer.json["trouble"], answer.json["n"], answer.json["rows"]) == (200, said, 0, {})
+    assert (answer.json["states"], answer.json["vm"], answer.json["rss"]) == ({}, None, None)
     assert ask("tasks?at=5").json["trouble"] is None
     assert ask("tasks/rates").status == 200, "what was is there all the same"
 
@@ -97,6 +112,11 @@ def test_what_makes_no_sense_is_refused(ask: Any, path: str, detail: str) -> Non
     assert (answer.status, answer.json["detail"]) == (400, detail)
 
 
+def test_what_came_and_went_is_beside_the_states(ask: Any) -> None:
+    found = ask("tasks/rates?begin=1000&end=1030&step=10").json
+    assert (found["started"], found["ended"], found["looked"]) == ([None, 3, 6], [None, 2, 4], [None, 10, 10])
+
+
 def test_it_takes_a_session(live: Live) -> None:
     for path in ("tasks", "tasks/rates"):
         assert live.ask("GET", f"{V1}/{path}").status == 401
@@ -110,7 +130,8 @@ def test_metrics_have_the_tasks_by_state_and_no_others(live: Live) -> None:
         'kmodlab_tasks{state="running"} 1.0', 'kmodlab_tasks{state="sleeping"} 3.0',
         'kmodlab_tasks{state="stopped"} 0.0', 'kmodlab_tasks{state="zombie"} 1.0', 'kmodlab_tasks{state="other"} 2.0',
         'kmodlab_tasks_memory_bytes{kind="virtual"} 9.437184e+08',
-        'kmodlab_tasks_memory_bytes{kind="resident"} 1.2582912e+08',
+        'kmodlab_tasks_memory_bytes{kind="resident"} 1.2582912e+08', "kmodlab_tasks_started_total 41.0",
+        "kmodlab_tasks_ended_total 7.0",
     ]  # fmt: skip
     live.source.no_tasks = ModuleUnavailable("no")
     answer = live.ask("GET", "/metrics", headers)

@@ -11,12 +11,13 @@ import pytest
 
 from kmodlab.daemon import store
 from kmodlab.daemon.collector import Live
+from kmodlab.daemon.journal import Journal
 from kmodlab.daemon.queries import History
 from kmodlab.daemon.recorded import Replay
 from kmodlab.daemon.retention import Keeper
 from kmodlab.daemon.roller import Limits, Roller
 
-from .daemon_tape import PATIENCE, Tape, drain, roll, write
+from .daemon_tape import PATIENCE, Tape, batch, begin, drain, ids, record, roll, write
 
 SMALL = Limits(flush_bytes=1 << 18, segment_bytes=1 << 14)
 
@@ -177,3 +178,15 @@ def test_numbers_of_a_block_that_were_changed_are_seen(tmp_path: Path) -> None:
     assert len(Keeper(roller).scrub(path.name)) == 1
     roller.close()
     assert History(tmp_path, PATIENCE).ledger().open() == []
+
+
+def test_what_is_let_go_for_two_reasons_in_turn_is_told_apart(tmp_path: Path) -> None:
+    """A hole has its own numbers alone: those in between went for another reason, and have a hole of their own."""
+    journal = Journal(tmp_path)
+    journal.take(begin(issued={0: 0}))
+    for reason, first in (("slow", 0), ("behind", 2), ("slow", 4), ("slow", 6)):
+        journal._count_shed(1, batch([record(ids()["read"], seq=first + at, at=10**9) for at in (0, 1)]), reason)
+    told = {
+        reason: [(hole.first, hole.last, hole.n) for hole in holes] for (_, _, reason), holes in journal._shed.items()
+    }
+    assert told == {"slow": [(0, 1, 2), (4, 7, 4)], "behind": [(2, 3, 2)]}

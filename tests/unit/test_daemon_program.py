@@ -34,15 +34,15 @@ PACK = """
 import hashlib, runpy, sys
 from pathlib import Path
 action = runpy.run_path(sys.argv[1])
-files = action["files"](Path("src/kmodlab"), Path("kernel/specs/syscall_tracer.yaml"))
+files = action["files"](Path("src/kmodlab"), Path("kernel/specs/syscall_tracer.yaml"), sys.argv[2:])
 sys.stdout.buffer.write(action["build"](files))
 """
 
 
-def packed(*before: str) -> bytes:
+def packed(*before: str, also: tuple[str, ...] = ()) -> bytes:
     """Return the program as a process of its own packs it."""
     code = "".join(f"import {name}\n" for name in before) + PACK
-    done = subprocess.run([sys.executable, "-c", code, ACTION], cwd=ROOT, capture_output=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, ACTION, *also], cwd=ROOT, capture_output=True, check=False)
     assert not done.returncode, done.stderr.decode()
     return done.stdout
 
@@ -75,6 +75,22 @@ def test_it_has_all_that_it_needs_and_says_whose_it_is(program: Path) -> None:
     assert owners == licences >= {"anyio", "click", "h11", "starlette", "uvicorn"}
 
 
+def test_it_has_the_driver_of_a_database_where_that_is_asked_for(program: Path, tmp_path: Path) -> None:
+    """By Debian's own Python, with nothing but the file; without the driver a sentence says what to do."""
+    file, url = tmp_path / "kmodlabd", tmp_path / "url"
+    file.write_bytes(packed(also=("psycopg",)))
+    url.write_text("postgresql://db/fleet?no_such_word=1\n")
+    url.chmod(0o600)
+    said = {}
+    for each in (program, file):
+        argv = ["/usr/bin/python3", "-IS", str(each), "hub", "--fleet", str(url)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode
+        said[each] = done.stderr
+    assert "the database's URL cannot be understood" in said[file], "libpq was asked"
+    assert "PostgreSQL takes the Python package psycopg and the library libpq" in said[program]
+
+
 class Installed(importlib.metadata.Distribution):
     """A distribution that is made up, in a folder."""
 
@@ -101,6 +117,9 @@ def test_what_is_compiled_or_broken_is_refused(tmp_path: Path) -> None:
     with pytest.raises(action.Unpackable, match="made-up is not whole"):
         list(action.of_distribution(Installed(tmp_path, ["gone.py"])))
     with pytest.raises(action.Unpackable, match="the Python package no_such is not installed where Ansible runs"):
+        action.distributions(["no-such"])
+    action.EXTRAS["no_such"] = "such"
+    with pytest.raises(action.Unpackable, match=r"runs: pip install 'kmodlab\[such\]'"):
         action.distributions(["no-such"])
     with pytest.raises(action.Unpackable, match="the sources of the daemon are not on the controller"):
         action.files(tmp_path, tmp_path)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from kmodlab.daemon.journal import Journal
+from kmodlab.daemon.lister import Moment
 from kmodlab.daemon.queries import History
 from kmodlab.daemon.retention import DAY, TRUSTED_AFTER, Keep, Keeper
 from kmodlab.daemon.roller import Limits, Roller
 from kmodlab.daemon.segments import size
+from kmodlab.daemon.task_store import Kept
+from kmodlab.daemon.tasks import Sample
 
-from .daemon_tape import NS, PATIENCE, Tape, batch, begin, clock, drain, ids, record, roll, write
+from .daemon_tape import NS, PATIENCE, WALL, Tape, batch, begin, clock, drain, ids, record, roll, write
 
 LIMITS = Limits(flush_bytes=1 << 18, segment_bytes=1 << 15, wal_bytes=1 << 18)
 
@@ -95,6 +100,37 @@ def test_nothing_goes_for_its_age_while_the_clock_is_not_to_be_trusted(tmp_path:
     keeper.expire()
     assert len(roller.index.segments()) == 0
     roller.close()
+
+
+@pytest.mark.parametrize("by", [-400, 400], ids=["back", "ahead"])
+@pytest.mark.parametrize("first", ["calls", "tasks"])
+def test_nothing_goes_where_calls_and_tasks_tell_another_time_of_day(first: str, by: int, tmp_path: Path) -> None:
+    """The clock is set between a look at the tasks and the calls' clock: whoever was told last, all is kept."""
+    at, shift = int(DAY) * NS, by * int(DAY) * NS
+    write(tmp_path, [begin(issued={0: 0}), clock(at), batch([record(ids()["read"], at=at + NS)])])
+    roller = Roller(tmp_path)
+    drain(roller)
+    keeper = Keeper(roller, Keep())
+
+    def tasks(second: int, shift: int) -> None:
+        moment = Moment("b007", at + second * NS, WALL + at + second * NS + shift)
+        assert roller.keep_tasks(Kept(((moment, Sample((1, 0, 0, 0, 0), 1, 1)),), ()))
+
+    def calls(second: int, shift: int) -> None:
+        write(tmp_path, [clock(at + second * NS, shift)])
+        drain(roller)
+
+    tasks(2, 0)
+    keeper.expire()
+    for tell in (calls, tasks) if first == "calls" else (tasks, calls):
+        tell(4, shift)
+        keeper.expire()
+    roller.close()
+    base = sqlite3.connect(tmp_path / "index.db")
+    kept = [base.execute(f"select sum(n) from roll_{tier}").fetchone()[0] for tier in "smh"]
+    base.close()
+    assert kept == [1, 1, 1]
+    assert len(list(History(tmp_path, PATIENCE).export(0, 9e9))) == 1
 
 
 def test_logs_are_bounded_with_an_export_that_never_ends(tmp_path: Path) -> None:

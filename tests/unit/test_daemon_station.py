@@ -26,7 +26,7 @@ from unit.live_source import proc_of
 
 from .daemon_tape import Tape
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 @dataclass
@@ -266,6 +266,23 @@ def test_it_is_written_less_often_where_nobody_looks(folder: Path) -> None:
         with collector(folder):
             wait(lambda: station.recorder.pace == SOON)
         wait(lambda: station.recorder.pace == LATE)
+
+
+def test_who_looks_while_the_recorder_comes_back_is_told_of(folder: Path) -> None:
+    """Between the first line to it and its first answer there is no connection yet: what changes then is said after."""
+    remote = Remote(folder.parent / "socket")
+    with listening(folder.parent / "socket") as slow:
+        remote.attend(False)
+        remote.start(lambda: None)
+        connection, _ = slow.accept()
+        with connection:
+            connection.settimeout(SECONDS)
+            told = wire.lines(connection)
+            assert next(told) == {"kind": "attend", "watched": False}
+            remote.attend(True)
+            wire.send(connection, "state", **wire.State(state="recording").fields())
+            assert next(told) == {"kind": "attend", "watched": True}
+    remote.stop()
 
 
 @pytest.mark.parametrize(

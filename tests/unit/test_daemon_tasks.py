@@ -16,7 +16,7 @@ from kmodlab.daemon import lister, task_store, tasks
 from kmodlab.daemon.collector import Live
 from kmodlab.daemon.demo import Demo
 from kmodlab.daemon.demo_tasks import DemoTasks
-from kmodlab.daemon.lister import Moment, Reading
+from kmodlab.daemon.lister import Moment, Reading, Then
 from kmodlab.daemon.queries import History
 from kmodlab.daemon.recorded import Replay
 from kmodlab.daemon.retention import DAY, Keep, Keeper
@@ -24,6 +24,7 @@ from kmodlab.daemon.roller import Roller
 from kmodlab.daemon.sampler import FRESH_SECONDS, RETRY_SECONDS, Sampler, until_next
 from kmodlab.daemon.store import MIGRATIONS, Index
 from kmodlab.daemon.task_store import Kept, Snapshot
+from kmodlab.daemon.turnover import Comparison, Turnover
 from kmodlab.errors import KmodlabError, ModuleUnavailable
 from unit.live_source import HEAD, TASKS, listing_text, proc_of
 
@@ -93,6 +94,26 @@ def test_an_older_lister_lacks_columns_and_a_newer_one_has_more() -> None:
 def test_what_is_no_list_is_refused(text: str, said: str) -> None:
     with pytest.raises(KmodlabError, match=said):
         tasks.listing(text, WALL)
+
+
+def test_the_pids_alone_are_those_of_the_list() -> None:
+    text = listing_text(TASKS)
+    assert tasks.pids(text) == list(tasks.listing(text, WALL).columns["pid"])
+    assert tasks.pids(listing_text(["SLEEPING bash 977"], "STATE COMMAND PID")) == [977]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (listing_text([*TASKS, "x 1 y SLEEPING 0 0 1 0 0"]), "a row without a pid"),
+        (listing_text(["SLEEPING bash"], "STATE COMMAND PID"), "a row without a pid"),
+        (listing_text(TASKS).replace("listed: 7", "listed: 8"), "has 7 rows and says 8"),
+        ("", "no line with the names of its columns"),
+    ],
+)
+def test_pids_of_what_is_no_list_are_refused(text: str, said: str) -> None:
+    with pytest.raises(KmodlabError, match=said):
+        tasks.pids(text)
 
 
 # -- orders, searches, trees ---------------------------------------------------------------------------------------
@@ -243,7 +264,7 @@ class Hand:
         self.now += self.cost
         return Reading(when, listing_text(self.rows))
 
-    def past(self) -> Iterable[tuple[Reading, Reading | None]]:
+    def past(self) -> Iterable[Then]:
         return ()
 
     def close(self) -> None:
@@ -294,6 +315,83 @@ def test_a_machine_on_which_looking_takes_long_is_looked_at_less_often() -> None
     asked, hand.now = hand.asked, hand.now + 4.4
     one.listing()
     assert hand.asked == asked, "who asks gets one that is five seconds old at most"
+
+
+# -- what came and went --------------------------------------------------------------------------------------------
+
+
+def at(second: float, boot: str = "b007") -> Moment:
+    return Moment(boot, int(second * NS), int((WALL + second) * NS))
+
+
+def test_two_looks_differ_by_what_came_and_what_went() -> None:
+    one = Comparison()
+    assert one.look(at(10), [1, 2, 3]) is None
+    assert one.total is None, "nothing is known yet, which is no zero"
+    assert one.look(at(11.5), [1, 3, 4, 5]) == Turnover(at(11.5), 1500, 2, 1)
+    assert one.look(at(12.5), [1, 3, 4, 5]) == Turnover(at(12.5), 1000, 0, 0)
+    assert one.look(at(13.5), []) == Turnover(at(13.5), 1000, 0, 4)
+    assert one.total == (2, 5)
+
+
+def test_what_nobody_saw_is_not_made_up() -> None:
+    one = Comparison()
+    one.look(at(10), [1, 2])
+    one.forget()
+    assert one.look(at(20), [3, 4]) is None, "nobody looked in between"
+    assert one.look(at(25, "b008"), [1]) is None, "another boot has other tasks"
+    assert one.look(at(25, "b008"), [1, 9]) is None, "a clock that stands still measures nothing"
+    assert one.total is None
+
+
+def test_each_second_is_compared_with_the_one_before() -> None:
+    hand = Hand()
+    one = sampler(hand)
+    gone: list[Turnover] = []
+    for rows in (TASKS, TASKS[1:], [*TASKS[1:], "3000 1 ls RUNNING 0 0 1 0 0"], TASKS):
+        hand.rows = list(rows)
+        hand.now += one.look()
+        # Who lives between two looks is seen by none of them.
+        hand.rows = [*rows, "2999 1 true RUNNING 0 0 1 0 0"]
+        gone += one.take().turnovers
+    assert [(found.moment.t // NS, found.ms, found.started, found.ended) for found in gone] == [
+        (101, 1000, 0, 1), (102, 1000, 1, 0), (103, 1000, 1, 1),
+    ]  # fmt: skip
+    assert one.turned == (2, 2)
+    assert one.take() == Kept((), (), ())
+
+
+def test_a_module_that_was_away_leaves_a_gap() -> None:
+    hand = Hand()
+    one = sampler(hand)
+    hand.now += one.look()
+    hand.error = ModuleUnavailable("the module task_lister is not loaded on this machine")
+    hand.now += one.look()
+    hand.error, hand.rows = None, []
+    hand.now += one.look()
+    assert one.take().turnovers == ()
+    hand.rows = list(TASKS)
+    hand.now += one.look()
+    kept = one.take()
+    assert [found.started for found in kept.turnovers] == [7]
+    one.give_back(kept)
+    assert one.take() == kept
+
+
+def test_comparing_takes_half_a_percent_of_the_time() -> None:
+    hand = Hand()
+    one = sampler(hand)
+    hand.now += one.look()
+    listing, hand.asked = hand.listing, 0
+
+    def slow() -> Reading:
+        hand.now += 0.05
+        return listing()
+
+    hand.listing = slow  # type: ignore[method-assign]
+    while hand.now < 201:
+        hand.now += one.look()
+    assert hand.asked == pytest.approx(100 * 0.005 / 0.05, abs=1)
 
 
 def test_who_asks_at_once_gets_the_same() -> None:
@@ -359,6 +457,35 @@ def test_samples_are_summed_by_second_minute_and_hour(tmp_path: Path) -> None:
     assert (hour.tier, hour.rss[:3], hour.rss_most[1]) == (3600, (None, 149.26, None), 180)
 
 
+def turned(*seconds: float, ms: int = 1000, started: int = 3, ended: int = 1) -> Kept:
+    """Return what came and went at some seconds."""
+    return Kept((), (), tuple(Turnover(at(second), ms, started, ended) for second in seconds))
+
+
+def test_what_came_and_went_is_summed_by_second_minute_and_hour(tmp_path: Path) -> None:
+    seconds = kept(*range(3600, 3720))
+    history = write(tmp_path, seconds, turned(*range(3600, 3660)), turned(3670, ms=10_000, ended=4))
+    found = history.task_rates(WALL + 3600, WALL + 3720, 1)
+    assert (found.started[:2], found.ended[:2], found.looked[:2]) == ((3, 3), (1, 1), (1.0, 1.0))
+    assert (found.started[60:72], found.looked[70]) == ((None,) * 10 + (3, None), 10.0)
+    minutes = history.task_rates(WALL + 3600, WALL + 3720, 60)
+    assert (minutes.started, minutes.ended, minutes.looked) == ((180, 3), (60, 4), (60.0, 10.0))
+    hour = history.task_rates(WALL, WALL + 5 * DAY, 3600)
+    assert (hour.started[:3], hour.ended[1], hour.looked[1]) == ((None, 183, None), 64, 70.0)
+
+
+def test_an_index_without_what_came_and_went_gets_it_and_keeps_its_own(tmp_path: Path) -> None:
+    older = Index(tmp_path, MIGRATIONS[:3])
+    older.base.execute("insert into task_boot values (1, 'b007')")
+    older.base.execute("insert into task_s values (1, 3600, 1, 1, 80, 2, 3, 30, 900, 120, 120)")
+    older.close()
+    history = write(tmp_path, kept(3601), turned(3601))
+    found = history.task_rates(WALL + 3600, WALL + 3602, 1)
+    assert (found.rss, found.started, found.looked) == ((120, 120), (None, 3), (None, 1.0))
+    with sqlite3.connect(tmp_path / "index.db") as base:
+        assert base.execute("pragma user_version").fetchone() == (len(MIGRATIONS),)
+
+
 def test_a_clock_that_is_set_moves_what_is_kept_and_another_boot_is_another(tmp_path: Path) -> None:
     later = WALL + 500_000
     history = write(tmp_path, kept(10, 11), kept(12, wall=WALL + 1000), kept(10, 11, boot="c0de", wall=later))
@@ -390,16 +517,16 @@ def test_there_is_no_snapshot_or_a_damaged_one(tmp_path: Path) -> None:
 
 def test_they_are_kept_as_long_as_sums_and_records_are(tmp_path: Path) -> None:
     days = [int(day * DAY) for day in range(10)]
-    write(tmp_path, kept(*days, snaps=True))
+    write(tmp_path, kept(*days, snaps=True), turned(*days))
     roller = Roller(tmp_path)
     assert roller.keep_tasks(kept(days[-1] + 1))
     keeper = Keeper(roller, Keep(records=3.5 * DAY, tiers=(1.5 * DAY, 4.5 * DAY, 7.5 * DAY)))
     keeper.expire()
     left = {
         table: roller.index.base.execute(f"select count(distinct t / 86400) from task_{table}").fetchone()[0]
-        for table in ("s", "m", "h", "snap")
+        for table in ("s", "m", "h", "snap", "turn_s", "turn_m", "turn_h")
     }
-    assert left == {"s": 2, "m": 5, "h": 8, "snap": 4}
+    assert left == {"s": 2, "m": 5, "h": 8, "snap": 4, "turn_s": 2, "turn_m": 5, "turn_h": 8}
     roller.close()
 
 
@@ -424,7 +551,7 @@ def test_an_index_of_before_gets_the_tables_and_keeps_its_own(tmp_path: Path) ->
     older.base.execute("insert into change values (null, 1, 2, 'ada', 'clear', '', '')")
     older.close()
     roller = Roller(tmp_path)
-    assert roller.index.base.execute("pragma user_version").fetchone() == (2,)
+    assert roller.index.base.execute("pragma user_version").fetchone() == (len(MIGRATIONS),)
     assert roller.index.base.execute("select who from change").fetchall() == [("ada",)]
     assert roller.keep_tasks(kept(60, snaps=True))
     roller.close()
@@ -478,15 +605,23 @@ def test_the_demo_has_tasks_and_a_past_of_them(tmp_path: Path) -> None:
         found = live.tasks()
         assert {"systemd", "kthreadd", "snapshot\\040saver"} <= set(map(str, found.columns["comm"]))
         live.wait(lambda _: sum(one is not None for one in live.task_rates(found.wall - 120, found.wall, 1).rss) >= 118)
+        past = live.task_rates(found.wall - 120, found.wall, 1)
+        assert sum(one is not None for one in past.started) >= 117
+        # A build takes 40 of 90 seconds, and begins a compiler, and what it calls, in each of them.
+        assert 2 * 30 < sum(filter(None, past.started)) < 2 * 80
+        assert set(past.looked[:100]) <= {None, 1.0}
+        live.wait(lambda _: live.task_turnover() is not None)
         assert found.wall - 130 < live.tasks(found.wall - 120).wall < found.wall - 50
 
 
 def test_the_demos_files_are_as_the_contract_has_them() -> None:
     one = DemoTasks(1, "b007", 200)
-    for stats, listing in one.past():
-        counted = tasks.sample(stats.text)
-        if listing:
-            found = tasks.listing(listing.text, 0)
+    for then in one.past():
+        counted = tasks.sample(then.stats.text)
+        assert len(then.pids) == counted.total
+        if then.listing:
+            found = tasks.listing(then.listing.text, 0)
+            assert list(found.columns["pid"]) == [*then.pids]
             assert found.n == counted.total
             assert sum(found.numbers("rss")) // 1024 == counted.rss
             assert list(found.columns["pid"]) == sorted(found.columns["pid"])

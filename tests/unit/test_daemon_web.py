@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -111,11 +110,3 @@ def test_every_file_is_served() -> None:
 
 def test_every_file_of_the_board_is_served() -> None:
     assert set(Site()._own) == {path.name for path in BOARD.iterdir()}
-
-
-def test_every_file_is_part_of_the_package() -> None:
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    patterns = settings["tool"]["setuptools"]["package-data"]["kmodlab"]
-    packed = {path for pattern in patterns for path in (ROOT / "src/kmodlab").glob(pattern) if path.is_file()}
-    assert {path for folder in (WEB, BOARD) for path in folder.rglob("*") if path.is_file()} <= packed
-    assert WEB.parent / "api/openapi.yaml" in packed

@@ -11,7 +11,7 @@ import pytest
 from kmodlab import dashboard
 from kmodlab.dashboard import Invitation
 from kmodlab.errors import LabError, UsageError
-from kmodlab.vm.shell import Result
+from kmodlab.vm.shell import CommandResult
 
 
 class Answers:
@@ -21,10 +21,12 @@ class Answers:
 
     def __init__(self, *answers: tuple[int, str]) -> None:
         self._answers = list(answers)
+        self.asked: list[str] = []
 
-    def execute(self, _: str) -> Result:
+    def execute(self, command: str) -> CommandResult:
+        self.asked.append(command)
         status, said = self._answers.pop(0)
-        return Result(status, said, said)
+        return CommandResult(status, said, said)
 
 
 def invited(*answers: tuple[int, str], seconds: float = 60.0) -> tuple[Invitation, list[str]]:
@@ -34,8 +36,9 @@ def invited(*answers: tuple[int, str], seconds: float = 60.0) -> tuple[Invitatio
 
 
 def test_a_daemon_that_starts_is_waited_for() -> None:
-    starting, given = [(3, "no"), (0, "activating\n")], (0, '{"token": "t", "port": 8480}')
-    assert invited(*starting, *starting, given) == (Invitation("t", 8480), ["The daemon is starting."])
+    ending, starting = [(3, "no"), (0, "deactivating\n")], [(3, "no"), (0, "activating\n")]
+    given = (0, '{"token": "t", "port": 8480}')
+    assert invited(*ending, *starting, *starting, given) == (Invitation("t", 8480), ["The daemon is starting."])
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,20 @@ def test_a_daemon_that_starts_is_waited_for() -> None:
 def test_what_is_wrong_is_said(answers: list[tuple[int, str]], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         invited(*answers)
+
+
+def test_a_hub_is_asked_by_its_own_socket() -> None:
+    guest = Answers((0, '{"token": "t", "port": 8481}'))
+    assert dashboard.invite(guest, server=dashboard.HUB).port == 8481  # type: ignore[arg-type]
+    assert guest.asked == ["/usr/local/sbin/kmodlabd invite --json --socket /run/kmodlab/hub/socket"]
+
+
+def test_a_guest_without_a_hub() -> None:
+    guest = Answers((3, "cannot be asked"), (3, "inactive\n"))
+    with pytest.raises(LabError, match="the hub of the guest lab does not answer: it is inactive") as raised:
+        dashboard.invite(guest, server=dashboard.HUB)  # type: ignore[arg-type]
+    assert guest.asked[1] == "systemctl is-active kmodlab-hub"
+    assert "`lab_dashboard_hub` brings it" in str(raised.value)
 
 
 def test_one_that_starts_for_ever_is_given_up() -> None:

@@ -68,7 +68,7 @@ def host(fake_program: FakeProgram, archive_port: int) -> FakeProgram:
 
 
 #: examines a host by the doctor
-Examine = Callable[..., dict[str, Finding]]
+Grader = Callable[..., dict[str, Finding]]
 
 
 def _machine(proc: Path, memory: int = 4096, space: int = 8 << 30, row: str = "0 0 4294967295") -> Host:
@@ -78,7 +78,7 @@ def _machine(proc: Path, memory: int = 4096, space: int = 8 << 30, row: str = "0
 
 
 @pytest.fixture
-def examine(debian_host: Places, tmp_path: Path) -> Examine:
+def examine(debian_host: Places, tmp_path: Path) -> Grader:
     """A function that examines a Debian host with enough memory and room, or another one; see `Patient`."""
 
     def found(machine: Host | None = None, **others: Any) -> dict[str, Finding]:
@@ -88,7 +88,7 @@ def examine(debian_host: Places, tmp_path: Path) -> Examine:
     return found
 
 
-def test_a_host_that_lacks_nothing(examine: Examine) -> None:
+def test_a_host_that_lacks_nothing(examine: Grader) -> None:
     found = examine()
     assert [finding for finding in found.values() if not finding.good] == []
     assert {*doctor.PROGRAMS, qemu_binary(), "cache directory", "state directory", "memory"} < set(found)
@@ -99,7 +99,7 @@ def test_a_host_that_lacks_nothing(examine: Examine) -> None:
     ("program", "package"), [("qemu-img", "qemu-utils"), ("mmdebstrap", "mmdebstrap"), ("ssh", "openssh-client")]
 )
 def test_a_missing_program_is_named_with_its_package(
-    examine: Examine, host: FakeProgram, monkeypatch: pytest.MonkeyPatch, program: str, package: str
+    examine: Grader, host: FakeProgram, monkeypatch: pytest.MonkeyPatch, program: str, package: str
 ) -> None:
     fakes = host("another", "exit 0").parent
     (fakes / program).unlink()
@@ -109,7 +109,7 @@ def test_a_missing_program_is_named_with_its_package(
 
 
 def test_a_missing_emulator_is_named_with_its_package(
-    examine: Examine, host: FakeProgram, monkeypatch: pytest.MonkeyPatch
+    examine: Grader, host: FakeProgram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fakes = host("another", "exit 0").parent
     (fakes / qemu_binary()).unlink()
@@ -120,7 +120,7 @@ def test_a_missing_emulator_is_named_with_its_package(
 
 
 @pytest.mark.parametrize("subject", ["cache", "state"])
-def test_a_full_disk_is_named_with_what_is_needed(examine: Examine, tmp_path: Path, subject: str) -> None:
+def test_a_full_disk_is_named_with_what_is_needed(examine: Grader, tmp_path: Path, subject: str) -> None:
     finding = examine(_machine(tmp_path / "full", space=7 << 20))[f"{subject} directory"]
     directory = paths.cache_dir() if subject == "cache" else paths.state_dir()
     assert (finding.good, finding.detail) == (False, f"7 MiB free in {directory}")
@@ -128,14 +128,14 @@ def test_a_full_disk_is_named_with_what_is_needed(examine: Examine, tmp_path: Pa
     assert f"KMODLAB_{subject.upper()}_DIR" in finding.fix
 
 
-def test_little_memory_is_named(examine: Examine, tmp_path: Path) -> None:
+def test_little_memory_is_named(examine: Grader, tmp_path: Path) -> None:
     finding = examine(_machine(tmp_path / "small", memory=2047))["memory"]
     assert not finding.good
     assert finding.detail == "2047 MiB available"
     assert "--memory 512" in finding.fix
 
 
-def test_an_archive_that_does_not_answer_is_named(examine: Examine, host: FakeProgram, closed_port: int) -> None:
+def test_an_archive_that_does_not_answer_is_named(examine: Grader, host: FakeProgram, closed_port: int) -> None:
     host("apt-get", f"echo 'Debian|http://127.0.0.1:{closed_port}/debian/|bookworm|main'")
     finding = examine()["archive"]
     assert not finding.good
@@ -144,14 +144,14 @@ def test_an_archive_that_does_not_answer_is_named(examine: Examine, host: FakePr
     assert finding.fix == "check network, proxy and /etc/apt/sources.list*"
 
 
-def test_an_archive_without_the_release_is_named(examine: Examine, host: FakeProgram, archive_port: int) -> None:
+def test_an_archive_without_the_release_is_named(examine: Grader, host: FakeProgram, archive_port: int) -> None:
     host("apt-get", f"echo 'Debian|http://127.0.0.1:{archive_port}/other/|bookworm|main'")
     finding = examine()["archive"]
     assert not finding.good
     assert "404" in finding.detail
 
 
-def test_apt_that_knows_no_archive_is_named(examine: Examine, host: FakeProgram) -> None:
+def test_apt_that_knows_no_archive_is_named(examine: Grader, host: FakeProgram) -> None:
     host("apt-get", "exit 0")
     finding = examine()["apt sources"]
     assert (finding.good, finding.detail) == (False, "apt knows no archive of debian")
@@ -159,7 +159,7 @@ def test_apt_that_knows_no_archive_is_named(examine: Examine, host: FakeProgram)
 
 
 def test_the_keys_of_the_other_distribution_are_no_lack_but_said(
-    examine: Examine, debian_host: Places, monkeypatch: pytest.MonkeyPatch
+    examine: Grader, debian_host: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = examine()
     assert "keys of debian" not in found
@@ -175,7 +175,7 @@ def test_the_keys_of_the_other_distribution_are_no_lack_but_said(
 
 
 def test_the_mirror_that_the_user_names_is_the_one_that_is_asked(
-    examine: Examine, monkeypatch: pytest.MonkeyPatch, closed_port: int
+    examine: Grader, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     monkeypatch.setenv("KMODLAB_DEBIAN_MIRROR", f"http://127.0.0.1:{closed_port}/near")
     finding = examine()["archive"]
@@ -190,7 +190,7 @@ def test_a_host_of_another_kind_is_named(tmp_path: Path) -> None:
     assert all(not finding.good and "vagrant up" in finding.fix for finding in lacks)
 
 
-def test_emulation_is_no_lack_but_said(examine: Examine, monkeypatch: pytest.MonkeyPatch, debian_host: Places) -> None:
+def test_emulation_is_no_lack_but_said(examine: Grader, monkeypatch: pytest.MonkeyPatch, debian_host: Places) -> None:
     assert examine()["accelerator"].detail.startswith("not probed: that needs an image")
     make_image(images_dir() / planned("auto", debian_host).id)
     monkeypatch.setenv("KMODLAB_ACCEL", "tcg")
@@ -204,23 +204,24 @@ def test_emulation_is_no_lack_but_said(examine: Examine, monkeypatch: pytest.Mon
 # -- what is around the programs ---------------------------------------------------------------------------------
 
 
-def test_a_python_that_is_too_old_is_named(examine: Examine) -> None:
+def test_a_python_that_is_too_old_is_named(examine: Grader) -> None:
     assert examine()["Python"].good
     fix = "3.11.2 or newer is needed: apt-get install python3"
     for version, good in (("3.9.18", False), ("3.11.1", False), ("3.11.2", True), ("3.12.0rc1+", True)):
         assert examine(python=version)["Python"] == Finding("Python", good, version, fix)
 
 
-def test_a_python_that_could_make_no_environment_is_noted(examine: Examine) -> None:
+def test_a_python_that_could_make_no_environment_is_noted(examine: Grader) -> None:
     assert "venv" not in examine()
     finding = examine(has=lambda name: None if name == "ensurepip" else 1)["venv"]
     assert (finding.mark, finding.fix) == ("note", "apt-get install python3-venv")
+    assert "venv" not in examine(has=lambda _: None, checkout=False), "what pip has installed makes none"
 
 
 @pytest.mark.parametrize("subject", ["cache", "state"])
 @pytest.mark.parametrize(("what", "words"), [("file", "is no directory"), ("locked", "cannot be written to")])
 def test_a_directory_that_cannot_be_used_is_named(
-    examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, subject: str, what: str, words: str
+    examine: Grader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, subject: str, what: str, words: str
 ) -> None:
     (tmp_path / "locked").mkdir()
     (tmp_path / "file").touch()
@@ -232,19 +233,19 @@ def test_a_directory_that_cannot_be_used_is_named(
     assert f"export {variable}=" in finding.fix
 
 
-def test_temporary_files_that_have_no_place_are_named(examine: Examine, tmp_path: Path) -> None:
+def test_temporary_files_that_have_no_place_are_named(examine: Grader, tmp_path: Path) -> None:
     assert examine()["temporary files"].good
     machine = replace(_machine(tmp_path / "proc"), temporary=lambda: tmp_path / "none")
     assert examine(machine)["temporary files"].fix == f"chmod 1777 {tmp_path / 'none'}"
 
 
-def test_no_place_to_build_images_in_is_named(examine: Examine, debian_host: Places) -> None:
+def test_no_place_to_build_images_in_is_named(examine: Grader, debian_host: Places) -> None:
     debian_host.staging.rmdir()
     finding = examine()[f"{debian_host.staging}"]
     assert (finding.mark, finding.fix) == ("LACK", f"chmod 1777 {debian_host.staging}")
 
 
-def test_no_place_for_temporary_files_is_named(examine: Examine, tmp_path: Path) -> None:
+def test_no_place_for_temporary_files_is_named(examine: Grader, tmp_path: Path) -> None:
     def none() -> Path:
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
@@ -253,7 +254,7 @@ def test_no_place_for_temporary_files_is_named(examine: Examine, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("free", "mark"), [(64, "note"), (1535, "note"), (1536, "ok")])
-def test_little_memory_for_files_is_noted(examine: Examine, tmp_path: Path, free: int, mark: str) -> None:
+def test_little_memory_for_files_is_noted(examine: Grader, tmp_path: Path, free: int, mark: str) -> None:
     machine = replace(_machine(tmp_path / "proc", space=free << 20), shared=tmp_path)
     finding = examine(machine)["memory for files"]
     assert (finding.good, finding.mark) == (True, mark)
@@ -261,7 +262,7 @@ def test_little_memory_for_files_is_noted(examine: Examine, tmp_path: Path, free
     assert ("--shm-size=1536m" in finding.fix) == (mark == "note")
 
 
-def test_refused_namespaces_are_named_with_the_fix(examine: Examine, host: FakeProgram, tmp_path: Path) -> None:
+def test_refused_namespaces_are_named_with_the_fix(examine: Grader, host: FakeProgram, tmp_path: Path) -> None:
     host("unshare", "echo 'unshare: write failed /proc/self/uid_map: Operation not permitted' >&2; exit 1")
     host("bwrap", "echo 'bwrap: setting up uid map: Permission denied' >&2; exit 1")
     name = "kernel.apparmor_restrict_unprivileged_userns"
@@ -279,7 +280,7 @@ def test_refused_namespaces_are_named_with_the_fix(examine: Examine, host: FakeP
 
 
 def test_no_place_for_control_sockets_is_named(
-    examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    examine: Grader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setenv("KMODLAB_STATE_DIR", str(tmp_path / ("x" * 60)))
@@ -308,7 +309,7 @@ def test_a_locale_that_is_not_utf_8_is_noted(variables: dict[str, str], mark: st
 
 
 def test_settings_of_ansible_that_do_not_count_are_noted(
-    examine: Examine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    examine: Grader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("ANSIBLE_CONFIG", raising=False)
     own = paths.project_dir() / "ansible.cfg"
@@ -330,11 +331,10 @@ def test_settings_of_ansible_that_do_not_count_are_noted(
     assert examine(project=project)["ansible.cfg"].mark == "ok"
 
 
-def test_compilers_are_for_the_tests_alone(
-    examine: Examine, host: FakeProgram, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compilers_are_for_the_tests_alone(examine: Grader, host: FakeProgram, monkeypatch: pytest.MonkeyPatch) -> None:
     fakes = host("another", "exit 0").parent
     monkeypatch.setenv("PATH", str(fakes))
+    assert "compiler" not in examine(checkout=False)
     finding = examine()["compiler"]
     assert (finding.mark, finding.fix) == ("note", "for the tests: .config/setup test")
     assert finding.detail.startswith("no gcc and no clang here. Only `make check` and `make test` need them")

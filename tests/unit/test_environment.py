@@ -161,3 +161,10 @@ def test_a_traced_program_and_the_doctor_have_the_users_environment(command: str
     env = {**os.environ, "CDPATH": "/usr"}
     done = subprocess.run([sys.executable, "-c", show], env=env, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1:] == [seen], done.stderr
+
+
+def test_programs_of_file_systems_are_found_in_the_search_path_of_an_ordinary_user() -> None:
+    settled = environment.settled({"PATH": "/usr/local/bin:/usr/bin:/bin"})
+    assert settled["PATH"] == "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+    assert environment.settled(settled)["PATH"] == settled["PATH"]
+    assert environment.settled({"PATH": "/sbin:/bin"})["PATH"] == "/sbin:/bin:/usr/sbin"

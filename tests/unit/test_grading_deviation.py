@@ -9,8 +9,8 @@ import pytest
 from kmodlab.errors import UsageError
 from kmodlab.grading.deviation import Deviation
 from kmodlab.grading.lab import Lab
-from kmodlab.grading.prove import deviations, own_submissions
 from kmodlab.grading.result import Verdict
+from kmodlab.grading.self_check import deviations, own_submissions
 
 from .grading_labs import LABS, OF_THE_MODULES, load_lab
 

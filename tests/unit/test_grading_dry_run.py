@@ -12,9 +12,9 @@ from kmodlab.grading.names import FORMS
 
 from .grading_labs import make_lab
 from .test_cli import Kmodlab, kmodlab
-from .test_grading_commands import Examiner, download, examiner
+from .test_grading_commands import GraderFactory, download, make_grader
 
-__all__ = ["download", "examiner", "kmodlab"]  # fixtures
+__all__ = ["download", "kmodlab", "make_grader"]  # fixtures
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
@@ -75,9 +75,9 @@ SAID: dict[str, list[str]] = {
 
 
 @pytest.fixture
-def typed(kmodlab: Kmodlab, examiner: Examiner) -> Kmodlab:
+def typed(kmodlab: Kmodlab, make_grader: GraderFactory) -> Kmodlab:
     """The command as it is typed; whatever is broken, no machine is started."""
-    return functools.partial(kmodlab, examiner=examiner)
+    return functools.partial(kmodlab, make_grader=make_grader)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_dry_run_lists_each_form(typed: Kmodlab, tmp_path: Path, form: str, sa
 @pytest.mark.parametrize("there", ["moodle", "canvas", "blackboard", "ilias", "classroom", "folders", "one"])
 @pytest.mark.parametrize("said", ["moodle", "canvas", "blackboard", "ilias"])
 def test_what_is_no_such_download_is_refused(
-    typed: Kmodlab, examiner: Examiner, tmp_path: Path, said: str, there: str, dry: bool
+    typed: Kmodlab, make_grader: GraderFactory, tmp_path: Path, said: str, there: str, dry: bool
 ) -> None:
     """Else each file would be a student of its own, and none of them late."""
     if said == there:
@@ -124,7 +124,7 @@ def test_what_is_no_such_download_is_refused(
     out = tmp_path / "out"
     words = ["grade", lab_in(tmp_path), str(place(tmp_path, there)), "--as", said, "--out", str(out)]
     done = typed(*words, *(["--dry-run"] if dry else []))
-    assert (done.returncode, done.stdout, examiner.asked) == (2, "", [])
+    assert (done.returncode, done.stdout, make_grader.asked) == (2, "", [])
     title = SAID[said][0].partition(":")[0]
     assert f"error: '{there}' is no {title}: nothing is called " in done.stderr
     assert next(name for name in DOWNLOADS[there] if name != "Makefile").partition("/")[0] in done.stderr
@@ -164,21 +164,21 @@ def test_a_class_or_one_is_asked_and_said(typed: Kmodlab, tmp_path: Path) -> Non
     assert typed(*words, "--as", "one").stdout.startswith("One submission: 1 student\nhand-in  hand-in.zip")
 
 
-def test_a_dry_run_does_nothing(typed: Kmodlab, examiner: Examiner, download: Path, tmp_path: Path) -> None:
-    """Neither where results are not yet, nor where they are: what it lists is as it was, and no examiner is asked."""
+def test_a_dry_run_does_nothing(typed: Kmodlab, make_grader: GraderFactory, download: Path, tmp_path: Path) -> None:
+    """Neither where results are not yet, nor where they are: what it lists is as it was, and no grader is asked."""
     lab, out = lab_in(tmp_path), tmp_path / "out"
     before = tree(tmp_path)
     for place_of_results in ([], ["--out", str(out)]):
         done = typed("grade", lab, str(download), "--dry-run", *place_of_results, "--regrade", "--similarity")
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("Moodle download: 3 students, 1 cannot be graded\n")
-    assert (tree(tmp_path), examiner.asked) == (before, [])
+    assert (tree(tmp_path), make_grader.asked) == (before, [])
     assert not (tmp_path / "grades").exists()
     assert not out.exists()
     assert typed("grade", lab, str(download), "--out", str(out)).returncode == 0
     before = tree(tmp_path)
     assert typed("grade", lab, str(download), "--out", str(out), "--dry-run", "--regrade").returncode == 0
-    assert (tree(tmp_path), len(examiner.asked)) == (before, 1)
+    assert (tree(tmp_path), len(make_grader.asked)) == (before, 1)
 
 
 def test_a_dry_run_lists_whom_only_names(typed: Kmodlab, tmp_path: Path) -> None:

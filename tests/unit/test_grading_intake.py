@@ -22,7 +22,7 @@ import pytest
 from kmodlab.errors import UsageError
 from kmodlab.grading.intake import Submission, collect
 from kmodlab.grading.names import clean, is_late, origin_of, slug
-from kmodlab.grading.unpack import Refused, Tray, open_plain, parts_of, take_archive
+from kmodlab.grading.unpack import Extraction, Refused, open_plain, parts_of, take_archive
 
 from .grading_labs import load_lab
 
@@ -650,13 +650,16 @@ def test_one_bad_one_does_not_stop_the_others(arrived: Class) -> None:
 def test_a_full_disk_is_not_the_students_fault(tmp_path: Path, ours: bool) -> None:
     """Another error is the archive's."""
 
-    class Full(Tray):
+    class Full(Extraction):
         def put(self, *_: object, **__: object) -> None:
             raise OSError(errno.ENOSPC if ours else errno.EINVAL, "No space left on device")
 
-    archive, tray = make_zip(tmp_path / "alice.zip", {"jiffies.c": C}), Full(tmp_path / "tray", megabytes=1, files=1)
+    archive, extraction = (
+        make_zip(tmp_path / "alice.zip", {"jiffies.c": C}),
+        Full(tmp_path / "extraction", megabytes=1, files=1),
+    )
     with pytest.raises(OSError if ours else Refused, match="No space left"):
-        take_archive(archive, tray)
+        take_archive(archive, extraction)
 
 
 # Names
@@ -753,10 +756,10 @@ def test_the_digest_is_of_names_and_content(tmp_path: Path) -> None:
 
 
 def test_a_tray_takes_no_more_than_its_limits(tmp_path: Path) -> None:
-    tray = Tray(tmp_path / "tray", megabytes=1, files=2)
-    tray.put(("a.c",), io.BytesIO(C))
-    tray.put(("b.c",), io.BytesIO(C))
+    extraction = Extraction(tmp_path / "extraction", megabytes=1, files=2)
+    extraction.put(("a.c",), io.BytesIO(C))
+    extraction.put(("b.c",), io.BytesIO(C))
     with pytest.raises(Refused, match="more than 2 files"):
-        tray.put(("c.c",), io.BytesIO(C))
+        extraction.put(("c.c",), io.BytesIO(C))
     with pytest.raises(Refused, match="no plain file"):
-        take_archive(tmp_path, tray)
+        take_archive(tmp_path, extraction)

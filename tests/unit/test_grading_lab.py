@@ -12,7 +12,7 @@ import yaml
 
 from kmodlab.errors import UsageError
 from kmodlab.grading.lab import Lab, Limits, check_name, find, labs_dir
-from kmodlab.grading.prove import mutants
+from kmodlab.grading.self_check import mutants
 from kmodlab.paths import project_dir
 
 from .grading_labs import TEXT, load_lab, make_lab
@@ -150,6 +150,6 @@ def test_every_node_of_our_own_labs_is_there(name: str) -> None:
 
 def test_the_handbook_has_every_limit_with_its_default() -> None:
     page = (project_dir() / "docs" / "grading.md").read_text(encoding="utf-8")
-    (row,) = [line for line in page.splitlines() if line.startswith("| `limits` |")]
-    shown = {name: float(value) for name, value in re.findall(r"`(\w+)` (\d+)", row)}
+    told = page.partition("\n`limits` are, with their defaults:\n\n")[2].partition("\n\n")[0]
+    shown = {name: float(value) for name, value in re.findall(r"`(\w+)` (\d+)", told)}
     assert shown == Limits().model_dump()

@@ -23,9 +23,9 @@ from kmodlab.grading.lab import Lab
 from kmodlab.grading.live.board import NAME_LETTERS, Board, Cursor
 from kmodlab.grading.live.scroll import ANOTHER, BURST, LIMIT, Console, Scroll, written_out
 from kmodlab.grading.live.server import MOST_OF_A_SESSION, OPERATIONS, showing
-from kmodlab.grading.result import Result, Verdict
+from kmodlab.grading.result import GradingResult, Verdict
 from kmodlab.paths import project_dir
-from kmodlab.vm.console import Tape as Recorded
+from kmodlab.vm.console import BoundedConsole as Recorded
 
 from .grading_labs import load_lab, make_lab
 from .grading_results import one_result, one_test
@@ -82,7 +82,7 @@ def test_a_scroll_is_bounded_in_bytes(letter: str) -> None:
     assert scroll.written == 50 * 5000 + (1 << 20)
 
 
-class Tape:
+class BoundedConsole:
     """A recording in memory, of which the last `kept` bytes are there."""
 
     def __init__(self, kept: int = 1 << 20) -> None:
@@ -102,21 +102,21 @@ class Tape:
 
 
 @pytest.fixture
-def tape() -> Tape:
-    return Tape()
+def recorded() -> BoundedConsole:
+    return BoundedConsole()
 
 
 @pytest.fixture
-def console(tape: Tape) -> Console:
+def console(recorded: BoundedConsole) -> Console:
     one = Console(lambda: None)
-    one.attach(tape)
+    one.attach(recorded)
     return one
 
 
-def test_a_console_is_text_however_its_bytes_come(console: Console, tape: Tape) -> None:
+def test_a_console_is_text_however_its_bytes_come(console: Console, recorded: BoundedConsole) -> None:
     raw = "caf\u00e9 \u5f20\r\nred \x1b[31m\x00 \u202eevil\r\r\nend\r".encode() + b"\xff\xfe\n"
     for byte in raw:
-        tape.say(bytes((byte,)))
+        recorded.say(bytes((byte,)))
         console.refresh()
     expected = "caf\u00e9 \u5f20\nred \\u{1b}[31m\\u{0} \\u{202e}evil\\u{d}\nend\\u{d}\\xff\\xfe\n"
     assert console.scroll.text == expected
@@ -125,14 +125,14 @@ def test_a_console_is_text_however_its_bytes_come(console: Console, tape: Tape) 
 
 def test_a_console_is_read_when_somebody_looks_and_they_are_told_once() -> None:
     told: list[int] = []
-    one, tape = Console(lambda: told.append(1)), Tape()
-    one.attach(tape)
+    one, recorded = Console(lambda: told.append(1)), BoundedConsole()
+    one.attach(recorded)
     for _ in range(1000):
-        tape.say(b"x")
+        recorded.say(b"x")
     assert len(told) == 1, "who floods a console wakes nobody again"
     assert one.refresh()
     assert not one.refresh()
-    tape.say(b"y")
+    recorded.say(b"y")
     assert len(told) == 2
     assert one.refresh()
     assert one.scroll.text == "x" * 1000 + "y"
@@ -164,33 +164,33 @@ def test_a_flood_of_100_mb_is_bounded_and_the_grader_reads_all_of_it(looks: bool
     assert one.scroll.text.endswith("\\u{1b}[31m\\u{0}\\xff flood\nthe end\n")
 
 
-def test_what_is_left_out_is_said_where_it_was(console: Console, tape: Tape) -> None:
-    tape.say(b"begin\n")
+def test_what_is_left_out_is_said_where_it_was(console: Console, recorded: BoundedConsole) -> None:
+    recorded.say(b"begin\n")
     console.refresh()
-    tape.say(b"a" * 5000 + b"b" * BURST)
+    recorded.say(b"a" * 5000 + b"b" * BURST)
     console.refresh()
     assert console.scroll.text == "begin\n\n[... 5000 bytes are left out ...]\n" + "b" * BURST
 
 
-def test_half_a_letter_that_is_left_over_is_no_letter(console: Console, tape: Tape) -> None:
-    tape.say(b".")
+def test_half_a_letter_that_is_left_over_is_no_letter(console: Console, recorded: BoundedConsole) -> None:
+    recorded.say(b".")
     console.refresh()
-    tape.say("\u5f20".encode() * BURST)
+    recorded.say("\u5f20".encode() * BURST)
     console.refresh()
     assert "\\x" not in console.scroll.text
     assert console.scroll.text.endswith("\u5f20")
 
 
-def test_lines_without_end_are_bounded(console: Console, tape: Tape) -> None:
+def test_lines_without_end_are_bounded(console: Console, recorded: BoundedConsole) -> None:
     for _ in range(10):
-        tape.say(b"z" * (1 << 20))
+        recorded.say(b"z" * (1 << 20))
         console.refresh()
         assert len(console.scroll.text) <= LIMIT
 
 
-def test_the_next_machine_goes_on_where_the_first_one_ended(console: Console, tape: Tape) -> None:
-    other = Tape()
-    tape.say(b"first\r")
+def test_the_next_machine_goes_on_where_the_first_one_ended(console: Console, recorded: BoundedConsole) -> None:
+    other = BoundedConsole()
+    recorded.say(b"first\r")
     console.attach(other)
     other.say(b"second\n")
     console.refresh()
@@ -230,7 +230,7 @@ def submission(student: str) -> Submission:
     return Submission(student, f"{student}.zip", Path("/nowhere"), digest=student)
 
 
-def result(student: str, verdict: Verdict = Verdict.FAIL, **changes: Any) -> Result:
+def result(student: str, verdict: Verdict = Verdict.FAIL, **changes: Any) -> GradingResult:
     """A result of two tests, of which a pass has the first alone."""
     tests = {"tests": (one_test(),)} if verdict is Verdict.PASS else {}
     plain: dict[str, Any] = {"verdict": verdict, "student": student, "submission": f"{student}.zip"}
@@ -261,8 +261,8 @@ def test_a_slot_shows_what_it_does_and_since_when(board: Board, lab: Lab, clock:
 def test_a_result_stays_in_its_slot_until_another_one_comes(board: Board) -> None:
     board.begins(2)
     board.starts(submission("ada"))
-    board.follow(submission("ada")).machine(tape := Tape())
-    tape.say(b"Kernel panic\n")
+    board.follow(submission("ada")).machine(recorded := BoundedConsole())
+    recorded.say(b"Kernel panic\n")
     board.ends(result("ada", Verdict.PANIC, reason="It went down."), known=False)
     frame = board.frame(Cursor())
     ada = frame["slots"][0]
@@ -296,9 +296,9 @@ def test_what_comes_too_late_changes_no_other_submission(board: Board) -> None:
     board.ends(result("ada"), known=False)
     board.starts(submission("bob"))
     late.phase("unload")
-    tape = Tape()
-    late.machine(tape)
-    tape.say(b"ada's")
+    recorded = BoundedConsole()
+    late.machine(recorded)
+    recorded.say(b"ada's")
     bob = board.frame(Cursor())["slots"][0]
     assert (bob["student"], bob["phase"], bob["console"]["text"]) == ("bob", "starts", "")
 
@@ -311,10 +311,10 @@ def test_a_browser_is_told_what_it_does_not_know(board: Board, lab: Lab) -> None
     board.starts(submission("ada"))
     board.starts(submission("bob"))
     follower = board.follow(submission("bob"))
-    follower.machine(tape := Tape())
-    tape.say(b"one\n")
+    follower.machine(recorded := BoundedConsole())
+    recorded.say(b"one\n")
     assert [one["slot"] for one in board.frame(seen)["slots"]] == [1, 2]
-    tape.say(b"two\n")
+    recorded.say(b"two\n")
     (bob,) = board.frame(seen)["slots"]
     assert (bob["slot"], bob["console"]) == (2, {"anew": False, "text": "two\n", "size": 8, "kept": 8})
     follower.test(lab.tests[0])
@@ -331,8 +331,8 @@ def test_a_browser_that_comes_seldom_is_told_the_sum_and_no_more(board: Board) -
     board.begins(1000)
     for number in range(1000):
         board.starts(submission(str(number)))
-        board.follow(submission(str(number))).machine(tape := Tape())
-        tape.say(b"\x1b" * 1000)
+        board.follow(submission(str(number))).machine(recorded := BoundedConsole())
+        recorded.say(b"\x1b" * 1000)
         board.ends(result(str(number)), known=False)
         if number == 500:
             board.frame(seen)
@@ -346,10 +346,10 @@ def test_two_browsers_know_each_what_they_were_told(board: Board) -> None:
     one, other = Cursor(), Cursor()
     board.begins(1)
     board.starts(submission("ada"))
-    board.follow(submission("ada")).machine(tape := Tape())
+    board.follow(submission("ada")).machine(recorded := BoundedConsole())
     texts = {"one": "", "other": ""}
     for number in range(50):
-        tape.say(b"%d\n" % number)
+        recorded.say(b"%d\n" % number)
         for name, cursor in (("one", one), ("other", other)):
             if name == "other" and number % 7 != 6:
                 continue
@@ -367,22 +367,22 @@ def test_many_browsers_have_the_consoles_read_no_oftener_than_one(lab: Lab, cloc
     board.machines(1)
     board.begins(1)
     board.starts(submission("ada"))
-    board.follow(submission("ada")).machine(tape := Tape())
+    board.follow(submission("ada")).machine(recorded := BoundedConsole())
     one, other = Cursor(), Cursor()
 
     def text(cursor: Cursor) -> str:
         return "".join(slot["console"]["text"] for slot in board.frame(cursor)["slots"])
 
-    tape.say(b"one\n")
+    recorded.say(b"one\n")
     assert text(one) == "one\n"
-    tape.say(b"two\n")
+    recorded.say(b"two\n")
     clock.now += 0.1
     assert text(other) == "one\n", "it is not read again so soon"
     assert board.pending
     clock.now += 0.1
     assert (text(one), text(other)) == ("two\n", "two\n")
     assert not board.pending
-    tape.say(b"three\n")
+    recorded.say(b"three\n")
     board.finish("finished")
     assert text(one) == "three\n", "at the end all is read"
 
@@ -437,7 +437,7 @@ def test_the_board_stands_still_when_it_is_over(board: Board, clock: Hands) -> N
 def test_who_is_not_on_the_board_is_followed_by_nobody(board: Board) -> None:
     follower = board.follow(submission("nobody"))
     follower.phase("build")
-    follower.machine(Tape())
+    follower.machine(BoundedConsole())
     assert [one["phase"] for one in board.frame(Cursor())["slots"]] == ["free", "free"]
 
 
@@ -652,7 +652,7 @@ def test_a_port_that_is_taken_is_said_before_anything_is_graded(tmp_path: Path) 
 @pytest.mark.parametrize("words", [["--no-browser"], ["--port", "0"]])
 def test_options_of_the_page_take_a_page(kmodlab: Kmodlab, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "jiffies.c").touch()
-    done = kmodlab("grade", str(make_lab(tmp_path / "jiffies")), str(tmp_path), *words, examiner=lets_pass)
+    done = kmodlab("grade", str(make_lab(tmp_path / "jiffies")), str(tmp_path), *words, make_grader=lets_pass)
     assert done.returncode == 2
     assert "--port and --no-browser are about the page of --live" in done.stderr
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from kmodlab.errors import LabError
-from kmodlab.grading.unpack import Refused, Tray, take_archive
+from kmodlab.grading.unpack import Extraction, Refused, take_archive
 
 from .conftest import FakeProgram
 
 SOURCE = b'#include <linux/module.h>\nMODULE_LICENSE("GPL");\n'
 
 
-def tray(tmp_path: Path, megabytes: int = 1) -> Tray:
-    return Tray(tmp_path / "tray", megabytes=megabytes, files=100)
+def extraction(tmp_path: Path, megabytes: int = 1) -> Extraction:
+    return Extraction(tmp_path / "extraction", megabytes=megabytes, files=100)
 
 
 def number(value: int) -> bytes:
@@ -60,7 +60,7 @@ def packed(folder: Path, name: str, *options: str) -> Path:
 
 @pytest.mark.parametrize("name", ["lab.7z", "lab.tar.zst"])
 def test_what_libarchive_reads_is_taken_as_every_other(name: str, tmp_path: Path) -> None:
-    taken = tray(tmp_path)
+    taken = extraction(tmp_path)
     take_archive(packed(tmp_path, name), taken)
     (file,) = (path for path in taken.root.rglob("*") if path.is_file())
     assert file.relative_to(taken.root).as_posix() == "lab/list ü.c"
@@ -71,7 +71,7 @@ def test_what_libarchive_reads_is_taken_as_every_other(name: str, tmp_path: Path
 
 def test_rar_is_read(tmp_path: Path) -> None:
     (tmp_path / "lab.rar").write_bytes(rar("lab/list.c", SOURCE))
-    taken = tray(tmp_path)
+    taken = extraction(tmp_path)
     take_archive(tmp_path / "lab.rar", taken)
     assert (taken.root / "lab" / "list.c").read_bytes() == SOURCE
 
@@ -79,7 +79,7 @@ def test_rar_is_read(tmp_path: Path) -> None:
 def test_a_path_that_leads_out_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lab.rar").write_bytes(rar("../list.c", SOURCE))
     with pytest.raises(Refused, match="leads out of its folder"):
-        take_archive(tmp_path / "lab.rar", tray(tmp_path))
+        take_archive(tmp_path / "lab.rar", extraction(tmp_path))
     assert not (tmp_path / "list.c").exists()
 
 
@@ -87,7 +87,7 @@ def test_what_is_damaged_is_refused(tmp_path: Path) -> None:
     whole = rar("list.c", SOURCE)
     (tmp_path / "lab.rar").write_bytes(whole[:40] + b"?" + whole[41:])
     with pytest.raises(Refused, match=r"^'lab.rar' is damaged \("):
-        take_archive(tmp_path / "lab.rar", tray(tmp_path))
+        take_archive(tmp_path / "lab.rar", extraction(tmp_path))
 
 
 def test_what_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
@@ -95,18 +95,18 @@ def test_what_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     subprocess.run(["bsdtar", "-c", "-a", "-f", tmp_path / "lab.7z", "-C", tmp_path, "bomb"], check=True)
     assert (tmp_path / "lab.7z").stat().st_size < 1 << 20
     with pytest.raises(Refused, match=r"times its size|larger than"):
-        take_archive(tmp_path / "lab.7z", tray(tmp_path, megabytes=32))
+        take_archive(tmp_path / "lab.7z", extraction(tmp_path, megabytes=32))
 
 
 def test_a_host_without_libarchive_says_what_to_hand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = packed(tmp_path, "lab.7z")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Refused, match=r"is no zip or tar file. Hand in a .zip or a .tar.gz."):
-        take_archive(file, tray(tmp_path))
+        take_archive(file, extraction(tmp_path))
 
 
 def test_a_sandbox_that_does_not_start_blames_no_archive(tmp_path: Path, fake_program: FakeProgram) -> None:
     archive = packed(tmp_path, "lab.7z")
     fake_program("bwrap", "echo 'bwrap: No permissions' >&2; exit 1")
     with pytest.raises(LabError, match="sandbox that reads archives did not start: bwrap: No permissions"):
-        take_archive(archive, tray(tmp_path))
+        take_archive(archive, extraction(tmp_path))

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import pytest
 
 from kmodlab.grading.report import formats, gradebook, pages, text, write
-from kmodlab.grading.result import Result, Verdict
+from kmodlab.grading.result import GradingResult, Verdict
 
 from .grading_files import require_same_everywhere
 from .grading_results import HOSTILE, a_class, one_result, one_test
@@ -211,7 +211,7 @@ def test_the_class_page_names_each_test_whole_and_how_many_pass_it() -> None:
 
 
 @pytest.mark.parametrize("results", [[], CLASS[:1], [r for r in CLASS if r.score is None], MANY])
-def test_classes_of_any_size(results: list[Result], tmp_path: Path) -> None:
+def test_classes_of_any_size(results: list[GradingResult], tmp_path: Path) -> None:
     write(results, tmp_path)
     assert not Page((tmp_path / "index.html").read_text()).open
     assert len(list((tmp_path / "students").glob("*"))) == len(results)
@@ -227,7 +227,7 @@ def test_every_file_says_the_same(bonus: tuple[float, ...], tmp_path: Path) -> N
     require_same_everywhere(tmp_path)
 
 
-def _with_bonus(name: str, earned: tuple[float, ...], bonus: tuple[float, ...]) -> Result:
+def _with_bonus(name: str, earned: tuple[float, ...], bonus: tuple[float, ...]) -> GradingResult:
     tests = [
         one_test(f"t{place}", points=points, earned=got, outcome="passed" if got else "failed")
         for place, (points, got) in enumerate(zip((60.0, 40.0), earned, strict=True))
@@ -283,7 +283,7 @@ VISIBILITIES = {"hidden", "after_due_date", "after_published", "visible"}
 
 
 @pytest.mark.parametrize("result", CLASS, ids=lambda result: str(result.verdict))
-def test_gradescope(result: Result) -> None:
+def test_gradescope(result: GradingResult) -> None:
     """Every key is a documented one, with a value of its kind."""
     known: dict[str, Any] = json.loads(json.dumps(formats.gradescope(result)))
     assert set(known) <= GRADESCOPE
@@ -309,7 +309,7 @@ def test_gradescope(result: Result) -> None:
 
 
 @pytest.mark.parametrize("result", CLASS, ids=lambda result: str(result.verdict))
-def test_prairielearn(result: Result) -> None:
+def test_prairielearn(result: GradingResult) -> None:
     """A score from 0 to 1, or not gradable; under a megabyte."""
     written = json.dumps(formats.prairielearn(replace(result, build_log=result.build_log * 2000)))
     assert len(written) < 1_000_000

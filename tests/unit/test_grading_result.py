@@ -8,32 +8,32 @@ from typing import Any
 
 import pytest
 
-from kmodlab.grading.result import Result, Verdict, key_of
+from kmodlab.grading.result import GradingResult, Verdict, key_of
 
 from .grading_results import one_result, one_test
 
 
 def test_round_trip_is_exact() -> None:
     before = one_result()
-    assert Result.from_json(before.to_json()) == before
-    assert Result.from_json(before.to_json().encode("ascii")) == before
+    assert GradingResult.from_json(before.to_json()) == before
+    assert GradingResult.from_json(before.to_json().encode("ascii")) == before
 
 
 @pytest.mark.parametrize("verdict", Verdict)
 def test_every_verdict_makes_the_round_trip(verdict: Verdict) -> None:
     before = one_result(verdict=verdict, tests=(one_test(),))
-    assert Result.from_json(before.to_json()) == before
+    assert GradingResult.from_json(before.to_json()) == before
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"format": 0}', '{"format": 1, "key": "k"}', "{"])
 def test_what_is_no_result_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"no result|Expecting"):
-        Result.from_json(text)
+        GradingResult.from_json(text)
 
 
 def test_a_cut_result_is_a_value_error() -> None:
     with pytest.raises(ValueError, match=r"Expecting|Unterminated|Invalid"):
-        Result.from_json(one_result().to_json()[:-40])
+        GradingResult.from_json(one_result().to_json()[:-40])
 
 
 def test_score() -> None:

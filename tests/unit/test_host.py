@@ -12,7 +12,7 @@ import pytest
 
 from kmodlab import host, namespaces, paths
 from kmodlab.errors import LabError
-from kmodlab.grading import examiner, sandbox
+from kmodlab.grading import grader, sandbox
 from kmodlab.grading.lab import Lab
 from kmodlab.host import Host
 from kmodlab.image.buildroot import own_mounts
@@ -119,7 +119,7 @@ def test_memory_for_fewer_machines_than_were_asked_for_is_said(
     grading: Host, available: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (grading.proc / "meminfo").write_text(f"MemAvailable: {available << 10} kB\n")
-    _, images = examiner.examiner(Lab.load(LAB), 2, host=grading)
+    _, images = grader.make_grader(Lab.load(LAB), 2, host=grading)
     assert images == planned("auto").id
     assert f"2 machines may take 1536 MiB, and {available} are available" in capsys.readouterr().err
 
@@ -134,13 +134,13 @@ def test_a_class_is_graded_by_as_many_machines_as_memory_processors_and_room_all
     """Of 768 MiB each; what they write takes 1024 MiB at first, and 512 for each."""
     (grading.proc / "meminfo").write_text(f"MemAvailable: {memory << 10} kB\n")
     host = replace(grading, allowed=processors, space=lambda _: room << 20)
-    assert examiner.parallel(Lab.load(LAB), host) == machines
+    assert grader.parallel(Lab.load(LAB), host) == machines
 
 
 def test_too_little_memory_is_said_before_the_first_student(grading: Host, capsys: pytest.CaptureFixture[str]) -> None:
     (grading.proc / "meminfo").write_text(f"MemAvailable: {700 << 10} kB\n")
     with pytest.raises(LabError, match="a machine of this lab takes 768 MiB, and 700 are available"):
-        examiner.examiner(Lab.load(LAB), 2, host=grading)
+        grader.make_grader(Lab.load(LAB), 2, host=grading)
     assert capsys.readouterr().err == ""
 
 

@@ -197,12 +197,12 @@ def test_ctrl_c_before_the_program_has_begun(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     program = [sys.executable, "-c", "from kmodlab.start import main; main()", "guest", "list"]
     with subprocess.Popen(program, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        deadline = Deadline(30)
+        deadline = Deadline(60)
         while not (tmp_path / "here").exists():
             assert not deadline.expired
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, b"", b"kmodlab: interrupted\n")
 
 

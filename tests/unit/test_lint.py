@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import pytest
 import yaml
 
 from kmodlab.paths import project_dir
+
+from . import warm
 
 BIN = Path(sys.executable).parent
 ROOT = project_dir()
@@ -40,15 +43,15 @@ SHELL = [path for path in TRACKED if _is_shell(path)]
 YAML = [path for path in TRACKED if path.suffix in (".yml", ".yaml")]
 
 
-def _start(*words: str | Path, cwd: Path = ROOT, **variables: str) -> subprocess.Popen[str]:
-    """Start a tool in the checkout, or in a copy of it; the tool must be there."""
+def _start(*words: str | Path, **variables: str) -> subprocess.Popen[str]:
+    """Start a tool in the checkout; the tool must be there."""
     program = shutil.which(words[0], path=os.pathsep.join([str(BIN), os.environ["PATH"]]))
     assert program, f"{words[0]} is not installed: `make check` installs what the tests need"
     env = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
     env.update(variables)
     argv = [program, *map(str, words[1:])]
     return subprocess.Popen(
-        argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        argv, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
@@ -209,28 +212,53 @@ BREAKS = {
 }
 
 
-def _lint_imports(root: Path) -> subprocess.Popen[str]:
-    return _start("lint-imports", "--no-cache", "--no-logo", cwd=root, PYTHONPATH=str(root / "src"))
+#: begins to judge the package in a checkout, or in a copy of one
+Judge = Callable[[Path], subprocess.Popen[str]]
+_JUDGE = """import sys
+sys.path.insert(0, "src")
+from importlinter.cli import lint_imports_command
+lint_imports_command()"""
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
+    """import-linter, which is asked some twenty times: it has begun, and has read what is as it was the time before."""
+    words = ["-c", _JUDGE, "--no-logo", "--cache-dir", str(tmp_path_factory.mktemp("imports"))]
+    with warm.python("importlinter.cli", NO_COLOR="1") as python:
+        yield lambda root: subprocess.Popen(
+            [*python, *words], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+
+@pytest.fixture(scope="module")
+def copy_of_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package and the contracts."""
+    folder = tmp_path_factory.mktemp("copy")
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """The package and the contracts, to be broken."""
-    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    return tmp_path
+def copy(copy_of_all: Path) -> Iterator[Path]:
+    """A copy of the package and the contracts, to be broken: it is put right afterwards."""
+    yield copy_of_all
+    package = copy_of_all / "src/kmodlab"
+    (package / "new.py").unlink(missing_ok=True)
+    for name, _, _ in BREAKS.values():
+        shutil.copy2(ROOT / "src/kmodlab" / name, package / name)
 
 
-def test_imports() -> None:
-    _end(_lint_imports(ROOT))
+def test_imports(judge: Judge) -> None:
+    _end(judge(ROOT))
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)
-def test_an_import_that_breaks_a_contract_is_reported(copy: Path, contract: str) -> None:
+def test_an_import_that_breaks_a_contract_is_reported(judge: Judge, copy: Path, contract: str) -> None:
     name, line, words = BREAKS[contract]
     with (copy / "src/kmodlab" / name).open("a") as file:
         file.write(f"{line}\n")
-    process = _lint_imports(copy)
+    process = judge(copy)
     said = " ".join(process.communicate()[0].split())
     assert process.returncode == 1
     assert f"{contract} BROKEN" in said
@@ -238,9 +266,9 @@ def test_an_import_that_breaks_a_contract_is_reported(copy: Path, contract: str)
     assert words in said
 
 
-def test_a_new_module_is_reported_until_it_has_a_layer(copy: Path) -> None:
+def test_a_new_module_is_reported_until_it_has_a_layer(judge: Judge, copy: Path) -> None:
     (copy / "src/kmodlab/new.py").touch()
-    process = _lint_imports(copy)
+    process = judge(copy)
     said = " ".join(process.communicate()[0].split())
     assert process.returncode == 1
     assert "The following modules are not listed as layers: - kmodlab.new " in said

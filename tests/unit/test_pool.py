@@ -17,7 +17,7 @@ from kmodlab.image.image import Image
 from kmodlab.paths import project_dir
 from kmodlab.vm import template
 from kmodlab.vm.agent import OWNER, Agent
-from kmodlab.vm.console import Tape
+from kmodlab.vm.console import BoundedConsole
 from kmodlab.vm.machine import Machine
 from kmodlab.vm.pool import Slot, answering, own_directory, sweep
 from kmodlab.vm.qemu import Qemu
@@ -27,11 +27,11 @@ from .fake_qmp import FakeQmp
 from .stand_in import stand_in
 
 
-def tape() -> Tape:
+def console() -> BoundedConsole:
     """The console of a machine that has said nothing and has ended."""
     ours, theirs = os.pipe()
     os.close(theirs)
-    return Tape(os.fdopen(ours, "rb", buffering=0), 1024)
+    return BoundedConsole(os.fdopen(ours, "rb", buffering=0), 1024)
 
 
 def test_templates_of_images_that_are_gone_are_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_machine_that_ends_before_it_answers_is_the_labs_fault(tmp_path: Path)
         with contextlib.closing(Agent(tmp_path, OWNER)) as agent:
             listener.accept()[0].close()
             with pytest.raises(LabError, match="the machine ended while it was to answer") as caught:
-                answering(Qemu(tmp_path), tape(), agent)
+                answering(Qemu(tmp_path), console(), agent)
     assert caught.value.log == tmp_path / "qemu.log"
 
 
@@ -93,8 +93,8 @@ def test_a_machine_that_stands_still_for_want_of_room_is_the_hosts_fault(state: 
         if state == "running":
             process.require_room()
             return
-        console = tape()
-        slot = Slot(Image(tmp_path), process, console, Machine("the machine", process, console, Ssh(tmp_path, "x")))
+        recorded = console()
+        slot = Slot(Image(tmp_path), process, recorded, Machine("the machine", process, recorded, Ssh(tmp_path, "x")))
         session = Session(slot, Lab.load(project_dir() / "tests" / "grading" / "lab"), [], tmp_path / "log")
         with pytest.raises(LabError, match="the host has no room left") as caught:
             session.timed_out("the test x did not end within 60 s")

@@ -165,7 +165,7 @@ def _appears(path: Path) -> Path:
 
 def _alive(number: int) -> bool:
     """Whether a process runs, after a moment in which init may collect it."""
-    deadline = Deadline(10)
+    deadline = Deadline(60)
     while not deadline.expired:
         try:
             state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]

@@ -8,7 +8,7 @@ import pytest
 
 from kmodlab.errors import LabError, UsageError
 from kmodlab.image.places import HostRelease, host_release
-from kmodlab.image.release import PEERS, RELEASES, find_release, host_architecture
+from kmodlab.image.release import PEERS, RELEASES, SOURCE, find_release, host_architecture
 
 from .conftest import make_places, on_amd64
 
@@ -83,6 +83,8 @@ def test_ubuntu_has_its_own_kernel_packages(name: str, codename: str, flavour: s
 def test_few_need_more_than_the_others() -> None:
     assert {name: release.extras for name, release in RELEASES.items() if release.extras} == {
         "debian-12-peers": PEERS,
+        "debian-12-source": SOURCE,
+        "debian-13-backports-source": SOURCE,
         "ubuntu-22.04": ("usrmerge",),
         "ubuntu-22.04-generic": ("usrmerge",),
         "ubuntu-22.04-hwe": ("usrmerge", "gcc-12"),

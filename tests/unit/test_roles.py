@@ -82,13 +82,23 @@ def test_every_task_file_is_short_and_starts_with_preflight(role: str) -> None:
     assert {name: lines for name, lines in lengths.items() if lines > 90} == {}
 
 
-def test_a_bad_input_stops_the_play_before_anything_else(ansible: Ansible) -> None:
+BAD = {
+    "syscall_tracer_log_entries=15": "syscall_tracer_log_entries is a number from 16 to 1048576",
+    "task_lister_ended=65537": "task_lister_ended is a number up to 65536",
+    "task_lister_detail=some": "task_lister_detail are all or root",
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_input_stops_the_play_before_anything_else(bad: str, ansible: Ansible) -> None:
     """The message names the variable; it is not merely a failure."""
-    bad = "syscall_tracer_log_entries=15"
     play = ["-i", "localhost,", "-c", "local", "-e", bad, "-e", f"ansible_python_interpreter={sys.executable}"]
-    done = ansible("ansible", "localhost", *play, "-m", "include_role", "-a", "name=syscall_tracer")
+    role = next(role for role in ROLES if bad.startswith(role))
+    done = ansible("ansible", "localhost", *play, "-m", "include_role", "-a", f"name={role}")
     assert done.returncode != 0
-    assert "syscall_tracer_log_entries is a number from 16 to 1048576" in done.stdout + done.stderr
+    # The checks of argument_specs come first, and name the variable as well.
+    said = " ".join((done.stdout + done.stderr).split())
+    assert BAD[bad] in said or f"value of {bad.partition('=')[0]} must be one of" in said, said
 
 
 NAMES = [f"{'a' * 47}{end}" for end in ("", "-", "bc")] + ["web.1", "Web", "web_1", "web/1", "", "-x", "küche"]
@@ -200,3 +210,68 @@ def test_what_is_judged_by_its_words_speaks_english(file: str, registered: str) 
     text = (ROOT / "roles/kernel_module/tasks" / f"{file}.yml").read_text(encoding="utf-8")
     (task,) = [part for part in text.split("- name: ") if f"register: __kernel_module_{registered}\n" in part]
     assert 'environment: "{{ __kernel_module_english }}"' in task
+
+
+UNITS = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role:
+        name: lab_dashboard
+        tasks_from: preflight.yml
+        public: true
+    - ansible.builtin.command:
+        argv: [tee, "{{ out }}/{{ inventory_hostname }}.{{ item }}"]
+        stdin: "{{ __lab_dashboard_contents[item] }}"
+      loop: "{{ __lab_dashboard_services }}"
+"""
+
+
+def units(ansible: Ansible, folder: Path, **given: object) -> tuple[dict[str, str], str]:
+    """Return the units of two hosts by host and name, and what Ansible has said."""
+    (folder / "play.yml").write_text(UNITS, encoding="utf-8")
+    extra = {"ansible_python_interpreter": sys.executable, "out": str(folder), **given}
+    done = ansible(
+        "ansible-playbook", str(folder / "play.yml"), "-i", "one,two,", "-c", "local", "-e", json.dumps(extra)
+    )
+    found = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.kmodlab-*")}
+    return found, re.sub(r"\s+", " ", done.stdout + done.stderr)
+
+
+def test_without_a_fleet_a_service_reaches_the_loopback_alone(ansible: Ansible, tmp_path: Path) -> None:
+    found, said = units(ansible, tmp_path)
+    names = {f"{host}.kmodlab-{name}" for host in ("one", "two") for name in ("recorder", "dashboard")}
+    assert set(found) == names, said
+    assert "serve --port 8480 --mib 2048 --days 30\n" in found["one.kmodlab-dashboard"]
+    assert "IPAddressAllow=localhost\n" in found["one.kmodlab-dashboard"]
+    assert "RestrictAddressFamilies=AF_UNIX AF_INET\n" in found["one.kmodlab-dashboard"]
+
+
+def test_a_fleet_has_one_hub_and_a_database_that_is_reached(ansible: Ansible, tmp_path: Path) -> None:
+    given = {"lab_dashboard_fleet": "/url", "lab_dashboard_fleet_networks": ["192.0.2.7"], "lab_dashboard_hub": "two"}
+    found, said = units(ansible, tmp_path, **given)
+    assert {name for name in found if name.endswith("-hub")} == {"two.kmodlab-hub"}, said
+    line = "serve --port 8480 --mib 2048 --days 30 --fleet /etc/kmodlab-fleet --fleet-mib 16384 --fleet-days 366\n"
+    assert line in found["one.kmodlab-dashboard"]
+    hub = found["two.kmodlab-hub"]
+    assert "hub --fleet /etc/kmodlab-fleet --port 8481\n" in hub
+    for unit in (found["one.kmodlab-dashboard"], hub):
+        assert "IPAddressDeny=any\nIPAddressAllow=localhost 192.0.2.7\n" in unit
+        assert "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n" in unit
+    assert "IPAddressAllow" not in found["one.kmodlab-recorder"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"lab_dashboard_hub": "one"},
+        {"lab_dashboard_hub": "three", "lab_dashboard_fleet": "/url"},
+        {"lab_dashboard_hub": "one", "lab_dashboard_fleet": "/url", "lab_dashboard_hub_port": 8480},
+        {"lab_dashboard_fleet": "/url", "lab_dashboard_fleet_networks": ["db.example"]},
+    ],
+    ids=["no-database", "no-such-host", "one-port", "a-name"],
+)
+def test_a_fleet_that_makes_no_sense_is_refused(ansible: Ansible, tmp_path: Path, given: dict[str, object]) -> None:
+    found, said = units(ansible, tmp_path, **given)
+    assert found == {}
+    assert "lab_dashboard_hub is a host of the inventory" in said

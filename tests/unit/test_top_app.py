@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-from rich.console import Console
-from textual.pilot import Pilot
 
 from kmodlab.daemon.api import frames
 from kmodlab.daemon.api.hub import Sums
 from kmodlab.daemon.api.sessions import Caller, Role
 from kmodlab.daemon.ledger import Books
 from kmodlab.daemon.tick import Change, Count, Filter, Process, Ranked
-from kmodlab.top import facts, words
+from kmodlab.top import facts, tables, words
 from kmodlab.top.app import Top
-from kmodlab.top.client import Client, TcpWay, UnixWay, Way
+from kmodlab.top.client import Client, TcpWay, UnixWay
 from kmodlab.top.feed import Link
 from kmodlab.top.model import Model
 from unit.live_server import Live, running
 from unit.live_source import BEGAN, histogram, row, terms, tick
+from unit.top_screen import Screen, driven
 
-SECONDS = 60.0
 HOSTILE = {
     "\x1b[2J\x1b[1;31m": r"\u{1b}[2J\u{1b}[1;31m",
     "\x9b31m": r"\u{9b}31m",
@@ -41,71 +37,6 @@ HOSTILE = {
     "\u2028": r"\u{2028}",
 }
 """What a process may call itself, or a file, and how it is shown."""
-
-Script = Callable[["Screen"], Awaitable[None]]
-
-
-class Screen:
-    """The program, and what it shows."""
-
-    def __init__(self, app: Top, pilot: Pilot[None]) -> None:
-        self.app, self.pilot = app, pilot
-
-    @property
-    def text(self) -> str:
-        """All of the screen, as it was drawn."""
-        width, height = self.app.size
-        console = Console(file=io.StringIO(), record=True, width=width, height=height, legacy_windows=False)
-        console.print(self.app.screen._compositor.render_update(full=True))
-        return console.export_text()
-
-    @property
-    def lines(self) -> list[str]:
-        return self.text.rstrip("\n").split("\n")
-
-    async def until(self, what: str | Callable[[], object]) -> str:
-        """Wait until a text is seen, or something is so."""
-        happened = what if callable(what) else lambda: what in self.text
-        try:
-            async with asyncio.timeout(SECONDS):
-                while not happened():
-                    await self.pilot.pause(0.02)
-        except TimeoutError:
-            pytest.fail(f"{what!r} was not seen:\n{self.text}")
-        return self.text
-
-    async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-
-
-def driven(way: Way, script: Script, size: tuple[int, int] = (80, 24)) -> Top:
-    """Run the program with a script, and end it."""
-    client = Client(way)
-    app = Top(client, client.get("session"))
-
-    async def run() -> None:
-        async with app.run_test(size=size) as pilot:
-            await script(Screen(app, pilot))
-
-    asyncio.run(run())
-    assert not app.feed._thread.is_alive()
-    return app
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with running(tmp_path_factory.mktemp("top")) as live:
-        yield live
-
-
-@pytest.fixture
-def live(server: Live) -> Live:
-    return server.fresh()
-
-
-@pytest.fixture
-def way(live: Live) -> UnixWay:
-    return UnixWay(live.path)
 
 
 def busy(live: Live, number: int = 1, seconds: int = 12) -> int:
@@ -294,6 +225,20 @@ def test_blocked_calls_are_those_that_came_and_those_of_before(live: Live, way: 
         assert [line.split()[4] for line in rows] == ["new", "old"]
 
     driven(way, script)
+
+
+def test_what_became_of_a_call() -> None:
+    """Whose result nobody has recorded is not said to have gone well."""
+    said = {
+        status: [str(tables.status(vars(row(1, status=status, returned=returned)))) for returned in (3, None)]
+        for status in ("LOGGED", "FAILED", "BLOCKED")
+    }
+    assert said == {
+        "LOGGED": ["ok", "allowed"],
+        "FAILED": ["failed", "failed"],
+        "BLOCKED": ["would block", "would block"],
+    }
+    assert str(tables.status(vars(row(1, status="BLOCKED", enforced=True)))) == "blocked"
 
 
 def test_filters_and_who_changed_what(live: Live, way: UnixWay) -> None:

@@ -71,14 +71,52 @@ def test_the_last_one_puts_back(
     assert [path.name for path in claims.iterdir()] == ["lock"]
 
 
-def test_what_was_killed_claims_nothing(kernel: FakeKernel, client: Client, claims: Path, python: list[str]) -> None:
-    code = f"import pathlib, os; from kmodlab.modules.claims import Claims; one = Claims(pathlib.Path({str(claims)!r}))"
-    code += "\nwith one.together(): one.claim({'openat'})\nos.kill(os.getpid(), 9)"
+@pytest.fixture
+def killed(claims: Path, returns: Path, python: list[str], kernel: FakeKernel) -> None:
+    """A client has changed the tracer and was killed."""
+    places = f"pathlib.Path({str(claims)!r}), pathlib.Path({str(returns)!r})"
+    code = f"import pathlib, os; from kmodlab.modules.claims import Claims; one = Claims({places})"
+    code += "\nwith one.together(): one.claim({'openat', 'returns=N'})\nos.kill(os.getpid(), 9)"
     assert subprocess.run([*python, "-c", code], check=False).returncode == -9
     assert len(list(claims.glob("claim-*"))) == 1
-    client("=openat").restore()
+    kernel.calls["openat"] = True
+    returns.write_text("1\n")
+
+
+@pytest.mark.usefixtures("killed")
+@pytest.mark.parametrize("names", [("=openat",), ("=connect",), ()])
+def test_the_next_one_puts_back_what_a_killed_one_has_left(
+    kernel: FakeKernel, client: Client, claims: Path, returns: Path, names: tuple[str, ...]
+) -> None:
+    one = client(*names)
+    assert len(list(claims.glob("claim-*"))) == 1
+    one.restore()
     assert traced(kernel) == set()
-    assert not list(claims.glob("claim-*"))
+    assert returns.read_text() == "N\n"
+    assert [path.name for path in claims.iterdir()] == ["lock"]
+
+
+@pytest.mark.usefixtures("killed")
+def test_what_a_killed_one_has_left_is_put_back_by_the_last_of_several(
+    kernel: FakeKernel, client: Client, returns: Path
+) -> None:
+    first, second = client("=connect"), client("=openat")
+    first.restore()
+    assert (traced(kernel), returns.read_text()) == ({"openat"}, "1\n")
+    second.restore()
+    assert (traced(kernel), returns.read_text()) == (set(), "N\n")
+
+
+@pytest.mark.usefixtures("killed")
+def test_what_is_traced_in_a_module_that_was_loaded_again_is_nobodys(
+    kernel: FakeKernel, client: Client, returns: Path
+) -> None:
+    """What the killed one has changed went with the module; the same is traced by somebody else."""
+    again = returns.with_name("again")
+    again.write_text("1\n")
+    again.replace(returns)
+    client("=connect").restore()
+    assert (traced(kernel), returns.read_text()) == ({"openat"}, "1\n")
 
 
 def test_without_a_place_for_claims_each_is_on_its_own(

@@ -3,55 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-TRACED = ["read"]
-"""What the kernel traces before, and has to afterwards."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """What `kmodlab trace` did, and what it left behind."""
-
-    status: int
-    out: str
-    err: str
-    kernel: dict[str, Any]
-
-    @property
-    def asked(self) -> list[tuple[str, dict[str, Any]]]:
-        """What the kernel was asked to change."""
-        return [(name, values) for name, values in self.kernel["asked"] if name == "call-set"]
-
-
-Trace = Callable[..., Done]
-
-
-@pytest.fixture
-def trace(tmp_path: Path, python: list[str]) -> Trace:
-    """A function that runs `kmodlab trace` with a scene for the kernel to play."""
-
-    def run(scene: str, *words: str, returns: str = "0", script: str = "") -> Done:
-        report = tmp_path / "report"
-        argv = [*python, "-m", "unit.trace_driver", str(report), returns, scene, *words]
-        # Output that waits for the end is what may go wrong.
-        env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-        command = ["sh", "-c", script, "sh", *argv] if script else argv
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100, check=False)
-        kernel = json.loads(report.read_text()) if report.exists() else {}
-        return Done(done.returncode, done.stdout, done.stderr, kernel)
-
-    return run
+from .trace_done import TRACED, Trace
 
 
 def test_the_calls_of_a_program(trace: Trace) -> None:
@@ -59,10 +18,10 @@ def test_the_calls_of_a_program(trace: Trace) -> None:
     done = trace("calls", "run", "-e", "open,=read,exec,close", "--", "sh", "-c", "echo out; exit 7")
     assert (done.status, done.out) == (7, "out\n")
     first, second, third, fourth = done.err.splitlines()
-    assert first == "execve(0x0, 0x0, 0x0) = 0 <0.005000>"
-    assert second == 'openat(AT_FDCWD, "/etc/passwd", 0x0, 00) = 3 <1.234567>'
-    assert third == "read(0, 0x0, 0) = -1 ENOENT (No such file or directory) <0.000001>"
-    assert re.fullmatch(r"\[pid +\d+\] read\(0, 0x0, 0\) = \? \[BLOCKED\]", fourth)
+    assert first == "execve(NULL, NULL, NULL) = 0 <0.005000>"
+    assert second == 'openat(AT_FDCWD, "/etc/passwd", O_RDONLY) = 3 <1.234567>'
+    assert third == "read(0, NULL, 0) = -1 ENOENT (No such file or directory) <0.000001>"
+    assert re.fullmatch(r"\[pid +\d+\] read\(0, NULL, 0\) = \? \[BLOCKED\]", fourth)
 
 
 def test_only_what_was_asked_for_is_shown_and_all_is_put_back(trace: Trace) -> None:
@@ -88,12 +47,18 @@ def test_what_comes_late_from_another_cpu_is_shown_in_its_place(trace: Trace) ->
     assert [line.partition("(")[0] for line in done.err.splitlines()] == ["execve", "read", "close"]
 
 
+def test_numbers_stay_numbers_where_they_are_asked_for(trace: Trace) -> None:
+    done = trace("calls", "run", "--raw", "-e", "open", "--", "sh", "-c", "exit 7")
+    assert 'openat(AT_FDCWD, "/etc/passwd", 0x0, 00) = 3 <1.234567>' in done.err.splitlines()
+
+
 def test_calls_as_json(trace: Trace, tmp_path: Path) -> None:
     file = tmp_path / "calls"
     done = trace("calls", "run", "--json", "-o", str(file), "-e", "open,read", "--", "true")
     assert done.err == ""
     opened, failed, blocked = map(json.loads, file.read_text().splitlines())
     assert (opened["call"], opened["arguments"][1], opened["returned"]) == ("openat", '"/etc/passwd"', 3)
+    assert (opened["arguments"][2:], opened["symbols"][2:]) == (["0x0", "00"], ["O_RDONLY"])
     assert (failed["error"], failed["latency"], failed["comm"]) == ("ENOENT", 1000, "cat")
     assert (blocked["blocked"], blocked["returned"], blocked["ppid"]) == (True, None, opened["pid"])
 
@@ -232,8 +197,8 @@ def test_watching_shows_whose_call_it_is_until_there_were_enough(trace: Trace) -
     lines = done.out.splitlines()
     assert sorted(lines)[:3] == [
         "cat[777] close(0) = ?",
-        "cat[777] execve(0x0, 0x0, 0x0) = 0 <0.005000>",
-        'cat[777] openat(AT_FDCWD, "/etc/passwd", 0x0, 00) = 3 <1.234567>',
+        "cat[777] execve(NULL, NULL, NULL) = 0 <0.005000>",
+        'cat[777] openat(AT_FDCWD, "/etc/passwd", O_RDONLY) = 3 <1.234567>',
     ]
 
 

@@ -171,6 +171,18 @@ def test_a_number_that_is_used_again_is_judged_anew() -> None:
     assert pids(tree.select([row(21, 9), row(21, 10), row(21, 9)])) == [21]
 
 
+def test_whose_a_number_is_its_newest_record_tells() -> None:
+    tree = Tree(10, [1, 9, 40])
+    assert pids(tree.select([row(20, 10, 1), row(21, 20, 2)])) == [20, 21]
+    # 20 has ended, and its number is that of a stranger, who has a child of his own.
+    assert tree.select([row(20, 9, 5), row(30, 20, 6), row(31, 30, 7)]) == []
+    # One that was late is of who had the number then, and changes nothing.
+    assert pids(tree.select([row(20, 10, 3), row(32, 20, 8)])) == [20]
+    # The other way round: one of the tree gets the number of a stranger who has ended.
+    assert pids(tree.select([row(21, 10, 9), row(40, 21, 10), row(41, 40, 11)])) == [21, 40, 41]
+    assert pids(tree.select([row(10, 9, 12), row(22, 10, 13)])) == [22], "the root stays it"
+
+
 def test_a_record_waits_for_the_parents() -> None:
     tree = Tree(10, [1, 9])
     assert tree.select([row(22, 21, 1), row(40, 39), row(22, 21, 2), row(23, 22)]) == []

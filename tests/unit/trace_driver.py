@@ -19,7 +19,7 @@ from pathlib import Path
 from kmodlab.errors import KmodlabError
 from kmodlab.modules import cli, program
 from kmodlab.modules.machine import Machine
-from kmodlab.modules.program import Program
+from kmodlab.modules.program import Identity, Program
 
 from .fake_netlink import FakeKernel, item, record
 
@@ -95,9 +95,9 @@ class Lab:
         """Return the machine that has it."""
         return Machine(SYSFS.absolute(), Path("claims").absolute(), self.kernel.link, self.start, self.die_of)
 
-    def start(self, file: str, words: Sequence[str], mask: set[signal.Signals | int]) -> Program:
+    def start(self, file: str, argv: Sequence[str], mask: set[signal.Signals | int], identity: Identity) -> Program:
         """Start a program, of which the kernel hears."""
-        started = Program(file, words, mask)
+        started = Program(file, argv, mask, identity)
         self.meanwhile = self.returns()
         self.scene(self.kernel, started.pid)
         return started
@@ -126,16 +126,16 @@ class Lab:
         return self._returns.read_text().strip() if self._returns.exists() else None
 
 
-def main(report: str, returns: str, scene: str, words: Sequence[str]) -> int:
+def main(report: str, returns: str, scene: str, argv: Sequence[str]) -> int:
     """Be `kmodlab trace`."""
     signal.alarm(60)
     for number in program.ENDING:
         signal.signal(number, signal.SIG_DFL)  # a shell starts what is in the background with some of them ignored
     lab = Lab(report, returns, scene)
-    if words[0] == "watch":
+    if argv[0] == "watch":
         threading.Thread(target=lab.watched, daemon=True).start()
     try:
-        return cli.main(words, lab.machine())
+        return cli.main(argv, lab.machine())
     finally:
         lab.save()
 

@@ -9,9 +9,8 @@ from typing import Any
 import yaml
 
 from kmodlab.modules import spec
+from kmodlab.modules.family import SPECIFICATION
 
-SPECIFICATION = Path(__file__).with_name("syscall_tracer.yaml")
-"""The one in kernel/specs: a link, so that it goes into a wheel as a file."""
 SPEC = spec.load(SPECIFICATION)
 
 Step = tuple[str, dict[str, Any]]

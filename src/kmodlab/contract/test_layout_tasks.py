@@ -5,6 +5,7 @@ The other tests of these files read whatever has the columns: so what scripts re
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Callable
 
@@ -159,9 +160,10 @@ def test_namespaces_have_the_same_layout(machine: Machine) -> None:
     for answer in machine.play(*wrapped):
         if "trouble" in answer:
             continue
-        pages = [one["text"] for one in answer["inner"]]
-        for parse, text in zip((parse_list, parse_detail, parse_stats, parse_tree), pages, strict=True):
-            assert parse(text)
+        parsers = (parse_list, parse_detail, parse_stats, parse_tree)
+        for path, parse, one in zip(TASK_FILES, parsers, answer["inner"], strict=True):
+            if path != DETAIL or one["errno"] != errno.EACCES:
+                assert parse(one["text"])
 
 
 def sums(page: TaskList) -> Stats:

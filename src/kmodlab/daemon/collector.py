@@ -14,17 +14,20 @@ from types import TracebackType
 
 from kmodlab.errors import KmodlabError
 
+from .answered import Answered
 from .items import Feed
 from .ledger import Books
 from .lister import Lister
-from .queries import By, History
+from .postgres import Address
+from .queries import History
 from .retention import Keep, Keeper
 from .roller import Limits, Roller
 from .sampler import Sampler
+from .shipper import Shipper
 from .station import Local, Station, newer
 from .tally import NS
 from .tasks import Listing, Sample
-from .tick import TOP, Change, Events, Filter, Machine, Ranked, Rates, Row, TaskRates, Tick, merged
+from .tick import Machine, TaskRates, Tick, merged
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,8 @@ EXPIRE_SECONDS, SCRUB_SECONDS = 5.0, 300.0
 TASKS_SECONDS = 10.0
 """How long a sample of tasks may wait to be written, while nobody looks: an idle machine is to stay one."""
 RETRY_SECONDS = 0.5
+SHIP_SECONDS = 5.0
+"""For what a fleet's database has not got yet, when the collector ends."""
 _WAITING = 8
 """Ticks that wait for a subscriber before they are merged."""
 
@@ -81,7 +86,7 @@ class Subscription(AsyncIterator[Tick]):
         self._put(None)
 
 
-class Live:
+class Live(Answered):
     """The collector, which is a `tick.Source`. `start` it, or use it in a `with` block.
 
     Args:
@@ -91,6 +96,8 @@ class Live:
         limits: when it writes.
         keep: how much is kept.
         lister: what tells of the machine's tasks; it is closed with the collector.
+        fleet: a database that gets a copy.
+        fleet_keep: how much of this machine is kept there.
 
     Raises:
         KmodlabError: another process keeps this history, or a newer program did.
@@ -104,9 +111,11 @@ class Live:
         limits: Limits | None = None,
         keep: Keep | None = None,
         lister: Lister | None = None,
+        fleet: Address | None = None,
+        fleet_keep: Keep | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._roller = Roller(folder, own, limits)
+        self._roller = Roller(folder, own, limits, ships=fleet is not None)
         self._keeper = Keeper(self._roller, keep)
         try:
             self._keeper.inspect()
@@ -116,7 +125,13 @@ class Live:
             raise
         self._sampler = Sampler(lister) if lister else None
         self._woken = threading.Event()
-        self._history = History(folder)
+        self._history = self._questions = History(folder)
+        self._shipper: Shipper | None = None
+        if fleet:
+            self._shipper = Shipper(
+                fleet, folder, self._acknowledge, self._history.suspect,
+                lambda: self._roller.index.base.total_changes, lambda: self._keeper.now, fleet_keep,
+            )  # fmt: skip
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._ticks: deque[Tick] = deque(maxlen=TICKS_KEPT)
@@ -141,6 +156,8 @@ class Live:
         if self._sampler:
             self._sampler.start()
         self._thread.start()
+        if self._shipper:
+            self._shipper.start()
 
     def close(self) -> None:
         """End: what has come is written."""
@@ -186,6 +203,9 @@ class Live:
             pass
         self._guarded(self._publish)
         self._guarded(self._tasks)
+        if self._shipper:
+            self._guarded(self._roller.flush)
+            self._shipper.stop(SHIP_SECONDS)
         try:
             with self._lock:
                 self._roller.close()
@@ -236,11 +256,16 @@ class Live:
             self._caught_up.notify_all()
         return True
 
+    def _acknowledge(self, key: str, number: int) -> None:
+        with self._lock:
+            self._roller.index.acknowledge(number, key)
+
     def _recorded(self) -> dict[tuple[int, int], dict[str, int]]:
         return newer(self._roller.recorded, self._station.ledger())
 
     def _troubles(self) -> tuple[str, ...]:
-        return (*self._station.troubles, *([self._error] if self._error else []))
+        late = self._shipper.trouble if self._shipper else ""
+        return (*self._station.troubles, *(text for text in (self._error, late) if text))
 
     # -- what a server asks ------------------------------------------------------------------------------------------
 
@@ -285,53 +310,24 @@ class Live:
             one.send(None)
         return one
 
-    def ticks(self, since: int) -> list[Tick] | None:
-        """Return the ticks behind a number, or None where not all of them are there any more."""
-        kept = list(self._ticks)
-        if kept and (since < kept[0].number - 1 or since > kept[-1].number):
-            return None
-        return [tick for tick in kept if tick.number > since]
-
     def wait(self, until: Callable[[Tick], bool], seconds: float = 60.0) -> Tick:
         """Return the first tick of which something is true, of those from the latest on.
+
+        Nothing is held while that is asked: it may ask this in turn, whose answer takes the lock of who publishes.
 
         Raises:
             KmodlabError: none was, in so many seconds.
         """
         deadline = time.monotonic() + seconds
-        with self._caught_up:
-            while not (self._ticks and until(self._ticks[-1])):
-                if not self._caught_up.wait(deadline - time.monotonic()):
-                    raise KmodlabError(f"what was waited for has not come in {seconds:g} s")
-            return self._ticks[-1]
-
-    def rates(self, begin: float, end: float, step: float, by: By = "call") -> Rates:
-        """Return the sums for each step; see `tick.Source`."""
-        return self._history.rates(begin, end, step, by)
-
-    def top(self, begin: float, end: float, by: By, limit: int = TOP) -> list[Ranked]:
-        """Return the busiest; see `tick.Source`."""
-        return self._history.top(begin, end, by, limit)
-
-    def events(
-        self,
-        begin: float,
-        end: float,
-        only: Filter | None = None,
-        limit: int = 100,
-        before: str | None = None,
-        matches: Callable[[Row], bool] | None = None,
-    ) -> Events:
-        """Return the newest calls of a time; see `tick.Source`."""
-        return self._history.events(begin, end, only, limit, before, matches)
-
-    def blocked(self, begin: float, end: float, limit: int = 100, before: str | None = None) -> Events:
-        """Return the newest blocked calls; see `tick.Source`."""
-        return self._history.blocked(begin, end, limit, before)
-
-    def changes(self, begin: float, end: float) -> list[Change]:
-        """Return what was changed; see `tick.Source`."""
-        return self._history.changes(begin, end)
+        looked: Tick | None = None
+        while True:
+            with self._caught_up:
+                while not self._ticks or self._ticks[-1] is looked:
+                    if not self._caught_up.wait(deadline - time.monotonic()):
+                        raise KmodlabError(f"what was waited for has not come in {seconds:g} s")
+                looked = self._ticks[-1]
+            if until(looked):
+                return looked
 
     def tasks(self, at: float | None = None) -> Listing:
         """Return all processes, of now or of the snapshot nearest to a time; see `tick.Source`."""
@@ -351,12 +347,19 @@ class Live:
         """Return how many tasks are in which state now; see `tick.Source`."""
         return self._sampler.latest if self._sampler else None
 
+    def task_turnover(self) -> tuple[int, int] | None:
+        """Return how many tasks have started, and ended; see `tick.Source`."""
+        return self._sampler.turned if self._sampler else None
+
     def ledger(self) -> Books:
         """Return the books as of now, with what was counted in the files themselves as of the last writing."""
         with self._lock:
             cpus = self._roller.ledger(self._recorded())
             troubles = (*self._roller.troubles.values(), *self._troubles())
-        return Books(cpus, self._history.ledger().checks, troubles)
+        checks, copied = self._history.ledger().checks, self._shipper.figures if self._shipper else None
+        if copied and copied.check:
+            checks = (*checks, copied.check)
+        return Books(cpus, checks, troubles, copied)
 
     def control(self, command: str, who: str) -> None:
         """Change the tracer; see `tick.Source`."""

@@ -18,9 +18,12 @@ from . import history, parquet
 from .tick import STATUSES, Row
 
 if TYPE_CHECKING:
-    from .queries import History
+    from .queries import Questions
 
 app = typer.Typer(no_args_is_help=True, help="The history that the daemon keeps: ask it, or take calls out of it.")
+
+
+ASK_SECONDS = 10.0
 
 
 class What(StrEnum):
@@ -45,6 +48,10 @@ class Format(StrEnum):
 
 
 Folder = Annotated[Path | None, typer.Option(help="Where the history is; by default in the state directory.")]
+Database = Annotated[
+    str | None, typer.Option(help="A fleet's: postgresql://USER@HOST/DATABASE, service=NAME, or a file that has that.")
+]
+HostName = Annotated[str | None, typer.Option("--host", help="Of a fleet's database this host; by default all.")]
 From = Annotated[str, typer.Option("--from", help="now, -90m, -2d, 2026-03-01T12:30 (UTC), or seconds since 1970.")]
 To = Annotated[str, typer.Option("--to", help="The same, for the end.")]
 Pid = Annotated[int | None, typer.Option(help="Calls of this process.", min=0)]
@@ -59,10 +66,28 @@ def default_folder() -> Path:
     return paths.state_dir() / "history"
 
 
-def _opened(folder: Path | None) -> History:
+def _opened(folder: Path | None, database: str | None, host: str | None) -> Questions:
+    """Return who answers.
+
+    Raises:
+        UsageError: there is no such history; or two are named.
+    """
+    if database is not None:
+        return _fleet(folder, database, host)
+    if host is not None:
+        raise UsageError(f"the history of the host {host} is in a fleet's database", hint="--database names it")
     from .queries import History  # noqa: PLC0415  # the other commands start without a database
 
-    return History(folder or default_folder(), seconds=10.0)
+    return History(folder or default_folder(), seconds=ASK_SECONDS)
+
+
+def _fleet(folder: Path | None, database: str, host: str | None) -> Questions:
+    if folder is not None:
+        raise UsageError("a history is in a folder or in a database", hint="--folder or --database, not both")
+    from . import postgres  # noqa: PLC0415
+    from .fleet import Fleet  # noqa: PLC0415
+
+    return Fleet(postgres.address(database), host, seconds=ASK_SECONDS)
 
 
 @app.command("query")
@@ -77,10 +102,12 @@ def query_command(
     comm: Comm = None,
     text: Text = None,
     folder: Folder = None,
+    database: Database = None,
+    host: HostName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON on standard output.")] = False,
 ) -> None:
     """Show what a history says of a time; exit 1 where its books do not close (`ledger`)."""
-    found = _opened(folder)
+    found = _opened(folder, database, host)
     if what is What.LEDGER:
         raise typer.Exit(_show_ledger(found, as_json))
     only = history.wanted(call or (), status or (), pid, comm, text)
@@ -132,7 +159,7 @@ def _table(head: tuple[str, ...], rows: Iterator[list[str]]) -> Iterator[str]:
         yield "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[-1]])
 
 
-def _show_ledger(found: History, as_json: bool) -> int:
+def _show_ledger(found: Questions, as_json: bool) -> int:
     books = found.ledger()
     if as_json:
         print(json.dumps({"closed": books.closed, "open": books.open(), "totals": books.totals()}))
@@ -158,11 +185,13 @@ def export_command(
     comm: Comm = None,
     text: Text = None,
     folder: Folder = None,
+    database: Database = None,
+    host: HostName = None,
 ) -> None:
     """Write every call of a time that is still there one by one, oldest first; recording goes on meanwhile."""
     if kind is Format.PARQUET and out is None:
         raise UsageError("Parquet is nothing for a terminal", hint="--out names a file")
-    found = _opened(folder)
+    found = _opened(folder, database, host)
     only = history.wanted(call or (), status or (), pid, comm, text)
     rows = found.export(history.moment(begin), history.moment(end), only)
     if out is not None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from .lister import Moment, Reading
+from .lister import Moment, Reading, Then
 from .tally import NS
 
 SNAPSHOT_SECONDS = 60
@@ -83,39 +83,24 @@ class DemoTasks:
 
     def stats(self) -> Reading:
         """Return its /proc/task_stats."""
-        return self._stats(self._moment())
+        at = self._moment()
+        return _stats(at, self.at(at.t / NS))
 
     def listing(self) -> Reading:
         """Return its /proc/task_lister."""
-        return self._listing(self._moment())
+        at = self._moment()
+        return _listing(at, self.at(at.t / NS))
 
-    def past(self) -> Iterable[tuple[Reading, Reading | None]]:
+    def past(self) -> Iterable[Then]:
         """Yield what was before it began."""
         for ago in range(self._past, 0, -1):
             at = Moment(self._boot, self._now.t - ago * NS, self._now.wall - ago * NS)
-            yield self._stats(at), self._listing(at) if ago % SNAPSHOT_SECONDS == 0 else None
+            found = self.at(at.t / NS)
+            listing = _listing(at, found) if ago % SNAPSHOT_SECONDS == 0 else None
+            yield Then(_stats(at, found), listing, [one.pid for one in found])
 
     def close(self) -> None:
         """There is nothing to close."""
-
-    def _stats(self, at: Moment) -> Reading:
-        found = self.at(at.t / NS)
-        states = [one.state for one in found]
-        counts = {name: states.count(name.upper()) for name in ("Running", "Sleeping", "Stopped", "Zombie")}
-        counts["Other"] = len(states) - sum(counts.values())
-        counts["Total"] = len(states)
-        lines = [f"  {name + ':':<12} {number}" for name, number in counts.items()]
-        vm, rss = (sum(getattr(one, name) for one in found) // 1024 for name in ("vm", "rss"))
-        head = ["=" * 20 + " TASK STATISTICS " + "=" * 20, "", "Process States:", *lines, "", "Memory Usage:"]
-        memory = [f"  Total Virtual Memory: {vm} MB", f"  Total RSS:            {rss} MB"]
-        return Reading(at, "\n".join([*head, *memory, "", ""]))
-
-    def _listing(self, at: Moment) -> Reading:
-        rows = [one.row() for one in self.at(at.t / NS)]
-        titles = ("COMMAND", "STATE", "VM(KB)", "RSS(KB)", "THREADS", "UID", "GID")
-        head = "PID      PPID     {:<20} {:<12} {:<10} {:<10} {:<8} {:<8} {}".format(*titles)
-        lines = ["=" * 20 + " LINUX KERNEL TASK LISTER " + "=" * 20, head, _RULE, *rows, _RULE]
-        return Reading(at, "\n".join([*lines, f"Total processes listed: {len(rows)}", "Page size: 4096 bytes", ""]))
 
     def at(self, t: float) -> list[Task]:
         """Return the tasks that there are at a time, seconds, by ascending PID."""
@@ -156,3 +141,23 @@ class DemoTasks:
             yield Task(pid, 388, "logrotate", "DISK_SLEEP", 10_240, 4_096)
         elif second < 14:
             yield Task(pid, 388, "logrotate", "ZOMBIE")
+
+
+def _stats(at: Moment, found: Sequence[Task]) -> Reading:
+    states = [one.state for one in found]
+    counts = {name: states.count(name.upper()) for name in ("Running", "Sleeping", "Stopped", "Zombie")}
+    counts["Other"] = len(states) - sum(counts.values())
+    counts["Total"] = len(states)
+    lines = [f"  {name + ':':<12} {number}" for name, number in counts.items()]
+    vm, rss = (sum(getattr(one, name) for one in found) // 1024 for name in ("vm", "rss"))
+    head = ["=" * 20 + " TASK STATISTICS " + "=" * 20, "", "Process States:", *lines, "", "Memory Usage:"]
+    memory = [f"  Total Virtual Memory: {vm} MB", f"  Total RSS:            {rss} MB"]
+    return Reading(at, "\n".join([*head, *memory, "", ""]))
+
+
+def _listing(at: Moment, found: Sequence[Task]) -> Reading:
+    rows = [one.row() for one in found]
+    titles = ("COMMAND", "STATE", "VM(KB)", "RSS(KB)", "THREADS", "UID", "GID")
+    head = "PID      PPID     {:<20} {:<12} {:<10} {:<10} {:<8} {:<8} {}".format(*titles)
+    lines = ["=" * 20 + " LINUX KERNEL TASK LISTER " + "=" * 20, head, _RULE, *rows, _RULE]
+    return Reading(at, "\n".join([*lines, f"Total processes listed: {len(rows)}", "Page size: 4096 bytes", ""]))

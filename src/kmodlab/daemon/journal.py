@@ -181,7 +181,9 @@ class Hole:
         return Hole(self.first, later.last, self.n + later.n, self.begin, later.end)
 
 
-Holes = dict[tuple[int, int, str], Hole]
+MOST_HOLES = 64
+"""Holes of a CPU that wait to be written, for each reason; where there are more, the last ones are told as one."""
+Holes = dict[tuple[int, int, str], list[Hole]]
 """By epoch, CPU and reason."""
 
 
@@ -378,8 +380,12 @@ class Journal:
         account.pending -= batch.n
         account.shed[reason] = account.shed.get(reason, 0) + batch.n
         hole = Hole(batch.first, batch.last, batch.n, batch.begin, batch.end)
-        before = self._shed.get((epoch, batch.cpu, reason))
-        self._shed[epoch, batch.cpu, reason] = before + hole if before else hole
+        holes = self._shed.setdefault((epoch, batch.cpu, reason), [])
+        # What was kept, or let go for another reason, between two of them is in neither.
+        if holes and (holes[-1].last + 1 == hole.first or len(holes) >= MOST_HOLES):
+            holes[-1] += hole
+        else:
+            holes.append(hole)
 
     # -- the disk ------------------------------------------------------------------------------------------------
 
@@ -443,8 +449,8 @@ class Journal:
             self._writing = False
             self._items = load.items + self._items
             self._bytes += load.size
-            for key, hole in load.shed.items():
-                self._shed[key] = hole + self._shed[key] if key in self._shed else hole
+            for key, holes in load.shed.items():
+                self._shed[key] = holes + self._shed.get(key, [])
             if reason != self.reason:
                 log.error("nothing can be written into %s: %s", self.folder, error)
             self.reason, self.trouble = reason, f"{_SAID[reason]}: nothing can be written into {self.folder} ({error})"
@@ -482,9 +488,10 @@ class Journal:
                 stored[epoch, item.cpu] += item.n
             else:
                 notes.append((next(numbers), epoch, type(item).__name__, json.dumps(plain(item))))
-        for (epoch, cpu, reason), hole in load.shed.items():
-            text = json.dumps({"cpu": cpu, "reason": f"shed_{reason}", **vars(hole)})
-            notes.append((next(numbers), epoch, "Hole", text))
+        for (epoch, cpu, reason), holes in load.shed.items():
+            for hole in holes:
+                text = json.dumps({"cpu": cpu, "reason": f"shed_{reason}", **vars(hole)})
+                notes.append((next(numbers), epoch, "Hole", text))
         base.executemany("insert into block values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", blocks)
         base.executemany("insert into note values (?, ?, ?, ?)", notes)
         ledger = [(*whose, json.dumps(terms)) for whose, terms in load.ledger.items()]

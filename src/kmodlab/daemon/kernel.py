@@ -20,15 +20,13 @@ from kmodlab.modules.tracer import Call, Status, Tracer
 
 from .events import Events
 from .items import NO_MODULE, Begin, CallInfo, Calls, Changed, Clock, Counters, Item, Settings
-from .tally import NS
+from .tally import SET_NS
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS, CALM_SECONDS = 1.0, 5.0
 """Between two looks at the counters and at how the tracer is set, or at whether it is there; where nobody looks."""
 CLOCK_SECONDS = 10.0
-SET_NS = NS // 20
-"""A clock that is off by more than this was set."""
 ELSEWHERE = "elsewhere"
 """Who changed the tracer by other means than this daemon."""
 _SWITCHES = {"enforce": "enforce", "returns": "returns"}

@@ -106,6 +106,29 @@ def equations(terms: Mapping[str, int]) -> Iterator[Equation]:
 
 
 @dataclass(frozen=True)
+class Copied:
+    """How far the copying into a fleet's database is.
+
+    Attributes:
+        behind: seconds since all that there was had been copied; 0 where nothing waits for long.
+        shipped: records that were copied, since this index began.
+        waiting: records that are still to be copied, as of the last time that was looked.
+        unshipped: those that were removed before, by the term that says why.
+        late: calls whose sums (`s`, `m`, `h`: of seconds, minutes, hours) were removed before they were copied, and
+            blocked calls (`blocked`) that were; of tasks samples in sums (`task_s`, `task_m`, `task_h`), and snapshots
+            (`task_snap`).
+        check: the sum that says that these are all; None while that was never seen.
+    """
+
+    behind: float = 0.0
+    shipped: int = 0
+    waiting: int = 0
+    unshipped: Mapping[str, int] = field(default_factory=dict)
+    late: Mapping[str, int] = field(default_factory=dict)
+    check: Equation | None = None
+
+
+@dataclass(frozen=True)
 class Books:
     """The ledger as of one moment.
 
@@ -113,11 +136,13 @@ class Books:
         cpus: (epoch, CPU) -> its terms, as `TERMS` has them.
         checks: further sums over all CPUs, which were counted in the files themselves.
         troubles: what is wrong at the moment (a full disk, a reader that never ends), one sentence each.
+        copied: of a host of a fleet: see there.
     """
 
     cpus: Mapping[tuple[int, int], Mapping[str, int]]
     checks: tuple[Equation, ...] = ()
     troubles: tuple[str, ...] = field(default=())
+    copied: Copied | None = None
 
     def equations(self) -> Iterator[tuple[str, Equation]]:
         """Yield every sum with whose it is: `epoch 1 CPU 0`, or `all`."""

@@ -10,7 +10,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +42,15 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Then:
+    """What was before: the first file, at times the second, and always the PIDs that it has."""
+
+    stats: Reading
+    listing: Reading | None
+    pids: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Opened:
     """Descriptors of the two files, and the boot id of their machine."""
 
@@ -64,8 +73,8 @@ class Lister(Protocol):
     def listing(self) -> Reading:
         """Return /proc/task_lister."""
 
-    def past(self) -> Iterable[tuple[Reading, Reading | None]]:
-        """Yield what was before this began, oldest first: the first file, and at times the second."""
+    def past(self) -> Iterable[Then]:
+        """Yield what was before this began, oldest first."""
 
     def close(self) -> None:
         """Let go of the files."""
@@ -128,7 +137,7 @@ class Files:
         """Return /proc/task_lister; see `Lister`."""
         return self._read(LIST)
 
-    def past(self) -> Iterable[tuple[Reading, Reading | None]]:
+    def past(self) -> Iterable[Then]:
         """Yield nothing: nobody has read it before."""
         return ()
 

@@ -9,6 +9,9 @@ import contextlib
 import os
 import socket
 
+SIGN_SECONDS = 30.0
+"""No sign of life is later than that after another, whatever somebody would wait for."""
+
 
 def notify(*lines: str) -> bool:
     """Tell systemd; return whether there is one to tell.
@@ -26,9 +29,9 @@ def notify(*lines: str) -> bool:
 
 
 def period() -> float | None:
-    """Return how many seconds there may be between two signs of life; None where nobody waits for any."""
+    """Return the seconds from one sign of life to the next, SIGN_SECONDS at most; None where nobody waits for any."""
     pid = os.environ.get("WATCHDOG_PID", "")
     if pid and pid != str(os.getpid()):
         return None
     text = os.environ.get("WATCHDOG_USEC", "")
-    return int(text) / 2e6 if text.isdecimal() and int(text) else None
+    return min(int(text) / 2e6, SIGN_SECONDS) if text.isdecimal() and int(text) else None

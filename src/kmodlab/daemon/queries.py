@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import heapq
 import json
 import logging
+import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from kmodlab.errors import KmodlabError, UsageError
 from kmodlab.modules.record import SEQ, made_at, rows
@@ -65,7 +67,7 @@ class OutOfTime(Exception):
     """The time limit has ended a search."""
 
 
-class _Deadline:
+class Deadline:
     """When a question of this thread has taken too long.
 
     Args:
@@ -80,18 +82,249 @@ class _Deadline:
         return time.thread_time() > self._busy or time.monotonic() > self._end
 
 
-def _out_of_time(seconds: float) -> KmodlabError:
+def out_of_time(seconds: float) -> KmodlabError:
+    """Return what is said of a question that took too long."""
     hint = "ask for a shorter time, or for a longer step"
     return KmodlabError(f"the question took longer than {seconds:g} s", hint=hint)
 
 
-def _checked(begin: float, end: float) -> tuple[float, float]:
+def checked(begin: float, end: float) -> tuple[float, float]:
+    """Return a time that can be asked about.
+
+    Raises:
+        UsageError: it is none.
+    """
     if not begin < end:
         raise UsageError(f"from {begin:.0f} to {end:.0f} is no time", hint="the end has to be behind the beginning")
     return min(max(begin, 0.0), LAST - 1), min(end, LAST)
 
 
-class History:
+class Answer(Protocol):
+    """What a database has found."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the rows."""
+
+    def fetchall(self) -> list[Any]:
+        """Return the rows."""
+
+    def fetchone(self) -> Any:  # noqa: ANN401  # a row's values are of any type
+        """Return the first row that is left, or None."""
+
+
+class Base(Protocol):
+    """A database, as far as questions go: SQLite's, or one that takes the same words."""
+
+    def execute(self, query: str, values: Sequence[Any] = (), /) -> Answer:
+        """Ask; a `?` stands for each value."""
+
+
+class Questions(abc.ABC):
+    """The questions about the past that are the same wherever it is kept.
+
+    Args:
+        seconds: how long one may take.
+    """
+
+    _slot = "cast((t + ? - ?) / ? as integer)"
+    """Which step a second belongs to."""
+    _hists = "hist_sum(hist)"
+    """The sum of histograms, or all of them."""
+    _kept = "select epoch, min(begin) from segment_cpu group by epoch"
+    """When the records begin."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    @abc.abstractmethod
+    def _base(self) -> contextlib.AbstractContextManager[Base]:
+        """Return a connection that a clock is held to; it is gone behind the question, and with it what it holds."""
+
+    @abc.abstractmethod
+    def _epochs(self, base: Base) -> dict[int, Epoch]:
+        """Return the epochs that are asked about, by number."""
+
+    @abc.abstractmethod
+    def _order(self, epochs: dict[int, Epoch]) -> Order | None:
+        """Return what calls are ordered by, newest last; None where it is their places."""
+
+    @abc.abstractmethod
+    def ledger(self) -> Books:
+        """Return the books, and what in the history adds up to them."""
+
+    @abc.abstractmethod
+    def events(
+        self,
+        begin: float,
+        end: float,
+        only: Filter | None = None,
+        limit: int = 100,
+        before: str | None = None,
+        matches: Callable[[Row], bool] | None = None,
+    ) -> Events:
+        """Return the newest calls of a time; see `tick.Source`."""
+
+    @abc.abstractmethod
+    def export(self, begin: float, end: float, only: Filter | None = None) -> Iterator[Row]:
+        """Yield all calls of a time that are still there one by one, oldest first.
+
+        Nothing is held between two rows: whoever takes them slowly holds up nobody. What is removed meanwhile is left
+        out.
+        """
+
+    # -- sums --------------------------------------------------------------------------------------------------------
+
+    def rates(self, begin: float, end: float, step: float, by: By = "call") -> Rates:
+        """Return the sums of each step; see `tick.Source`."""
+        begin, end = checked(begin, end)
+        with self._base() as base:
+            tier, seconds = self._tier(base, begin, end)
+            wanted = max(step, (end - begin) / MOST_STEPS)
+            step = max(seconds, -(-wanted // seconds) * seconds)
+            epochs = self._epochs(base)
+            shift = max(epochs.values(), key=lambda one: one.number).offset / NS % step if epochs else 0.0
+            start = (begin - shift) // step * step + shift
+            steps = int(-(-(end - start) // step))
+            series = self._series(base, epochs, (tier, start, end, step, steps), by)
+            holes = _holes(base, epochs, start, end)
+        return Rates(start, step, steps, series, holes, seconds)
+
+    def _series(
+        self,
+        base: Base,
+        epochs: dict[int, Epoch],
+        shape: tuple[str, float, float, float, int],
+        by: By,
+    ) -> dict[str, tuple[Count, ...]]:
+        tier, start, end, step, steps = shape
+        columns = {"call": "roll_{}, call", "status": "roll_{}, status", "process": "proc_{}, proc"}[by]
+        table, key = columns.format(tier).split(", ")
+        key = _BUSIEST.format(table) if by == "process" else key
+        found: dict[str, list[Count]] = {}
+        names = _process_names(base, epochs) if by == "process" else {}
+        for number, epoch in epochs.items():
+            offset = epoch.offset / NS
+            query = (
+                f"select {self._slot} as slot, {key} as it, sum(n), sum(err), sum(lat_sum) from {table}"
+                " where epoch = ? and t >= ? and t < ? group by slot, it"
+            )
+            of = number, math.ceil(start - offset), math.ceil(min(start + steps * step, end) - offset)
+            shown = of if by == "process" else ()
+            for slot, which, n, err, lat in base.execute(query, (offset, start, step, *shown, *of)):
+                name = _name(by, epoch, which, names)
+                counts = found.setdefault(name, [Count()] * steps)
+                if 0 <= slot < steps:
+                    counts[slot] += Count(n, err, lat)
+        return {name: tuple(counts) for name, counts in sorted(_bounded(found).items())}
+
+    def top(self, begin: float, end: float, by: By, limit: int = TOP) -> list[Ranked]:
+        """Return the busiest; see `tick.Source`."""
+        begin, end = checked(begin, end)
+        with self._base() as base:
+            tier, _ = self._tier(base, begin, end)
+            found: dict[object, Ranked] = {}
+            for number, epoch in self._epochs(base).items():
+                each = _top_processes if by == "process" else self._top_calls
+                for part, low, high in parts_of(tier, begin - epoch.offset / NS, end - epoch.offset / NS):
+                    for key, one in each(base, epoch, part, (number, math.ceil(low), math.ceil(high)), by):
+                        before = found.get(key)
+                        found[key] = _together(before, one) if before else one
+            ranked = sorted(found.values(), key=lambda one: (one.process is OTHER, -one.count.n, one.name))
+        return ranked[: min(limit, MOST_ROWS)]
+
+    def _tier(self, base: Base, begin: float, end: float) -> tuple[str, int]:
+        """Return the finest tier that has few enough rows of a time, and still has that time."""
+        for most, tier, seconds in _BY_TIER:
+            if end - begin <= most:
+                # Seconds are kept for a day only: what is older is in the minutes alone.
+                oldest = self._oldest(base, tier)
+                if tier == "h" or (
+                    oldest is not None and oldest <= max(begin, self._oldest(base, "h") or begin) + 3600
+                ):
+                    return tier, seconds
+        return "h", 3600
+
+    def _oldest(self, base: Base, tier: str) -> float | None:
+        times = []
+        for number, epoch in self._epochs(base).items():
+            row = base.execute(f"select t from roll_{tier} where epoch = ? order by t limit 1", (number,)).fetchone()
+            if row:
+                times.append(row[0] + epoch.offset / NS)
+        return min(times, default=None)
+
+    def _top_calls(
+        self, base: Base, epoch: Epoch, tier: str, span: tuple[int, int, int], by: By
+    ) -> Iterator[tuple[object, Ranked]]:
+        key = "call" if by == "call" else "status"
+        query = (
+            f"select {key}, sum(n), sum(err), sum(lat_sum), {self._hists}, sum(case when status = 1 then n else 0 end)"
+            f" from roll_{tier} where epoch = ? and t >= ? and t < ? group by {key}"
+        )
+        for which, n, err, lat, hist, blocked in base.execute(query, span):
+            name = _name(by, epoch, which, {})
+            buckets = buckets_of(hist)
+            yield name, Ranked(name, Count(n, err, lat, buckets), blocked)
+
+    # -- one by one ----------------------------------------------------------------------------------------------------
+
+    def blocked(self, begin: float, end: float, limit: int = 100, before: str | None = None) -> Events:
+        """Return the newest blocked calls; see `tick.Source`."""
+        begin, end = checked(begin, end)
+        limit, cursor = max(1, min(limit, MOST_ROWS)), cursor_of(before)
+        found: list[tuple[Cursor, Row]] = []
+        with self._base() as base:
+            epochs = self._epochs(base)
+            order = self._order(epochs)
+            for number, epoch in sorted(epochs.items(), reverse=True):
+                if order is None and (len(found) > limit or (cursor and number > cursor[0])):
+                    continue
+                low, high = int(begin * NS) - epoch.offset, int(end * NS) - epoch.offset
+                at = min((high, -1, -1), _below(cursor, epoch, epochs, order))
+                query = (
+                    "select * from blocked where epoch = ? and t >= ? and t < ? and (t, cpu, seq) < (?, ?, ?)"
+                    " order by t desc, cpu desc, seq desc limit ?"
+                )
+                for row in base.execute(query, (number, low, high, *at, limit + 1)):
+                    found.append(((number, row[1], row[2], row[3]), _blocked_row(epoch, row)))
+        found.sort(key=lambda one: order(one[0]) if order else one[0], reverse=True)
+        more = found[limit - 1][0] if len(found) > limit else None
+        return Events(tuple(row for _, row in found[:limit]), text_of(more) if more else None)
+
+    def changes(self, begin: float, end: float) -> list[Change]:
+        """Return what was changed; see `tick.Source`."""
+        begin, end = checked(begin, end)
+        with self._base() as base:
+            epochs = self._epochs(base)
+            query = (
+                f"select epoch, t, who, what, before, after from change where epoch in ({_marks(epochs)})"
+                " order by id desc limit ?"
+            )
+            rows_of = base.execute(query, (*epochs, MOST_ROWS))
+            found = [Change(epochs[epoch].wall(t), *words) for epoch, t, *words in rows_of]
+        if self._order(epochs):
+            found.sort(key=lambda one: one.wall, reverse=True)
+        return [one for one in found if begin <= one.wall < end]
+
+    def holes(self, begin: float, end: float) -> tuple[Hole, ...]:
+        """Return what is not there."""
+        begin, end = checked(begin, end)
+        with self._base() as base:
+            return _holes(base, self._epochs(base), begin, end)
+
+    def reach(self) -> tuple[float | None, float | None]:
+        """Return when the sums begin, and when the records do; None where there are none. Seconds since 1970."""
+        with self._base() as base:
+            epochs = self._epochs(base)
+            sums = base.execute("select epoch, min(t) from roll_h group by epoch").fetchall()
+            kept = base.execute(self._kept).fetchall()
+            first = base.execute("select epoch, min(first) from proc group by epoch").fetchall()
+        since = [epochs[epoch].wall(t) for epoch, t in first if epoch in epochs]
+        hours = [epochs[epoch].wall(t * NS) for epoch, t in sums if epoch in epochs]
+        raw = [epochs[epoch].wall(t) for epoch, t in kept if epoch in epochs]
+        return min(since, default=min(hours, default=None)), min(raw, default=None)
+
+
+class History(Questions):
     """A history as it can be read, by any number of threads and processes beside its writer.
 
     Args:
@@ -103,8 +336,8 @@ class History:
     """
 
     def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
+        super().__init__(seconds)
         self.folder = folder
-        self.seconds = seconds
         self.suspects: set[str] = set()
         self._snapshot: tuple[task_history.Place, Listing] | None = None
         if not (folder / NAME).exists():
@@ -113,12 +346,11 @@ class History:
 
     @contextlib.contextmanager
     def _base(self) -> Iterator[sqlite3.Connection]:
-        """Yield a connection that a clock is held to; it is gone behind the question, and with it what it holds."""
         try:
             base = sqlite3.connect(f"file:{self.folder / NAME}?mode=rw", uri=True, isolation_level=None, timeout=1.0)
         except sqlite3.Error as error:
             raise KmodlabError(f"the history in {self.folder} cannot be read: {error}") from error
-        deadline = _Deadline(self.seconds)
+        deadline = Deadline(self.seconds)
         try:
             base.execute("pragma query_only = 1")
             functions(base)
@@ -126,7 +358,7 @@ class History:
             yield base
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
-                raise _out_of_time(self.seconds) from error
+                raise out_of_time(self.seconds) from error
             raise KmodlabError(f"the history in {self.folder} cannot be read: {error}") from error
         except sqlite3.DatabaseError as error:
             hint = "the daemon sets a damaged index aside when it starts, and begins another"
@@ -134,67 +366,12 @@ class History:
         finally:
             base.close()
 
-    # -- sums --------------------------------------------------------------------------------------------------------
+    def _epochs(self, base: Base) -> dict[int, Epoch]:
+        assert isinstance(base, sqlite3.Connection)  # noqa: S101  # it is what `_base` gives
+        return read_epochs(base)
 
-    def rates(self, begin: float, end: float, step: float, by: By = "call") -> Rates:
-        """Return the sums of each step; see `tick.Source`."""
-        begin, end = _checked(begin, end)
-        with self._base() as base:
-            tier, seconds = _tier(base, begin, end)
-            wanted = max(step, (end - begin) / MOST_STEPS)
-            step = max(seconds, -(-wanted // seconds) * seconds)
-            epochs = read_epochs(base)
-            shift = max(epochs.values(), key=lambda one: one.number).offset / NS % step if epochs else 0.0
-            start = (begin - shift) // step * step + shift
-            steps = int(-(-(end - start) // step))
-            series = self._series(base, epochs, (tier, start, end, step, steps), by)
-            holes = _holes(base, epochs, start, end)
-        return Rates(start, step, steps, series, holes, seconds)
-
-    def _series(
-        self,
-        base: sqlite3.Connection,
-        epochs: dict[int, Epoch],
-        shape: tuple[str, float, float, float, int],
-        by: By,
-    ) -> dict[str, tuple[Count, ...]]:
-        tier, start, end, step, steps = shape
-        columns = {"call": "roll_{}, call", "status": "roll_{}, status", "process": "proc_{}, proc"}[by]
-        table, key = columns.format(tier).split(", ")
-        key = _BUSIEST.format(table) if by == "process" else key
-        found: dict[str, list[Count]] = {}
-        names = _process_names(base) if by == "process" else {}
-        for number, epoch in epochs.items():
-            offset = epoch.offset / NS
-            query = (
-                f"select cast((t + ? - ?) / ? as integer) as slot, {key} as it, sum(n), sum(err), sum(lat_sum)"
-                f" from {table} where epoch = ? and t >= ? and t < ? group by slot, it"
-            )
-            of = number, start - offset, min(start + steps * step, end) - offset
-            shown = of if by == "process" else ()
-            for slot, which, n, err, lat in base.execute(query, (offset, start, step, *shown, *of)):
-                name = _name(by, epoch, which, names)
-                counts = found.setdefault(name, [Count()] * steps)
-                if 0 <= slot < steps:
-                    counts[slot] += Count(n, err, lat)
-        return {name: tuple(counts) for name, counts in sorted(_bounded(found).items())}
-
-    def top(self, begin: float, end: float, by: By, limit: int = TOP) -> list[Ranked]:
-        """Return the busiest; see `tick.Source`."""
-        begin, end = _checked(begin, end)
-        with self._base() as base:
-            tier, _ = _tier(base, begin, end)
-            found: dict[object, Ranked] = {}
-            for number, epoch in read_epochs(base).items():
-                each = _top_processes if by == "process" else _top_calls
-                for part, low, high in _parts(tier, begin - epoch.offset / NS, end - epoch.offset / NS):
-                    for key, one in each(base, epoch, part, (number, low, high), by):
-                        before = found.get(key)
-                        found[key] = _together(before, one) if before else one
-            ranked = sorted(found.values(), key=lambda one: (one.process is OTHER, -one.count.n, one.name))
-        return ranked[: min(limit, MOST_ROWS)]
-
-    # -- one by one ----------------------------------------------------------------------------------------------------
+    def _order(self, epochs: dict[int, Epoch]) -> None:
+        del epochs
 
     def events(
         self,
@@ -206,8 +383,8 @@ class History:
         matches: Callable[[Row], bool] | None = None,
     ) -> Events:
         """Return the newest calls of a time; see `tick.Source`."""
-        begin, end = _checked(begin, end)
-        search = _Search(self, only or Filter(), matches, max(1, min(limit, MOST_ROWS)), _cursor(before))
+        begin, end = checked(begin, end)
+        search = _Search(self, only or Filter(), matches, max(1, min(limit, MOST_ROWS)), cursor_of(before))
         with self._base() as base:
             epochs = read_epochs(base)
             spans = base.execute(
@@ -222,7 +399,7 @@ class History:
         Nothing is held between two rows: whoever takes them slowly holds up nobody. What is removed meanwhile is left
         out.
         """
-        begin, end = _checked(begin, end)
+        begin, end = checked(begin, end)
         with self._base() as base:
             epochs = read_epochs(base)
             spans = base.execute(_SPANS).fetchall()
@@ -234,7 +411,7 @@ class History:
                 for head, data in self._blocks(name, number, times, only):
                     while waiting and waiting[0][0] < (number, head.begin, 0, 0):
                         yield heapq.heappop(waiting)[1]
-                    for cursor, row in _read(epoch, head, data, times):
+                    for cursor, row in read(epoch, head, data, times):
                         if only is None or only.matches(row):
                             heapq.heappush(waiting, (cursor, row))
         while waiting:
@@ -266,40 +443,11 @@ class History:
         log.error("the segment %s cannot be read: %s", name, error)
         self.suspects.add(name)
 
-    def blocked(self, begin: float, end: float, limit: int = 100, before: str | None = None) -> Events:
-        """Return the newest blocked calls; see `tick.Source`."""
-        begin, end = _checked(begin, end)
-        limit, cursor = max(1, min(limit, MOST_ROWS)), _cursor(before)
-        found: list[tuple[tuple[int, ...], Row]] = []
-        with self._base() as base:
-            for number, epoch in sorted(read_epochs(base).items(), reverse=True):
-                if len(found) > limit or (cursor and number > cursor[0]):
-                    continue
-                low, high = int(begin * NS) - epoch.offset, int(end * NS) - epoch.offset
-                at = cursor[1:] if cursor and cursor[0] == number else (high, -1, -1)
-                query = (
-                    "select * from blocked where epoch = ? and t >= ? and t < ? and (t, cpu, seq) < (?, ?, ?)"
-                    " order by t desc, cpu desc, seq desc limit ?"
-                )
-                for row in base.execute(query, (number, low, high, *at, limit + 1)):
-                    found.append(((number, row[1], row[2], row[3]), _blocked_row(epoch, row)))
-        more = found[limit - 1][0] if len(found) > limit else None
-        return Events(tuple(row for _, row in found[:limit]), _text(more) if more else None)
-
-    def changes(self, begin: float, end: float) -> list[Change]:
-        """Return what was changed; see `tick.Source`."""
-        begin, end = _checked(begin, end)
-        with self._base() as base:
-            epochs = read_epochs(base)
-            rows_of = base.execute(
-                "select epoch, t, who, what, before, after from change order by id desc limit ?", (MOST_ROWS,)
-            )
-            found = [Change(epochs[epoch].wall(t), *words) for epoch, t, *words in rows_of if epoch in epochs]
-        return [one for one in found if begin <= one.wall < end]
+    # -- tasks -------------------------------------------------------------------------------------------------------
 
     def task_rates(self, begin: float, end: float, step: float) -> TaskRates:
         """Return tasks by state, and their memory; see `tick.Source`."""
-        begin, end = _checked(begin, end)
+        begin, end = checked(begin, end)
         with self._base() as base:
             return task_history.rates(base, begin, end, step)
 
@@ -313,11 +461,7 @@ class History:
                 known = self._snapshot = place, task_history.snapshot(base, place)
         return known[1]
 
-    def holes(self, begin: float, end: float) -> tuple[Hole, ...]:
-        """Return what is not there."""
-        begin, end = _checked(begin, end)
-        with self._base() as base:
-            return _holes(base, read_epochs(base), begin, end)
+    # -- the books -----------------------------------------------------------------------------------------------------
 
     def ledger(self) -> Books:
         """Return the books as the index has them, and as what is in it and in the segments adds up."""
@@ -337,29 +481,6 @@ class History:
         )
         return Books(cpus, checks)
 
-    def reach(self) -> tuple[float | None, float | None]:
-        """Return when the sums begin, and when the records do; None where there are none. Seconds since 1970."""
-        with self._base() as base:
-            epochs = read_epochs(base)
-            sums = base.execute("select epoch, min(t) from roll_h group by epoch").fetchall()
-            kept = base.execute("select epoch, min(begin) from segment_cpu group by epoch").fetchall()
-            first = base.execute("select epoch, min(first) from proc group by epoch").fetchall()
-        since = [epochs[epoch].wall(t) for epoch, t in first if epoch in epochs]
-        hours = [epochs[epoch].wall(t * NS) for epoch, t in sums if epoch in epochs]
-        raw = [epochs[epoch].wall(t) for epoch, t in kept if epoch in epochs]
-        return min(since, default=min(hours, default=None)), min(raw, default=None)
-
-
-def _tier(base: sqlite3.Connection, begin: float, end: float) -> tuple[str, int]:
-    """Return the finest tier that has few enough rows of a time, and still has that time."""
-    for most, tier, seconds in _BY_TIER:
-        if end - begin <= most:
-            # Seconds are kept for a day only: what is older is in the minutes alone.
-            oldest = _oldest(base, tier)
-            if tier == "h" or (oldest is not None and oldest <= max(begin, _oldest(base, "h") or begin) + 3600):
-                return tier, seconds
-    return "h", 3600
-
 
 _BUSIEST = f"""case when proc in (select proc from {{}} where epoch = ? and t >= ? and t < ? and proc <> 0
     group by proc order by sum(n) desc limit {MOST_SERIES}) then proc else 0 end"""
@@ -377,21 +498,12 @@ def _bounded(found: dict[str, list[Count]]) -> dict[str, list[Count]]:
     return {**found, OTHER.comm: other} if other else found
 
 
-def _parts(tier: str, low: float, high: float) -> list[tuple[str, float, float]]:
+def parts_of(tier: str, low: float, high: float) -> list[tuple[str, float, float]]:
     """Return a stretch of minutes as the whole hours in it, and the minutes before and behind."""
     first, last = -(-low // 3600) * 3600, high // 3600 * 3600
     if tier != "m" or first >= last:
         return [(tier, low, high)]
     return [("m", low, first), ("h", first, last), ("m", last, high)]
-
-
-def _oldest(base: sqlite3.Connection, tier: str) -> float | None:
-    times = []
-    for number, epoch in read_epochs(base).items():
-        row = base.execute(f"select t from roll_{tier} where epoch = ? order by t limit 1", (number,)).fetchone()
-        if row:
-            times.append(row[0] + epoch.offset / NS)
-    return min(times, default=None)
 
 
 def _name(by: By, epoch: Epoch, which: int, names: dict[int, str]) -> str:
@@ -400,30 +512,28 @@ def _name(by: By, epoch: Epoch, which: int, names: dict[int, str]) -> str:
     return STATUSES[which] if by == "status" else names.get(which, OTHER.comm)
 
 
-def _process_names(base: sqlite3.Connection) -> dict[int, str]:
-    return {number: f"{comm}[{pid}]" for number, pid, comm in base.execute("select id, pid, comm from proc")}
+def _marks(values: Collection[object]) -> str:
+    """Return what stands for some values in `in (...)`."""
+    return ", ".join("?" * len(values)) or "null"
+
+
+def _process_names(base: Base, epochs: Collection[int]) -> dict[int, str]:
+    rows_of = base.execute(f"select id, pid, comm from proc where epoch in ({_marks(epochs)})", tuple(epochs))
+    return {number: f"{comm}[{pid}]" for number, pid, comm in rows_of}
+
+
+def buckets_of(hist: bytes | list[bytes] | None) -> tuple[int, ...]:
+    """Return the sum of encoded histograms; nothing where nothing is in them."""
+    each = [hist] if isinstance(hist, bytes) else [bytes(one) for one in hist or ()]
+    return tuple(histogram.summed(each)) if any(each) else ()
 
 
 def _together(one: Ranked, other: Ranked) -> Ranked:
     return Ranked(one.name, one.count + other.count, one.blocked + other.blocked, one.process)
 
 
-def _top_calls(
-    base: sqlite3.Connection, epoch: Epoch, tier: str, span: tuple[int, float, float], by: By
-) -> Iterator[tuple[object, Ranked]]:
-    key = "call" if by == "call" else "status"
-    query = (
-        f"select {key}, sum(n), sum(err), sum(lat_sum), hist_sum(hist), sum(n * (status = 1)) from roll_{tier}"
-        f" where epoch = ? and t >= ? and t < ? group by {key}"
-    )
-    for which, n, err, lat, hist, blocked in base.execute(query, span):
-        name = _name(by, epoch, which, {})
-        buckets = tuple(histogram.summed([hist])) if hist else ()
-        yield name, Ranked(name, Count(n, err, lat, buckets), blocked)
-
-
 def _top_processes(
-    base: sqlite3.Connection, epoch: Epoch, tier: str, span: tuple[int, float, float], by: By
+    base: Base, epoch: Epoch, tier: str, span: tuple[int, int, int], by: By
 ) -> Iterator[tuple[object, Ranked]]:
     del by
     query = (
@@ -440,10 +550,13 @@ def _top_processes(
         yield one.id, Ranked(name, Count(n, err, lat), blocked, one)
 
 
-def _holes(base: sqlite3.Connection, epochs: dict[int, Epoch], begin: float, end: float) -> tuple[Hole, ...]:
+def _holes(base: Base, epochs: dict[int, Epoch], begin: float, end: float) -> tuple[Hole, ...]:
     found = []
-    query = "select epoch, cpu, begin, end, first, last, n, reason from hole order by end desc limit ?"
-    for number, cpu, low, high, first, last, n, reason in base.execute(query, (MOST_ROWS,)):
+    query = (
+        f'select epoch, cpu, begin, "end", first, last, n, reason from hole where epoch in ({_marks(epochs)})'
+        ' order by "end" desc limit ?'
+    )
+    for number, cpu, low, high, first, last, n, reason in base.execute(query, (*epochs, MOST_ROWS)):
         if epoch := epochs.get(number):
             one = Hole(epoch.wall(low), epoch.wall(high), number, cpu, first, last, n, reason)
             if one.end >= begin and one.begin < end:
@@ -463,10 +576,37 @@ def _blocked_row(epoch: Epoch, row: tuple[Any, ...]) -> Row:
 
 
 Cursor = tuple[int, int, int, int]
-"""Epoch, when complete (ns of CLOCK_BOOTTIME), CPU, number: the order of calls."""
+"""Epoch, when complete (ns of CLOCK_BOOTTIME), CPU, number: the place of a call, and in one history the order, too."""
+Order = Callable[[Cursor], tuple[int, int, int, int]]
+"""What several histories are put together by: the time of day, then as above."""
 
 
-def _cursor(text: str | None) -> Cursor | None:
+def by_wall(epochs: dict[int, Epoch]) -> Order:
+    """Return an order by the time of day."""
+
+    def order(cursor: Cursor) -> tuple[int, int, int, int]:
+        number, t, cpu, seq = cursor
+        return t + epochs[number].offset if number in epochs else 0, number, cpu, seq
+
+    return order
+
+
+def _below(cursor: Cursor | None, epoch: Epoch, epochs: dict[int, Epoch], order: Order | None) -> tuple[int, int, int]:
+    """Return the place (time, CPU, number) that the calls of an epoch have to be before to be older than another."""
+    if cursor is None or (order is None and cursor[0] != epoch.number):
+        return MOST, -1, -1
+    if order is None or cursor[0] == epoch.number:
+        return cursor[1:]
+    wall = order(cursor)[0] if cursor[0] in epochs else 0
+    return (wall - epoch.offset, *((1 << 31) - 1, MOST)) if epoch.number < cursor[0] else (wall - epoch.offset, -1, -1)
+
+
+def cursor_of(text: str | None) -> Cursor | None:
+    """Return the place that `text_of` has made a text of.
+
+    Raises:
+        UsageError: it is none.
+    """
     if text is None:
         return None
     try:
@@ -483,7 +623,8 @@ def _whole(word: str) -> int:
     return int(word)
 
 
-def _text(cursor: Cursor | tuple[int, ...]) -> str:
+def text_of(cursor: Cursor | tuple[int, ...]) -> str:
+    """Return a place as a text."""
     return ".".join(map(str, cursor))
 
 
@@ -499,7 +640,7 @@ class _Search:
         before: Cursor | None,
     ) -> None:
         self._history, self._only, self._matches, self._limit, self._before = history, only, matches, limit, before
-        self._deadline = _Deadline(history.seconds)
+        self._deadline = Deadline(history.seconds)
         self._found: list[tuple[Cursor, Row]] = []
         self._reached: Cursor | None = None
 
@@ -524,14 +665,14 @@ class _Search:
             stopped = True
         self._found.sort(key=lambda one: one[0], reverse=True)
         if stopped and not self._reached:
-            raise _out_of_time(self._history.seconds)
+            raise out_of_time(self._history.seconds)
         if stopped and self._reached:
             # What is older than where the search came may lack some of what lies between.
             self._found = [one for one in self._found if one[0] >= self._reached]
         page = self._found[: self._limit]
         more = len(self._found) > self._limit
         before = page[-1][0] if more else self._reached if stopped else None
-        return Events(tuple(row for _, row in page), _text(before) if before else None, stopped and not more)
+        return Events(tuple(row for _, row in page), text_of(before) if before else None, stopped and not more)
 
     def _is_enough(self, newest: Cursor) -> bool:
         """Return whether nothing that is as new as this, or older, belongs on the page any more."""
@@ -547,7 +688,7 @@ class _Search:
             return  # it is gone meanwhile, and the books say why
         try:
             base.execute("pragma query_only = 1")
-            first = _Deadline(FIRST_SECONDS)
+            first = Deadline(FIRST_SECONDS)
             base.set_progress_handler(lambda: self._deadline.over() and first.over(), _EVERY)
             self._walk(base, name, epoch, low, high)
         except sqlite3.DatabaseError as error:
@@ -580,14 +721,14 @@ class _Search:
         except KmodlabError as error:
             self._history.suspect(name, error)
             return
-        for cursor, row in _read(epoch, head, data, (low, high)):
+        for cursor, row in read(epoch, head, data, (low, high)):
             if self._before and cursor >= self._before:
                 continue
             if self._only.matches(row) and (self._matches is None or self._matches(row)):
                 self._found.append((cursor, row))
 
 
-def _read(epoch: Epoch, head: Head, data: bytes, times: tuple[int, int]) -> Iterator[tuple[Cursor, Row]]:
+def read(epoch: Epoch, head: Head, data: bytes, times: tuple[int, int]) -> Iterator[tuple[Cursor, Row]]:
     """Yield the records of a block that are of a time (ns of CLOCK_BOOTTIME), with their places."""
     for raw in rows(data):
         t = made_at(raw) + head.asleep

@@ -15,16 +15,23 @@ from kmodlab.errors import KmodlabError
 from . import lister
 from .desk import Desk, listening
 from .items import Feed
-from .notify import notify, period
+from .journal import FOLDER_BYTES
+from .notify import SIGN_SECONDS, notify, period
 from .station import Local
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS, SIGN_SECONDS = 1.0, 30.0
+LOOK_SECONDS = 1.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
-def record(folder: Path, at: Path, feed: Feed, open_tasks: Callable[[], lister.Opened] = lister.opened) -> None:
+def record(
+    folder: Path,
+    at: Path,
+    feed: Feed,
+    open_tasks: Callable[[], lister.Opened] = lister.opened,
+    folder_bytes: int = FOLDER_BYTES,
+) -> None:
     """Record into a folder until a signal comes.
 
     Args:
@@ -32,13 +39,14 @@ def record(folder: Path, at: Path, feed: Feed, open_tasks: Callable[[], lister.O
         at: where the socket is to be for who keeps the history.
         feed: where records come from.
         open_tasks: opens the task lister's files.
+        folder_bytes: what may wait for who keeps the history; beyond that, records are let go.
 
     Raises:
         KmodlabError: another process records there, or recording has ended.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _signals_wait() as ended:
-        station = Local(feed, folder, frozenset({os.getpid()}))
+        station = Local(feed, folder, frozenset({os.getpid()}), folder_bytes)
         desk = Desk(station, listening(at), open_tasks)
         station.start(desk.tell)
         desk.start()
@@ -77,7 +85,7 @@ def _live(station: Local, desk: Desk, ended: Callable[[float], bool]) -> None:
 
     No more often than somebody waits for it, for systemd reads files for each, which are calls to be recorded.
     """
-    seconds, seen, state, due_at = min(period() or SIGN_SECONDS, SIGN_SECONDS), -1, "", 0.0
+    seconds, seen, state, due_at = period() or SIGN_SECONDS, -1, "", 0.0
     while not ended(min(seconds, LOOK_SECONDS)):
         if station.recorder.failed:
             raise KmodlabError(station.recorder.ended)

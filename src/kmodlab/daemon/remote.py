@@ -155,7 +155,10 @@ class Remote(Station):
         try:
             for fields in wire.lines(connection, descriptors=descriptors):
                 if fields["kind"] == "state":
+                    is_new = self._connection is None
                     self._told, self._connection = wire.State.of(fields), connection
+                    if is_new:  # who has begun or ceased to look since it was told had no connection to say so
+                        self._tell(connection)
                     self._woken()
                 else:
                     fields["descriptors"], descriptors[:] = descriptors[:], []

@@ -49,6 +49,9 @@ class Keeper:
         roller: the writer.
         keep: see there.
         clock: seconds that only go on.
+
+    Attributes:
+        now: the time of day when this was last looked at, seconds since 1970; 0 where it is not to be trusted.
     """
 
     def __init__(self, roller: Roller, keep: Keep | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -59,6 +62,7 @@ class Keeper:
         self._offset: int | None = None
         self._trusted_at = 0.0
         self._scrubbed = ""
+        self.now = 0.0
 
     # -- at the beginning ------------------------------------------------------------------------------------------
 
@@ -128,7 +132,7 @@ class Keeper:
         for head in bad:
             log.error("%s: block %d, %d records of CPU %d, is damaged", path, head.id, head.n, head.cpu)
             hole = Hole(head.first, head.last, head.n, head.begin, head.end)
-            self._roller.lose(name, head.epoch, head.cpu, head.n, hole)
+            self._roller.lose(name, head.epoch, head.cpu, head.n, hole, head.id)
         return bad
 
     def scrub_next(self) -> None:
@@ -144,7 +148,9 @@ class Keeper:
             return
         self._by_size()
         self._roller.index.limit_snapshots(self.keep.snapshots)
-        if self._is_trusted():
+        trusted = self._is_trusted()
+        self.now = self._roller.now() if trusted else 0.0
+        if trusted:
             self._by_age()
 
     def _is_trusted(self) -> bool:

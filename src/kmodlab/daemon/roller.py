@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import logging
+import math
 import os
 import sqlite3
 import struct
@@ -31,14 +32,12 @@ from .packer import Packer, Piece
 from .processes import Processes
 from .pulse import Pulse
 from .store import Delta, HoleRow, Index, is_damaged, opened
-from .tally import HIST, NS, Second, Who, add, tally
+from .tally import HIST, NS, SET_NS, Second, Who, add, tally
 from .task_store import Kept
 from .tick import BUCKETS, Tick
 
 log = logging.getLogger(__name__)
 
-STEP = NS // 20
-"""A clock that is off by more than this was set, ns."""
 _AWAITED = 1 << 16
 """So many blocked calls may have come by one of their two ways only."""
 _PID, _SIZE = struct.Struct("=88xI"), struct.Struct("=110xH")
@@ -71,6 +70,7 @@ class Roller:
         own: process ids of this daemon, whose calls are counted and left out.
         limits: see there.
         clock: seconds that only go on.
+        ships: whether to note what a fleet's database is to get.
 
     Attributes:
         own: as given; may be set anew at any time.
@@ -87,8 +87,10 @@ class Roller:
         own: frozenset[int] = frozenset(),
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        ships: bool = False,
     ) -> None:
         self.folder = folder
+        self._ships = ships
         self.troubles: dict[str, str] = {}
         self.limits = limits or Limits()
         self.own, self._clock = own, clock
@@ -96,6 +98,7 @@ class Roller:
         self._held = _hold(folder)
         self.pulse = Pulse()
         self.index = opened(folder)
+        self.index.ship(ships)
         self.packer = Packer(folder / "raw", self.limits.segment_bytes, self.limits.segment_seconds, clock)
         self.follower = Follower(folder, self.index.position())
         self.recorded: Ledger = self.index.ledger()
@@ -115,7 +118,9 @@ class Roller:
         self._bytes = 0
         self._flushed_at = clock()
         self._written: tuple[int, Ledger] = (self.follower.position, self.ledger())
-        self._tasks_at = (0.0, 0)
+        # When calls have told the time of day; what tasks told, how far it was ahead, and when.
+        self._calls_told = -math.inf
+        self._tasks_told = (0.0, 0, -math.inf)
         self._cut_unfinished()
 
     def _cut_unfinished(self) -> None:
@@ -204,7 +209,8 @@ class Roller:
         offset = clock.real - t
         asleep, epoch.asleep = epoch.asleep, clock.asleep
         self.pulse.at(t, self._clock())
-        is_set = not epoch.offset or abs(offset - epoch.offset) > STEP
+        self._calls_told = self._clock()
+        is_set = not epoch.offset or abs(offset - epoch.offset) > SET_NS
         if is_set or clock.asleep != asleep:
             if epoch.offset and is_set:
                 log.warning("the clock was set by %.3f s", (offset - epoch.offset) / NS)
@@ -377,6 +383,7 @@ class Roller:
         self.packer.close()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.index = Index(self.folder)
+        self.index.ship(self._ships)
         waiting = {(piece.epoch, piece.cpu): 0 for piece in self._pieces}
         for piece in self._pieces:
             waiting[piece.epoch, piece.cpu] += piece.n
@@ -402,7 +409,7 @@ class Roller:
 
     def keep_tasks(self, kept: Kept) -> bool:
         """Write samples and snapshots of tasks, which no journal has; return whether that was possible."""
-        if not (kept.samples or kept.snapshots):
+        if not kept.moments:
             return True
         try:
             # What is wrong with the index is for `flush` to say, and to mend.
@@ -414,7 +421,7 @@ class Roller:
             return False
         if kept.samples:
             at = kept.samples[-1][0]
-            self._tasks_at = at.wall / NS, at.wall - at.t
+            self._tasks_told = at.wall / NS, at.wall - at.t, self._clock()
         return True
 
     def _held_by_reader(self) -> bool:
@@ -446,17 +453,17 @@ class Roller:
     # -- what is gone: only where nothing waits to be written, see `flush` ---------------------------------------------
 
     def now(self) -> float:
-        """Return the time of day of the newest that is known, seconds since 1970."""
-        return max(self._tasks_at[0], self._calls_at())
+        """Return the time of day as it was told last, seconds since 1970: the latest one may be a clock's set back."""
+        if self.epoch and self._is_of_calls():
+            return self.epoch.wall(int(self.pulse.clock(self._clock()) * NS))
+        return self._tasks_told[0]
 
-    def _calls_at(self) -> float:
-        return self.epoch.wall(int(self.pulse.clock(self._clock()) * NS)) if self.epoch else 0.0
+    def _is_of_calls(self) -> bool:
+        return self._calls_told >= self._tasks_told[2]
 
     def offset(self) -> int:
         """Return how far the time of day is ahead of CLOCK_BOOTTIME, ns; 0 where nobody has told."""
-        if self.epoch and self._calls_at() >= self._tasks_at[0]:
-            return self.epoch.offset
-        return self._tasks_at[1]
+        return self.epoch.offset if self.epoch and self._is_of_calls() else self._tasks_told[1]
 
     def expire(self, name: str, term: str) -> None:
         """Take notice that a segment is removed: `term` of the ledger says why."""
@@ -475,16 +482,16 @@ class Roller:
         for whose, n in self.index.segments().get(name, {}).items():
             self._of(whose)["kept"] -= n
             self._of(whose)[term] += n
-        self.index.forget_segment(name, self.ledger(), holes)
+        self.index.forget_segment(name, term, self.ledger(), holes)
 
-    def lose(self, name: str, epoch: int, cpu: int, n: int, hole: Hole | None = None) -> None:
-        """Take notice that some records of a segment are damaged."""
+    def lose(self, name: str, epoch: int, cpu: int, n: int, hole: Hole | None = None, block: int | None = None) -> None:
+        """Take notice that some records of a segment are damaged: a block, where that is known."""
         self._of((epoch, cpu))["kept"] -= n
         self._of((epoch, cpu))["damaged"] += n
         if hole is None:
             hole = Hole(*(stretch := self.index.stretch(name, epoch, cpu))[:2], n, *stretch[2:])
         row = (epoch, cpu, hole.begin, hole.end, hole.first, hole.last, n, "damaged")
-        self.index.lose((name, epoch, cpu), n, self.ledger(), row)
+        self.index.lose((name, epoch, cpu), n, self.ledger(), row, block)
 
     # -- ticks -------------------------------------------------------------------------------------------------------
 

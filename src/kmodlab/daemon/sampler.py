@@ -1,4 +1,4 @@
-"""Looks at the task lister: counts each second, all processes each minute and when somebody asks."""
+"""Looks at the task lister: counts and PIDs each second, all processes each minute and when somebody asks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from . import tasks
 from .lister import Lister, Moment, Reading
 from .tally import NS
 from .task_store import Kept, Snapshot
+from .turnover import Comparison, Turnover
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ SECONDS, SNAPSHOT_SECONDS = 1.0, 60.0
 SHARE, ASKED_SHARE = 0.02, 0.1
 """Of its time that looking may take; and while somebody asks for all. On a machine with very many processes it is
 looked at less often."""
+TURNOVER_SHARE = 0.005
+"""The same of looking which processes came and went."""
 RETRY_SECONDS = 2.0
 FRESH_SECONDS = 10.0
 """A sample that is older is no news any more."""
@@ -51,7 +54,9 @@ class Sampler:
         self._latest: tuple[float, tasks.Sample] | None = None
         self._samples: deque[tuple[Moment, tasks.Sample]] = deque(maxlen=_WAITING)
         self._snapshots: deque[Snapshot] = deque(maxlen=_SNAPSHOTS)
-        self._snapshot_at = 0.0
+        self._turnovers: deque[Turnover] = deque(maxlen=_WAITING)
+        self._compared = Comparison()
+        self._snapshot_at = self._turnover_at = 0.0
         self._asking = threading.Lock()
         self._listing: tuple[float, tasks.Listing | KmodlabError] = (-math.inf, KmodlabError("nobody has asked"))
         self._stop = threading.Event()
@@ -81,10 +86,13 @@ class Sampler:
             self.trouble = KmodlabError("tasks are not looked at any more", hint="the server's log tells why")
 
     def _take_past(self) -> None:
-        for stats, listing in self._lister.past():
-            self._samples.append((stats.moment, tasks.sample(stats.text)))
-            if listing:
-                self._keep(listing, self._samples[-1][1].total)
+        compared = Comparison()
+        for then in self._lister.past():
+            self._samples.append((then.stats.moment, tasks.sample(then.stats.text)))
+            if then.listing:
+                self._keep(then.listing, self._samples[-1][1].total)
+            if turned := compared.look(then.stats.moment, then.pids):
+                self._turnovers.append(turned)
 
     def look(self) -> float:
         """Take a sample, and a snapshot where one is due; return the seconds until the next."""
@@ -95,10 +103,10 @@ class Sampler:
             self._latest = begun, found
             self._samples.append((stats.moment, found))
             left = until_next(stats.moment.t / NS, (self._clock() - begun) / SHARE)
-            if begun >= self._snapshot_at:
-                self._snapshot(found.total)
+            self._look_at_all(stats.moment, found.total)
         except KmodlabError as error:
             self._complain(error)
+            self._compared.forget()
             return RETRY_SECONDS
         if self.trouble:
             log.info("the task lister is there")
@@ -110,10 +118,18 @@ class Sampler:
             log.warning("tasks are not seen: %s", error.message)
         self.trouble = error
 
-    def _snapshot(self, n: int) -> None:
+    def _look_at_all(self, moment: Moment, n: int) -> None:
+        """Look at all processes, where that is due: what came and went, and once a minute a snapshot."""
         begun = self._clock()
-        self._keep(self._lister.listing(), n)
-        self._snapshot_at = begun + max(SNAPSHOT_SECONDS, (self._clock() - begun) / SHARE)
+        if begun < min(self._snapshot_at, self._turnover_at):
+            return
+        reading = self._lister.listing()
+        if turned := self._compared.look(moment, tasks.pids(reading.text)):
+            self._turnovers.append(turned)
+        self._turnover_at = begun + (self._clock() - begun) / TURNOVER_SHARE
+        if begun >= self._snapshot_at:
+            self._keep(reading, n)
+            self._snapshot_at = begun + max(SNAPSHOT_SECONDS, (self._clock() - begun) / SHARE)
 
     def _keep(self, reading: Reading, n: int) -> None:
         data = zlib.compress(reading.text.encode(), _LEVEL)
@@ -126,6 +142,11 @@ class Sampler:
         """The newest sample, or None where there was none lately."""
         known = self._latest
         return known[1] if known and self._clock() - known[0] < FRESH_SECONDS and not self.trouble else None
+
+    @property
+    def turned(self) -> tuple[int, int] | None:
+        """How many processes have started, and ended, since this looks; None before the second look."""
+        return self._compared.total
 
     def listing(self) -> tasks.Listing:
         """Return all processes: as of now, or of a second ago; all who ask at once get the same.
@@ -152,13 +173,14 @@ class Sampler:
 
     def take(self) -> Kept:
         """Return what has come since this was asked."""
-        return Kept(_emptied(self._samples), _emptied(self._snapshots))
+        return Kept(_emptied(self._samples), _emptied(self._snapshots), _emptied(self._turnovers))
 
     def give_back(self, kept: Kept) -> None:
         """Take back what could not be written, as far as there is room; what has come meanwhile is behind it."""
         newer = self.take()
         self._samples.extend(kept.samples + newer.samples)
         self._snapshots.extend(kept.snapshots + newer.snapshots)
+        self._turnovers.extend(kept.turnovers + newer.turnovers)
 
 
 def _emptied(waiting: deque[_T]) -> tuple[_T, ...]:

@@ -208,6 +208,28 @@ def data(base: sqlite3.Connection, head: Head) -> bytes:
     return unpack(packed, head.n)
 
 
+def packed(base: sqlite3.Connection, after: int, until: int) -> Iterator[tuple[Head, bytes]]:
+    """Yield the blocks of numbers behind one and up to another, as they are kept, in their order; nothing is held.
+
+    Raises:
+        KmodlabError: one is damaged.
+    """
+    numbers = base.execute("select id from block where id > ? and id <= ? order by id", (after, until)).fetchall()
+    for (number,) in numbers:
+        for *numbers, content in base.execute(f"select {_HEADS}, data from block where id = ?", (number,)).fetchall():
+            head = Head(*numbers)
+            if head.checksum(content) != head.crc:
+                raise KmodlabError(f"block {head.id} is damaged: its checksum is wrong")
+            yield head, content
+
+
+def processes(content: bytes, n: int) -> Counter[int]:
+    """Return how many records of each process are in packed ones."""
+    data = zlib.decompress(content)
+    columns = [data[at * n : (at + 1) * n] for at in range(_PID, _PID + 4)]
+    return Counter(_words(columns, 0, 4))
+
+
 def counts(base: sqlite3.Connection) -> dict[tuple[int, int], int]:
     """Return how many records there are of each (epoch, CPU), by the heads of the blocks."""
     rows = base.execute("select epoch, cpu, sum(n) from block group by epoch, cpu")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import grp
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +18,21 @@ from .api.keys import FILE, Keys
 from .api.peer import GROUP
 from .api.sessions import Sessions
 from .collector import Live
+from .fleet import Fleet
+from .hosts import Several
 from .invite import note
 from .lister import Files
+from .merging import REMEMBER_SECONDS, All, Merged
 from .notify import notify, period
+from .postgres import Address
 from .reach import Reach
 from .remote import Remote
 from .retention import Keep
+from .tick import Source
 
 log = logging.getLogger(__name__)
 
 STARTING_SECONDS = 0.1
-SIGN_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,44 @@ class Places:
     reach: Reach
 
 
-def serve(places: Places, keep: Keep | None = None) -> None:
+def serve(places: Places, keep: Keep | None = None, fleet: tuple[Address, Keep] | None = None) -> None:
     """Serve until a signal comes.
+
+    Args:
+        places: see there.
+        keep: how much is kept.
+        fleet: a database that gets a copy, and how much of that is kept there.
 
     Raises:
         KmodlabError: another process keeps this history, or listens there; how it is reached makes no sense.
     """
+    where, fleet_keep = fleet or (None, None)
+    recorder = Remote(places.recorder)
+    files = Files(recorder.open_tasks)
+    _show(lambda: Live(recorder, places.folder, keep=keep, lister=files, fleet=where, fleet_keep=fleet_keep), places)
+
+
+def merge(places: Places, where: Address, host: str | None) -> None:
+    """Serve what a fleet's database has, until a signal comes.
+
+    Args:
+        places: see there; there is no recorder.
+        where: the database.
+        host: of which host; None: of all.
+
+    Raises:
+        KmodlabError: another process listens there; how it is reached makes no sense.
+    """
+    if host is None:
+        every = All(where)
+        _show(every.merged, places, every)
+    else:
+        _show(lambda: Merged(Fleet(where, host, remember=REMEMBER_SECONDS)), places)
+
+
+def _show(
+    made: Callable[[], contextlib.AbstractContextManager[Source]], places: Places, several: Several | None = None
+) -> None:
     reach = places.reach
     listening, hosts = reach.listening(), reach.hosts()
     sessions = Sessions(Keys(reach.keys or places.folder / FILE))
@@ -62,9 +99,7 @@ def serve(places: Places, keep: Keep | None = None) -> None:
             tcp = stack.enter_context(contextlib.closing(server.tcp(reach.port, reach.address)))
             note(places.unix, tcp.getsockname()[1], "https" if listening.tls else "http")
             sockets.append(tcp)
-        recorder = Remote(places.recorder)
-        live = stack.enter_context(Live(recorder, places.folder, keep=keep, lister=Files(recorder.open_tasks)))
-        app, hub = Server(live, hosts, sessions).app()
+        app, hub = Server(stack.enter_context(made()), hosts, sessions, several=several).app()
         asyncio.run(_serve(server.server(app, hub, listening), sockets))
 
 
@@ -92,4 +127,4 @@ async def _tell(serving: uvicorn.Server) -> None:
     log.info("ready")
     while (seconds := period()) is not None:
         notify("WATCHDOG=1")
-        await asyncio.sleep(min(seconds, SIGN_SECONDS))
+        await asyncio.sleep(seconds)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .items import Feed
-from .journal import Journal
+from .journal import FOLDER_BYTES, Journal
 from .recorder import Recorder
 from .store import recalled
 
@@ -65,14 +65,17 @@ class Local(Station):
         feed: where records come from; it is closed with the station.
         folder: of the history.
         own: process ids of this daemon, where its own machine is recorded.
+        folder_bytes: what all journals may take.
 
     Raises:
         KmodlabError: another process records into this folder.
     """
 
-    def __init__(self, feed: Feed, folder: Path, own: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, feed: Feed, folder: Path, own: frozenset[int] = frozenset(), folder_bytes: int = FOLDER_BYTES
+    ) -> None:
         self._feed, self._own = feed, own
-        self.journal = Journal(folder, recalled(folder))
+        self.journal = Journal(folder, recalled(folder), folder_bytes=folder_bytes)
         self._woken: Callable[[], None] = _nothing
         self.recorder = Recorder(feed, self.journal, own, self._wake)
 

@@ -11,13 +11,13 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from kmodlab.errors import KmodlabError
 
-from . import histogram, task_store
+from . import histogram, outbox, task_store
 from .epochs import Epoch
 from .items import Begin, CallInfo, Settings
 from .journal import Recalled
@@ -84,7 +84,9 @@ create table change (
 ) strict;
 """
 Migration = str | Callable[[sqlite3.Connection], None]
-MIGRATIONS: tuple[Migration, ...] = (_FIRST, task_store.SCHEMA)
+MIGRATIONS: tuple[Migration, ...] = (
+    _FIRST, task_store.SCHEMA, outbox.SCHEMA, task_store.TURN_SCHEMA, outbox.TASKS,
+)  # fmt: skip
 """What takes a file from each version (`user_version`) to the next: statements, or a function. None is ever changed."""
 
 Sums = dict[tuple[int, ...], list[int]]
@@ -208,6 +210,7 @@ class Index:
             raise
         self._open_buckets: dict[tuple[str, int, int], None] = {}
         self._newest: dict[int, int] = {}
+        self.ships = False
         self._snapshot_bytes: int | None = None
         self._reopen()
 
@@ -221,6 +224,29 @@ class Index:
             for epoch, t in self.base.execute(query).fetchall():
                 self._open_buckets[tier, epoch, t] = None
                 self._newest[epoch] = max(self._newest.get(epoch, 0), t)
+
+    # -- what a fleet's database is to have ------------------------------------------------------------------------
+
+    def ship(self, ships: bool) -> None:
+        """Note from now on what changes, for a fleet's database to get it; or no more."""
+        with self._transaction():
+            outbox.begin(self.base, ships)
+        self.ships = ships
+
+    def acknowledge(self, number: int, key: str | None = None) -> None:
+        """Take notice that a fleet's database has what has changed up to a number.
+
+        Args:
+            number: of the change.
+            key: of the index that is meant; where this is another one, which was begun meanwhile, nothing is done.
+        """
+        with self._transaction():
+            if key in (None, *self.base.execute("select key from state").fetchone()):
+                outbox.acknowledge(self.base, number)
+
+    def _mark(self, kind: str, units: Iterable[tuple[int, int]]) -> None:
+        if self.ships:
+            outbox.mark(self.base, kind, units)
 
     def is_there(self) -> bool:
         """Return whether the file is still the one that was opened."""
@@ -291,17 +317,26 @@ class Index:
         first, last, begin, end = self.base.execute(query, (name, epoch, cpu)).fetchone()
         return first, last, begin, end
 
-    def forget_segment(self, name: str, ledger: Ledger, holes: list[HoleRow]) -> None:
-        """Write that a segment is gone."""
+    def forget_segment(self, name: str, term: str, ledger: Ledger, holes: list[HoleRow]) -> None:
+        """Write that a segment is gone; `term` of the ledger says why."""
         with self._transaction():
+            if self.ships:
+                rows = self.base.execute("select epoch, cpu, n from segment_cpu where name = ?", (name,)).fetchall()
+                for epoch, cpu, n in rows:
+                    outbox.note_gone(self.base, outbox.Gone(epoch, cpu, name, n, term, None))
             self.base.execute("delete from segment_cpu where name = ?", (name,))
             self.base.execute("delete from segment where name = ?", (name,))
             self._write_ledger(ledger)
             self._write_holes(holes)
 
-    def lose(self, whose: tuple[str, int, int], n: int, ledger: Ledger, hole: HoleRow) -> None:
-        """Write that so many records of an epoch and CPU are in a segment no more."""
+    def lose(
+        self, whose: tuple[str, int, int], n: int, ledger: Ledger, hole: HoleRow, block: int | None = None
+    ) -> None:
+        """Write that so many records of an epoch and CPU are in a segment no more: a block, where that is known."""
         with self._transaction():
+            if self.ships:
+                name, epoch, cpu = whose
+                outbox.note_gone(self.base, outbox.Gone(epoch, cpu, name, n, "damaged", block, all=False))
             self.base.execute("update segment_cpu set n = n - ? where (name, epoch, cpu) = (?, ?, ?)", (n, *whose))
             self._write_ledger(ledger)
             self._write_holes([hole])
@@ -317,12 +352,16 @@ class Index:
             for number, epoch in self.epochs().items():
                 for tier, before in tiers.items():
                     cut = (number, int(before - epoch.offset / NS))
+                    if self.ships:
+                        outbox.note_late(self.base, tier, *cut)
                     if tier == "h":
                         sums = "select coalesce(sum(n), 0) from roll_h where epoch = ? and t < ?"
                         self.base.execute(f"update state set forgotten = forgotten + ({sums})", cut)
                     self.base.execute(f"delete from roll_{tier} where epoch = ? and t < ?", cut)
                     self.base.execute(f"delete from proc_{tier} where epoch = ? and t < ?", cut)
-                cut = (number, int(blocked * NS) - epoch.offset)
+                cut = (number, (int(blocked * NS) - epoch.offset) // NS * NS)
+                if self.ships:
+                    outbox.note_late(self.base, "blocked", number, cut[1] // NS)
                 self.base.execute("delete from blocked where epoch = ? and t < ?", cut)
                 cut = (number, int(tiers["h"] * NS) - epoch.offset)
                 self.base.execute("delete from proc where epoch = ? and last < ?", cut)
@@ -332,20 +371,32 @@ class Index:
     def write_tasks(self, kept: task_store.Kept) -> None:
         """Write samples and snapshots of tasks, all or nothing. Raises sqlite3.Error."""
         with self._transaction():
-            task_store.write(self.base, kept)
+            self._mark("clock", [(0, t) for t in task_store.write(self.base, kept)])
+            for kind, units in task_store.parts(self.base, kept) if self.ships else ():
+                self._mark(kind, units)
         if self._snapshot_bytes is not None:
             self._snapshot_bytes += sum(len(one.data) for one in kept.snapshots)
 
     def expire_tasks(self, tiers: Mapping[str, float], snapshots: float) -> None:
         """Remove sums and snapshots of tasks that are older; see `task_store.expire`."""
         with self._transaction():
+            for boot in task_store.boots(self.base) if self.ships else ():
+                for tier, before in tiers.items():
+                    for kind in task_store.sums_of(tier):
+                        outbox.note_late(self.base, kind, boot.id, before - boot.offset / NS)
             task_store.expire(self.base, tiers, snapshots)
+            self._note_snapshots()
 
     def limit_snapshots(self, most: int) -> None:
         """Remove the oldest snapshots of tasks, as far as all have more bytes than that."""
         if self._snapshot_bytes is None or self._snapshot_bytes > most:
             with self._transaction():
                 self._snapshot_bytes = task_store.limit(self.base, most)
+                self._note_snapshots()
+
+    def _note_snapshots(self) -> None:
+        if self.ships:
+            outbox.note_snapshots(self.base)
 
     def begin_again(self, forgotten: int) -> None:
         """Take notice that the sums of so many records were in an index that is gone."""
@@ -400,9 +451,16 @@ class Index:
     def _write_ledger(self, ledger: Ledger) -> None:
         rows = [(*whose, json.dumps(terms)) for whose, terms in ledger.items()]
         self.base.executemany("insert or replace into ledger values (?, ?, ?)", rows)
+        self._mark("ledger", [(epoch, 0) for epoch, _ in ledger])
 
     def _write_holes(self, holes: list[HoleRow]) -> None:
-        self.base.executemany("insert into hole values (null, ?, ?, ?, ?, ?, ?, ?, ?)", holes)
+        self._append("hole", holes)
+
+    def _append(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """Write rows that begin with their epoch into a table that numbers them."""
+        for row in rows:
+            query = f"insert into {table} values (null, {', '.join('?' * len(row))})"
+            self._mark(table, [(row[0], self.base.execute(query, row).lastrowid or 0)])  # type: ignore[list-item]
 
     def _write_epochs(self, delta: Delta) -> None:
         for number, begin, at in delta.epochs:
@@ -412,6 +470,9 @@ class Index:
                 " on conflict do update set settings = excluded.settings",
                 (*head, json.dumps(asdict(begin.settings))),
             )
+        numbers = (*(one for one, *_ in delta.epochs), *(one for one, _ in (*delta.calls, *delta.settings)))
+        self._mark("epoch", [(number, 0) for number in numbers])
+        self._mark("clock", [(0, t) for _, t, _, _ in delta.clocks])
         for number, calls in delta.calls:
             rows = [(number, one.id, one.name, one.arguments, one.compat_arguments) for one in calls]
             self.base.executemany("insert or replace into call values (?, ?, ?, ?, ?)", rows)
@@ -420,6 +481,8 @@ class Index:
         self.base.executemany("insert or replace into clock values (?, ?, ?, ?)", delta.clocks)
 
     def _write_rolls(self, tier: str, rolls: Sums) -> None:
+        # Every call is in both, so these are all that change.
+        self._mark(tier, [(key[0], key[1]) for key in rolls])
         rows = [(*key, *sums[:3], histogram.encode(sums[3 : 3 + BUCKETS])) for key, sums in rolls.items()]
         self.base.executemany(
             f"insert into roll_{tier} values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do update set n = n + excluded.n,"
@@ -451,6 +514,7 @@ class Index:
         (count,) = self.base.execute(f"select count(*) {where}", (t, epoch)).fetchone()
         if count <= slack:
             return
+        self._mark(tier, [(epoch, t)])
         rest = f"select proc {where} order by n desc, proc limit -1 offset {TOP}"
         self.base.execute(
             f"insert into proc_{tier} select epoch, t, 0, sum(n), sum(err), sum(lat_sum), sum(blocked) {where}"
@@ -469,10 +533,12 @@ class Index:
             for one in delta.known.values()
         ]
         self.base.executemany("insert or replace into proc values (?, ?, ?, ?, ?, ?, ?, ?, ?)", known)
+        self._mark("proc", [(one.epoch, one.id) for one in delta.known.values()])
         marks = ", ".join("?" * 15)
         self.base.executemany(f"insert or ignore into blocked values ({marks})", delta.blocked)
+        self._mark("blocked", [(row[0], row[1] // NS) for row in delta.blocked])  # type: ignore[operator, misc]
         self._write_holes(delta.holes)
-        self.base.executemany("insert into change values (null, ?, ?, ?, ?, ?, ?)", delta.changes)
+        self._append("change", delta.changes)
 
     def _write_segments(self, delta: Delta) -> None:
         self.base.executemany(

@@ -14,6 +14,8 @@ from .tick import BUCKETS
 log = logging.getLogger(__name__)
 
 NS = 1_000_000_000
+SET_NS = NS // 20
+"""A clock that is off by more than this was set."""
 LOGGED, BLOCKED, FAILED = range(3)
 """As in `tick.STATUSES`."""
 N, ERR, LAT_SUM, HIST = range(4)

@@ -6,16 +6,16 @@ A time (`t`) is of CLOCK_BOOTTIME of its boot, in seconds; `clock` has how far t
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from .lister import Moment
-from .tally import NS
+from .tally import NS, SET_NS
 from .tasks import STATES, Sample
+from .turnover import Turnover
 
 TIERS = {"s": 1, "m": 60, "h": 3600}
-STEP = NS // 20
-"""A clock that is off by more than this was set, ns."""
 SUMS = (*STATES, "vm", "rss")
 _SUMS = ", ".join(f"{name} integer not null" for name in SUMS)
 _TIER = f"""create table task_%s (
@@ -30,6 +30,25 @@ create table task_snap (
 ) strict;
 """
 """`n` is how many samples were summed up; memory is in MiB, `rss_most` the most of one sample."""
+_TURN = """create table task_turn_%s (
+    boot integer, t integer, ms integer not null, started integer not null, ended integer not null,
+    primary key (t, boot)
+) strict, without rowid;
+"""
+TURN_SCHEMA = "".join(_TURN % tier for tier in TIERS)
+"""How many tasks came and went, and over how many milliseconds that is known: see `turnover.Turnover`."""
+
+
+def sums_of(tier: str) -> tuple[str, str]:
+    """Return the tables of a tier: sums of samples, and what came and went."""
+    return f"task_{tier}", f"task_turn_{tier}"
+
+
+class Answering(Protocol):
+    """A database that is asked: an index, or one that takes the same words."""
+
+    def execute(self, query: str, values: Sequence[Any] = (), /) -> Iterable[Any]:
+        """Ask; a `?` stands for each value."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +62,17 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Kept:
-    """What is to be written: samples and snapshots, oldest first."""
+    """What is to be written: samples, snapshots, what came and went; each oldest first."""
 
     samples: tuple[tuple[Moment, Sample], ...]
     snapshots: tuple[Snapshot, ...]
+    turnovers: tuple[Turnover, ...] = ()
+
+    @property
+    def moments(self) -> list[Moment]:
+        """Of when all of that is."""
+        later = [*(one.moment for one in self.snapshots), *(one.moment for one in self.turnovers)]
+        return [*(at for at, _ in self.samples), *later]
 
 
 @dataclass(frozen=True)
@@ -58,21 +84,38 @@ class Boot:
     offset: int
 
 
-def boots(base: sqlite3.Connection) -> list[Boot]:
-    """Return the boots in which tasks were seen."""
-    offsets = dict(base.execute("select boot, offset from clock order by t"))
-    return [Boot(number, boot, offsets.get(boot, 0)) for number, boot in base.execute("select id, boot from task_boot")]
+def boots(base: Answering) -> list[Boot]:
+    """Return the boots in which tasks were seen, oldest first."""
+    offsets = dict(base.execute('select boot, "offset" from clock order by t'))
+    rows = base.execute("select id, boot from task_boot order by id")
+    return [Boot(number, boot, offsets.get(boot, 0)) for number, boot in rows]
 
 
-def write(base: sqlite3.Connection, kept: Kept) -> None:
-    """Write samples and snapshots, within a transaction of the caller's."""
-    moments = [moment for moment, _ in kept.samples] + [one.moment for one in kept.snapshots]
-    numbers = {boot: _boot(base, boot) for boot in {one.boot for one in moments}}
-    for moment in moments:
-        _set_clock(base, moment)
+def parts(base: sqlite3.Connection, kept: Kept) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+    """Yield by table the rows that `write` has written: the boot, and when, s."""
+    numbers = {boot: number for number, boot in base.execute("select id, boot from task_boot")}
+    for tier, seconds in TIERS.items():
+        yield f"task_{tier}", [(numbers[at.boot], _begun(at, seconds)) for at, _ in kept.samples]
+        turned = [one.moment for one in kept.turnovers]
+        yield f"task_turn_{tier}", [(numbers[at.boot], _begun(at, seconds)) for at in turned]
+    yield "task_snap", [(boot, t) for boot, t, _, _ in _snapshots(numbers, kept.snapshots)]
+
+
+def write(base: sqlite3.Connection, kept: Kept) -> list[int]:
+    """Write samples and snapshots, within a transaction of the caller's.
+
+    Returns:
+        When (ns of CLOCK_BOOTTIME) the rows of `clock` are of that it has written, too.
+    """
+    numbers = {boot: _boot(base, boot) for boot in {one.boot for one in kept.moments}}
+    clocks = [moment.t for moment in kept.moments if _set_clock(base, moment)]
     for tier, seconds in TIERS.items():
         _write_tier(base, tier, [(numbers[at.boot], _begun(at, seconds), found) for at, found in kept.samples])
+        _write_turns(
+            base, tier, [(numbers[one.moment.boot], _begun(one.moment, seconds), one) for one in kept.turnovers]
+        )
     base.executemany("insert or replace into task_snap values (?, ?, ?, ?)", _snapshots(numbers, kept.snapshots))
+    return clocks
 
 
 def _begun(moment: Moment, seconds: int) -> int:
@@ -89,13 +132,15 @@ def _boot(base: sqlite3.Connection, boot: str) -> int:
     return int(base.execute("select id from task_boot where boot = ?", (boot,)).fetchone()[0])
 
 
-def _set_clock(base: sqlite3.Connection, moment: Moment) -> None:
-    """Write what the time of day is, where nobody has, or it was set since."""
+def _set_clock(base: sqlite3.Connection, moment: Moment) -> bool:
+    """Write what the time of day is, where nobody has, or it was set since; return whether that was so."""
     row = base.execute("select offset, asleep from clock where boot = ? order by t desc limit 1", (moment.boot,))
     known, asleep = row.fetchone() or (None, 0)
     offset = moment.wall - moment.t
-    if known is None or abs(offset - known) > STEP:
-        base.execute("insert or replace into clock values (?, ?, ?, ?)", (moment.boot, moment.t, offset, asleep))
+    if known is not None and abs(offset - known) <= SET_NS:
+        return False
+    base.execute("insert or replace into clock values (?, ?, ?, ?)", (moment.boot, moment.t, offset, asleep))
+    return True
 
 
 def _write_tier(base: sqlite3.Connection, tier: str, samples: Sequence[tuple[int, int, Sample]]) -> None:
@@ -105,6 +150,14 @@ def _write_tier(base: sqlite3.Connection, tier: str, samples: Sequence[tuple[int
         f"insert into task_{tier} values ({marks}) on conflict do update set n = n + excluded.n, {sums},"
         " rss_most = max(rss_most, excluded.rss_most)",
         [(boot, t, 1, *one.states, one.vm, one.rss, one.rss) for boot, t, one in samples],
+    )
+
+
+def _write_turns(base: sqlite3.Connection, tier: str, found: Sequence[tuple[int, int, Turnover]]) -> None:
+    base.executemany(
+        f"insert into task_turn_{tier} values (?, ?, ?, ?, ?) on conflict do update set ms = ms + excluded.ms,"
+        " started = started + excluded.started, ended = ended + excluded.ended",
+        [(boot, t, one.ms, one.started, one.ended) for boot, t, one in found],
     )
 
 
@@ -118,7 +171,8 @@ def expire(base: sqlite3.Connection, tiers: Mapping[str, float], snapshots: floa
     """
     for boot in boots(base):
         for tier, before in tiers.items():
-            base.execute(f"delete from task_{tier} where boot = ? and t < ?", (boot.id, before - boot.offset / NS))
+            for table in sums_of(tier):
+                base.execute(f"delete from {table} where boot = ? and t < ?", (boot.id, before - boot.offset / NS))
         base.execute("delete from task_snap where boot = ? and t < ?", (boot.id, snapshots - boot.offset / NS))
 
 

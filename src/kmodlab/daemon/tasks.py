@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 import sys
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 from kmodlab.errors import KmodlabError
@@ -86,6 +88,15 @@ class Listing:
         """The columns that the lister does not have, by its own names."""
         return tuple(title for title, name in COLUMNS.items() if name not in self.columns)
 
+    @cached_property
+    def states(self) -> dict[str, int]:
+        """How many are in which state, by the lister's own words in small letters."""
+        return {str(word).lower(): n for word, n in Counter(self.columns["state"]).items()}
+
+    def total(self, name: str) -> int | None:
+        """Return the sum of a column of numbers; None where the lister does not have it."""
+        return sum(self.numbers(name)) if name in self.columns else None
+
     def numbers(self, name: str) -> Sequence[int]:
         """Return a column of numbers; zeros where the lister does not have it."""
         column = self.columns.get(name)
@@ -106,9 +117,30 @@ def listing(text: str, wall: float) -> Listing:
     }
     for start in range(0, len(rows), _AT_ONCE):
         _take(columns, names, rows[start : start + _AT_ONCE])
-    if total is not None and total != len(rows):
-        raise KmodlabError(f"/proc/task_lister has {len(rows)} rows and says {total}", hint=_HINT)
+    _check_total(len(rows), total)
     return Listing(wall, columns)
+
+
+def pids(text: str) -> list[int]:
+    """Read the PIDs of /proc/task_lister alone, which takes a tenth of the time that all takes.
+
+    Raises:
+        KmodlabError: it is not what the contract says, or not whole.
+    """
+    lines = text.split("\n")
+    at, names = _header(lines)
+    rows, total = _rows(lines, at + 1)
+    place = names.index("pid")
+    _check_total(len(rows), total)
+    try:
+        return [int(row.split(None, place + 1)[place]) for row in rows]
+    except (ValueError, IndexError) as error:
+        raise KmodlabError("/proc/task_lister has a row without a pid", hint=_HINT) from error
+
+
+def _check_total(n: int, total: int | None) -> None:
+    if total is not None and total != n:
+        raise KmodlabError(f"/proc/task_lister has {n} rows and says {total}", hint=_HINT)
 
 
 def _header(lines: Sequence[str]) -> tuple[int, list[str]]:

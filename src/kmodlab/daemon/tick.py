@@ -276,6 +276,7 @@ class Machine:
         clock_set: seconds by which the clock was set since the epoch began.
         state: `recording`, `no module`, `no recorder`, `ended` (a recording was played to its end) or `stopped`; or why
             else nothing is recorded.
+        fleet: whether it is several hosts shown as one, or one of these.
     """
 
     host: str
@@ -294,6 +295,7 @@ class Machine:
     clock: float
     clock_set: float
     state: str
+    fleet: bool = False
 
 
 @dataclass(frozen=True)
@@ -346,6 +348,9 @@ class TaskRates:
         vm: address space of all, MiB.
         rss: memory of all, MiB.
         rss_most: the most of one sample.
+        looked: seconds before it over which it is known what came and went, of the comparisons that end in the step.
+        started: tasks that were not there at the look before.
+        ended: tasks that are not there any more.
     """
 
     begin: float
@@ -356,6 +361,9 @@ class TaskRates:
     vm: tuple[float | None, ...]
     rss: tuple[float | None, ...]
     rss_most: tuple[int | None, ...]
+    looked: tuple[float | None, ...]
+    started: tuple[int | None, ...]
+    ended: tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
@@ -453,6 +461,9 @@ class Source(Protocol):
 
     def task_sample(self) -> Sample | None:
         """Return how many tasks are in which state now, or None where nobody sees them."""
+
+    def task_turnover(self) -> tuple[int, int] | None:
+        """Return how many tasks have started, and ended, since the server began to look; None where it has not."""
 
     def ledger(self) -> Books:
         """Return the books, with what was counted in the files themselves."""

@@ -19,17 +19,17 @@ from typing import Any
 from kmodlab.errors import LabError
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
-from kmodlab.grading.result import Result
+from kmodlab.grading.result import GradingResult
 from kmodlab.grading.unpack import unpack_own
 
 #: does the work on a worker: what `here` returns, or a stand-in of a test's
-Work = Callable[["Parcel"], str]
+Work = Callable[["WorkItem"], str]
 _CONNECT_SECONDS = 30
 _WORKER_HINT = "start one: `kmodlab worker ADDRESS --slots 2`, on each machine that is to take part"
 
 
 @dataclass(frozen=True)
-class Parcel:
+class WorkItem:
     """What a worker needs to examine a submission.
 
     Attributes:
@@ -102,7 +102,7 @@ class Cluster:
             )
         return " ".join([*found, *(self._lab.images[1:] if self._lab.older_images else ())])
 
-    def examine(self, submission: Submission) -> Result:
+    def examine(self, submission: Submission) -> GradingResult:
         """Return what a submission came to, on whatever worker.
 
         Raises:
@@ -111,10 +111,10 @@ class Cluster:
         from distributed import KilledWorker  # noqa: PLC0415
 
         bare, files = replace(submission, files=Path()), pack(submission.files)
-        parcel = Parcel(self._packed, self._lab.name, self._lab.digest, bare, files, self._seed)
-        future = self._client.submit(self._work, parcel, pure=False)
+        item = WorkItem(self._packed, self._lab.name, self._lab.digest, bare, files, self._seed)
+        future = self._client.submit(self._work, item, pure=False)
         try:
-            return Result.from_json(future.result())
+            return GradingResult.from_json(future.result())
         except KilledWorker as error:
             raise LabError(f"the workers that graded it have died: {error}") from error
 
@@ -157,7 +157,7 @@ _machines = threading.Lock()
 _pools: dict[str, object] = {}
 
 
-def examine_here(parcel: Parcel) -> str:
+def examine_here(item: WorkItem) -> str:
     """Examine a submission on this worker, and return its result as JSON.
 
     Raises:
@@ -167,11 +167,11 @@ def examine_here(parcel: Parcel) -> str:
 
     with tempfile.TemporaryDirectory(prefix="kmodlab-work-") as temporary:
         work = Path(temporary)
-        lab = Lab.load(unpack(parcel.lab, work / parcel.name))
-        if lab.digest != parcel.digest:
+        lab = Lab.load(unpack(item.lab, work / item.name))
+        if lab.digest != item.digest:
             raise LabError("a worker's checkout is not the controller's", hint="use the same commit on all machines")
-        submission = replace(parcel.submission, files=unpack(parcel.files, work / "submission"))
-        return examine(submission, lab, _pool(lab), seed=parcel.seed).to_json()
+        submission = replace(item.submission, files=unpack(item.files, work / "submission"))
+        return examine(submission, lab, _pool(lab), seed=item.seed).to_json()
 
 
 def _pool(lab: Lab) -> Any:  # noqa: ANN401  # a Pool, which is imported where there are machines

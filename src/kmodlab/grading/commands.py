@@ -14,7 +14,7 @@ from kmodlab.errors import UsageError
 from kmodlab.grading.names import Form
 
 if TYPE_CHECKING:
-    from kmodlab.grading.examiner import Examiner
+    from kmodlab.grading.grader import GraderFactory
 
 LabName = Annotated[str, typer.Argument(metavar="LAB", help="A lab's folder, or the name of one in labs/.")]
 Seed = Annotated[
@@ -23,11 +23,11 @@ Seed = Annotated[
 Jobs = Annotated[int, typer.Option(help="Machines at a time; 0: as memory and processors allow.", min=0)]
 
 
-def _examiner(context: typer.Context) -> Examiner:
-    """Return the examiner that the command line was given, else the one that has machines here."""
-    from kmodlab.grading.examiner import examiner  # noqa: PLC0415  # see above
+def _make_grader(context: typer.Context) -> GraderFactory:
+    """Return the grader that the command line was given, else the one that has machines here."""
+    from kmodlab.grading.grader import make_grader  # noqa: PLC0415  # see above
 
-    return context.obj or examiner
+    return context.obj or make_grader
 
 
 def grade_command(
@@ -89,7 +89,7 @@ def grade_command(
         seed=seed,
         form=form or "",
         live=Live(port or 0, not no_browser) if live else None,
-        examiner=_examiner(context),
+        make_grader=_make_grader(context),
     )
 
 
@@ -104,7 +104,7 @@ def own_command(
     from kmodlab.grading.result import Verdict  # noqa: PLC0415
     from kmodlab.grading.student import check_own  # noqa: PLC0415
 
-    result = check_own(lab, folder, seed=seed, examiner=_examiner(context))
+    result = check_own(lab, folder, seed=seed, make_grader=_make_grader(context))
     print(student_text(result), end="")
     if result.verdict is not Verdict.PASS:
         raise typer.Exit(1)
@@ -143,7 +143,7 @@ def check_command(
     """Prove a lab: full marks for the solution, few for the starter, less for mutants and deviations; else exit 1."""
     from kmodlab.grading.instructor import check_lab  # noqa: PLC0415  # see above
 
-    findings = check_lab(lab, only=only or (), jobs=jobs, examiner=_examiner(context))
+    findings = check_lab(lab, only=only or (), jobs=jobs, make_grader=_make_grader(context))
     for finding in findings:
         print(f"{'ok  ' if finding.good else 'BAD '}  {finding.name}: {finding.sentence}")
     if not findings or not all(finding.good for finding in findings):

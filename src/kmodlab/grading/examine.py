@@ -16,7 +16,7 @@ from kmodlab.grading.choice import chosen, left_out
 from kmodlab.grading.follow import Follow, Follower, Phase, Unseen, unseen
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab, Test
-from kmodlab.grading.result import Result, TestResult, Verdict, key_of
+from kmodlab.grading.result import GradingResult, TestResult, Verdict, key_of
 from kmodlab.grading.sandbox import Build, BuildLimits
 from kmodlab.grading.session import Progress, Session
 from kmodlab.grading.verdict import Finding, worst
@@ -60,7 +60,7 @@ class Record:
 
     def heard(self, slot: Slot, log: int) -> None:
         """Keep the last of a machine's console."""
-        self.console = slot.tape.text[-(log << 10) :]
+        self.console = slot.console.text[-(log << 10) :]
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def tried(job: Job, modules: list[Path], left: list[Test]) -> bool:
     begun, lab, record = time.monotonic(), job.lab, job.record
     record.follower.phase("slot")
     with job.pool.slot(kept=job.kept) as slot:
-        record.follower.machine(slot.tape)
+        record.follower.machine(slot.console)
         record.phases["slot"] = round(record.phases.get("slot", 0) + time.monotonic() - begun, 3)
         record.progress.begin(lab.limits.total)
         session = Session(slot, lab, modules, job.work / "pytest.log", record.follower)
@@ -150,7 +150,7 @@ def examine(
     seed: int | None = None,
     steps: Steps = STEPS,
     follow: Follow = unseen,
-) -> Result:
+) -> GradingResult:
     """Return what a submission came to; no submission makes this raise.
 
     Args:
@@ -198,7 +198,7 @@ def _build(job: Job) -> tuple[Build, Pool]:
     return newest, job.pool
 
 
-def _try(job: Job, modules: list[Path]) -> Result:
+def _try(job: Job, modules: list[Path]) -> GradingResult:
     """Load and test, on fresh machines again where the lab itself broke."""
     submission, lab, record = job.submission, job.lab, job.record
     for attempt in range(1, ATTEMPTS + 1):
@@ -274,11 +274,13 @@ def _phases(session: Session, left: list[Test], record: Record) -> bool:
     return False
 
 
-def _result(submission: Submission, lab: Lab, record: Record, finding: Finding | None, *, attempts: int = 1) -> Result:
+def _result(
+    submission: Submission, lab: Lab, record: Record, finding: Finding | None, *, attempts: int = 1
+) -> GradingResult:
     progress = record.progress
     tests = tuple(progress.results.get(t.id) or t.result("not-run", seen=progress.not_run) for t in lab.tests)
     verdict, reason = _verdict(tests, finding)
-    return Result(
+    return GradingResult(
         key=key_of(submission.digest, lab.digest, record.image),
         student=submission.student,
         submission=submission.name,

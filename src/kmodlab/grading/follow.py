@@ -16,7 +16,7 @@ Phase = Literal["build", "slot", "load", "tests", "unload"]
 
 
 class Recording(Protocol):
-    """A machine's console while it is recorded; `vm.console.Tape` is one."""
+    """A machine's console while it is recorded; `vm.console.BoundedConsole` is one."""
 
     def listen(self, news: Callable[[], None]) -> None:
         """Have something called, in the recording thread, whenever more was printed."""

@@ -1,6 +1,6 @@
 """Grading a class: each submission once, some at a time, in an order that is always the same, and never for nothing.
 
-What is already in the store is not graded again; submissions of the same content are graded once. An examiner that
+What is already in the store is not graded again; submissions of the same content are graded once. A grader that
 breaks breaks one result, and that one is no zero: it is not graded (`infra-error`).
 """
 
@@ -20,10 +20,10 @@ from kmodlab.faults import told
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.names import clean
-from kmodlab.grading.result import Result, Verdict, key_of
+from kmodlab.grading.result import GradingResult, Verdict, key_of
 from kmodlab.grading.store import Store
 
-Examine = Callable[[Submission], Result]
+Grader = Callable[[Submission], GradingResult]
 
 
 class Watcher(Protocol):
@@ -35,7 +35,7 @@ class Watcher(Protocol):
     def starts(self, submission: Submission) -> None:
         """Take note that the examination of one starts."""
 
-    def ends(self, result: Result, *, known: bool) -> None:
+    def ends(self, result: GradingResult, *, known: bool) -> None:
         """Take note of a result; `known`: it was there already, or needed no machine."""
 
 
@@ -48,7 +48,7 @@ class Nobody:
     def starts(self, submission: Submission) -> None:
         """Look away."""
 
-    def ends(self, result: Result, *, known: bool) -> None:
+    def ends(self, result: GradingResult, *, known: bool) -> None:
         """Look away."""
 
 
@@ -68,7 +68,7 @@ class Several:
         for watcher in self._watchers:
             watcher.starts(submission)
 
-    def ends(self, result: Result, *, known: bool) -> None:
+    def ends(self, result: GradingResult, *, known: bool) -> None:
         """Tell them of a result."""
         for watcher in self._watchers:
             watcher.ends(result, known=known)
@@ -105,8 +105,8 @@ class Order:
 
 
 def grade(
-    submissions: Sequence[Submission], order: Order, examine: Examine, store: Store, watcher: Watcher | None = None
-) -> list[Result]:
+    submissions: Sequence[Submission], order: Order, grader: Grader, store: Store, watcher: Watcher | None = None
+) -> list[GradingResult]:
     """Return the results of submissions, in their order; those that are not chosen, and have none yet, are left out.
 
     Args:
@@ -118,7 +118,7 @@ def grade(
     """
     watcher = watcher or Nobody()
     watcher.begins(sum(1 for submission in submissions if order.chosen(submission)))
-    found: dict[str, Result] = {}
+    found: dict[str, GradingResult] = {}
     work: dict[str, Submission] = {}
     for submission in submissions:
         key = order.key(submission)
@@ -132,19 +132,19 @@ def grade(
     for submission in submissions:
         if order.chosen(submission) and (result := _known(submission, order, found)):
             watcher.ends(result, known=True)
-    _examine_all(work, order, _keeping(examine, order.lab, store), found, submissions, watcher)
+    _examine_all(work, order, _keeping(grader, order.lab, store), found, submissions, watcher)
     results = [_known(submission, order, found) for submission in submissions]
     return [result for result in results if result]
 
 
-def _known(submission: Submission, order: Order, found: dict[str, Result]) -> Result | None:
+def _known(submission: Submission, order: Order, found: dict[str, GradingResult]) -> GradingResult | None:
     if submission.problems:
         return _labelled(_refused(submission, order), submission, order.lab)
     result = found.get(order.key(submission))
     return _labelled(result, submission, order.lab) if result else None
 
 
-def _labelled(result: Result, submission: Submission, lab: Lab) -> Result:
+def _labelled(result: GradingResult, submission: Submission, lab: Lab) -> GradingResult:
     """Put a student's name on a result: the same content may have been handed in by another one, and in time."""
     penalty = lab.late.penalty if submission.late else 0.0
     return replace(
@@ -160,8 +160,8 @@ def listing(folder: Path) -> tuple[tuple[str, int], ...]:
     return tuple(sorted((str(file.relative_to(folder)), file.stat().st_size) for file in files))
 
 
-def _refused(submission: Submission, order: Order) -> Result:
-    return Result(
+def _refused(submission: Submission, order: Order) -> GradingResult:
+    return GradingResult(
         key=order.key(submission), student=submission.student, submission=submission.name, lab=order.lab.name,
         image="", verdict=Verdict.BUILD_ERROR, reason=" ".join(submission.problems), tests=order.lab.nothing_ran(),
         attempts=0, graded_at=now(),
@@ -173,12 +173,12 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _keeping(examine: Examine, lab: Lab, store: Store) -> Callable[[str, Submission], Result]:
+def _keeping(grader: Grader, lab: Lab, store: Store) -> Callable[[str, Submission], GradingResult]:
     """Return an examination that keeps its result at once, and gives one whatever happens."""
 
-    def examined(key: str, submission: Submission) -> Result:
+    def examined(key: str, submission: Submission) -> GradingResult:
         try:
-            result = _checked(examine(submission), lab)
+            result = _checked(grader(submission), lab)
         except Exception as error:  # whatever breaks here breaks one result, not the class's
             result = _broken(error, submission, lab)
         result = replace(result, key=key, graded_at=result.graded_at or now())
@@ -188,7 +188,7 @@ def _keeping(examine: Examine, lab: Lab, store: Store) -> Callable[[str, Submiss
     return examined
 
 
-def _checked(result: Result, lab: Lab) -> Result:
+def _checked(result: GradingResult, lab: Lab) -> GradingResult:
     """Return the result if its tests are the lab's, each with the points that the lab gives."""
     if result.verdict is Verdict.INFRA_ERROR and not any(test.outcome == "infra-error" for test in result.tests):
         return replace(result, tests=lab.nothing_ran())
@@ -198,10 +198,10 @@ def _checked(result: Result, lab: Lab) -> Result:
     return result
 
 
-def _broken(error: Exception, submission: Submission, lab: Lab) -> Result:
+def _broken(error: Exception, submission: Submission, lab: Lab) -> GradingResult:
     known = told(error)
     reason = f"{known.message} (details: {known.log})" if isinstance(known, Fault) and known.log else known.message
-    return Result(
+    return GradingResult(
         key="", student=submission.student, submission=submission.name, lab=lab.name, image="",
         verdict=Verdict.INFRA_ERROR, reason=f"The lab itself broke, not the submission: {clean(reason)[:500]}",
         tests=lab.nothing_ran(), console=str(known)[-4000:],
@@ -211,8 +211,8 @@ def _broken(error: Exception, submission: Submission, lab: Lab) -> Result:
 def _examine_all(
     work: dict[str, Submission],
     order: Order,
-    examined: Callable[[str, Submission], Result],
-    found: dict[str, Result],
+    examined: Callable[[str, Submission], GradingResult],
+    found: dict[str, GradingResult],
     submissions: Iterable[Submission],
     watcher: Watcher,
 ) -> None:
@@ -221,7 +221,7 @@ def _examine_all(
         if order.chosen(submission) and not submission.problems:
             same.setdefault(order.key(submission), []).append(submission)
     waiting, running = list(work.items()), 0
-    ended: SimpleQueue[tuple[str, Result | BaseException]] = SimpleQueue()
+    ended: SimpleQueue[tuple[str, GradingResult | BaseException]] = SimpleQueue()
     while waiting or running:
         while waiting and running < order.jobs:
             key, submission = waiting.pop(0)
@@ -238,7 +238,7 @@ def _examine_all(
             watcher.ends(_labelled(result, submission, order.lab), known=False)
 
 
-def _next(ended: SimpleQueue[tuple[str, Result | BaseException]]) -> tuple[str, Result | BaseException]:
+def _next(ended: SimpleQueue[tuple[str, GradingResult | BaseException]]) -> tuple[str, GradingResult | BaseException]:
     # A signal that another thread took wakes nobody here: look up once a second.
     while True:
         try:
@@ -248,10 +248,10 @@ def _next(ended: SimpleQueue[tuple[str, Result | BaseException]]) -> tuple[str, 
 
 
 def _work(
-    examined: Callable[[str, Submission], Result],
+    examined: Callable[[str, Submission], GradingResult],
     key: str,
     submission: Submission,
-    ended: SimpleQueue[tuple[str, Result | BaseException]],
+    ended: SimpleQueue[tuple[str, GradingResult | BaseException]],
 ) -> None:
     try:
         ended.put((key, examined(key, submission)))

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from kmodlab.errors import LabError, UsageError
 from kmodlab.grading import report, similarity
 from kmodlab.grading.cluster import Cluster
-from kmodlab.grading.examiner import Examiner, examiner, parallel
-from kmodlab.grading.grade import Examine, Order, Several, Watcher, grade, store_of
+from kmodlab.grading.grade import Grader, Order, Several, Watcher, grade, store_of
+from kmodlab.grading.grader import GraderFactory, make_grader, parallel
 from kmodlab.grading.intake import Arrived, Submission, collect
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.progress import Display
-from kmodlab.grading.prove import Finding, prove
-from kmodlab.grading.result import Result
+from kmodlab.grading.result import GradingResult
+from kmodlab.grading.self_check import Finding, self_check
 from kmodlab.grading.store import write_whole
 from kmodlab.process import locked
 
@@ -61,7 +61,7 @@ def grade_class(
     seed: int | None = None,
     form: str = "",
     live: Live | None = None,
-    examiner: Examiner = examiner,
+    make_grader: GraderFactory = make_grader,
 ) -> None:
     """Grade a class, write its reports, and print which files these are.
 
@@ -79,7 +79,7 @@ def grade_class(
         seed: of what tests choose by chance; None: a new one for each submission.
         form: of what download they are, one of `names.FORMS`; empty: whatever they look like.
         live: show it on a page meanwhile; None: do not.
-        examiner: what has the machines, where no scheduler is named.
+        make_grader: what has the machines, where no scheduler is named.
 
     Raises:
         UsageError: nothing to grade, options that exclude each other, or the page's port is taken.
@@ -94,19 +94,19 @@ def grade_class(
         order = Order(what, "", jobs or parallel(what), tuple(only), regrade or keep)
         _require_sense([one for one in found if order.chosen(one)], keep=keep, scheduler=scheduler)
         machines = 1 if keep else order.jobs
-        examine: Examine
+        grader: Grader
         if scheduler:
             cluster = Cluster(scheduler, what, seed=seed)
-            examine, image, machines = cluster.examine, cluster.images(), jobs or cluster.slots
+            grader, image, machines = cluster.examine, cluster.images(), jobs or cluster.slots
         else:
             followed = {"follow": board.follow} if board else {}
-            examine, image = examiner(what, machines, keep=keep, seed=seed, **followed)
+            grader, image = make_grader(what, machines, keep=keep, seed=seed, **followed)
         order = Order(what, image, machines, order.only, order.regrade)
         if board:
             board.machines(machines, elsewhere=bool(scheduler))
         with Display() as display:
             watcher: Watcher = Several(display, board) if board else display
-            results = grade(found, order, examine, store_of(out), watcher)
+            results = grade(found, order, grader, store_of(out), watcher)
         written = report.write(results, out, over=after_due)
         if alike:
             written.append(_report_alike(found, what, out))
@@ -165,7 +165,7 @@ def _report_alike(found: Sequence[Submission], lab: Lab, out: Path) -> Path:
     return page
 
 
-def _require_all_graded(results: list[Result]) -> None:
+def _require_all_graded(results: list[GradingResult]) -> None:
     if ungraded := [result for result in results if result.score is None]:
         names = ", ".join(result.student for result in ungraded[:5])
         raise LabError(
@@ -175,17 +175,19 @@ def _require_all_graded(results: list[Result]) -> None:
         )
 
 
-def check_lab(lab: str, *, only: Sequence[str] = (), jobs: int = 0, examiner: Examiner = examiner) -> list[Finding]:
+def check_lab(
+    lab: str, *, only: Sequence[str] = (), jobs: int = 0, make_grader: GraderFactory = make_grader
+) -> list[Finding]:
     """Prove a lab by its solution, its starter and its mutants.
 
     Args:
         lab: a lab's folder, or the name of one in labs/.
         only: of these, patterns; empty for all.
         jobs: machines at a time; 0: as memory and processors allow.
-        examiner: what has the machines.
+        make_grader: what has the machines.
     """
     what = Lab.load(lab)
     count = jobs or parallel(what)
-    examine, image = examiner(what, count)
+    grader, image = make_grader(what, count)
     with tempfile.TemporaryDirectory(prefix="kmodlab-lab-") as work, Display() as display:
-        return prove(what, Order(what, image, count, tuple(only)), examine, Path(work), display)
+        return self_check(what, Order(what, image, count, tuple(only)), grader, Path(work), display)

@@ -299,7 +299,8 @@ class Lab(_Part):
             lab = cls(**{**known, "folder": place})
         except ValidationError as error:
             wrong = "\n".join(f"    {_where(item['loc'])}: {item['msg']}" for item in error.errors())
-            raise UsageError(f"{file} makes no sense:\n{wrong}", hint="docs/grading.md says what each means") from error
+            hint = f"{paths.project_dir()}/docs/grading.md says what each means"
+            raise UsageError(f"{file} makes no sense:\n{wrong}", hint=hint) from error
         lab.require_files()
         return lab
 

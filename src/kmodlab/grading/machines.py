@@ -97,5 +97,5 @@ def _prepare(disk: int, machine: Machine) -> None:
     install = "import sys, testinfra; from kmodlab.contract.machine import Machine;"
     install += "Machine(testinfra.get_host('ssh://' + sys.argv[1], ssh_config=sys.argv[2]))"
     directory = machine.qemu.directory
-    words: list[str | Path] = [sys.executable, "-c", install, directory.name, directory / "ssh_config"]
-    run(words)
+    argv: list[str | Path] = [sys.executable, "-c", install, directory.name, directory / "ssh_config"]
+    run(argv)

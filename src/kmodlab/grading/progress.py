@@ -12,7 +12,7 @@ from rich.text import Text
 
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.report.text import fit, number
-from kmodlab.grading.result import Result, Verdict
+from kmodlab.grading.result import GradingResult, Verdict
 
 _STYLES = {Verdict.PASS: "green", Verdict.INFRA_ERROR: "bold magenta"}
 
@@ -55,7 +55,7 @@ class Display:
         self.running.append(submission.student)
         self._describe()
 
-    def ends(self, result: Result, *, known: bool) -> None:
+    def ends(self, result: GradingResult, *, known: bool) -> None:
         """Show a result."""
         self.done += 1
         self.counts[result.verdict] += 1

@@ -76,7 +76,7 @@ class TestResult:
 
 
 @dataclass(frozen=True)
-class Result:
+class GradingResult:
     """What one submission came to.
 
     Attributes:
@@ -164,7 +164,7 @@ class Result:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Result:
+    def from_json(cls, text: str | bytes) -> GradingResult:
         """Return what `to_json` wrote.
 
         Raises:

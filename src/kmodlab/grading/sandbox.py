@@ -161,7 +161,7 @@ def require(host: Host = HOST) -> None:
 
 
 def _not_installed() -> LabError:
-    return LabError("bwrap is not installed", hint="apt-get install bubblewrap, or run `.config/setup`")
+    return LabError("bwrap is not installed", hint="apt-get install bubblewrap")
 
 
 def _does_not_start(status: int, log: str, host: Host = HOST) -> LabError:

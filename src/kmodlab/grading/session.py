@@ -20,7 +20,7 @@ from kmodlab.grading.verdict import MARKS, Evidence, Finding, Trouble, find, jud
 from kmodlab.kernel_report import Kind
 from kmodlab.process import Deadline, tail
 from kmodlab.vm.pool import Slot
-from kmodlab.vm.shell import Result
+from kmodlab.vm.shell import CommandResult
 
 #: a machine that answers does so in this time, however busy the host is
 _ANSWER_SECONDS = 10
@@ -188,7 +188,7 @@ class Session:
 
     # -- the machine -------------------------------------------------------------------------------------------
 
-    def _run(self, words: str, seconds: float, what: str, *, stdin: bytes = b"") -> Result | None:
+    def _run(self, words: str, seconds: float, what: str, *, stdin: bytes = b"") -> CommandResult | None:
         """Run a command, or note what became of the machine."""
         try:
             return self.slot.machine.execute(words, seconds, stdin=stdin)
@@ -201,7 +201,9 @@ class Session:
     def _ended_or_raise(self) -> None:
         """Judge a machine whose connection failed; where nothing is known to have happened, it was the lab."""
         if not self.trouble():
-            raise LabError(f"the machine could not be reached while {self.doing}", output=self.slot.tape.text[-2000:])
+            raise LabError(
+                f"the machine could not be reached while {self.doing}", output=self.slot.console.text[-2000:]
+            )
 
     def _answers(self) -> bool:
         try:
@@ -228,15 +230,15 @@ class Session:
         """
         if not settled:
             time.sleep(_CONSOLE_SECONDS)
-        if self.slot.qemu.alive and not sure and not self.slot.tape.troubled.is_set():
+        if self.slot.qemu.alive and not sure and not self.slot.console.troubled.is_set():
             return False
-        seconds = _PROBE_SECONDS if self.slot.tape.troubled.is_set() else _ANSWER_SECONDS
-        self.slot.tape.troubled.clear()
+        seconds = _PROBE_SECONDS if self.slot.console.troubled.is_set() else _ANSWER_SECONDS
+        self.slot.console.troubled.clear()
         if taint is None and self.slot.qemu.alive:
             taint = self._taint(seconds)
         ended = not self.slot.qemu.alive
         if ended:
-            self.slot.tape.wait(5)
+            self.slot.console.wait(5)
         if self.slot.qemu.killed:
             raise LabError(f"QEMU was killed while {self.doing}", log=self.slot.qemu.log)
         if taint is None and not ended:
@@ -245,7 +247,7 @@ class Session:
         return self._judge(Evidence(self.doing, self._reports(), taint, ended))
 
     def _reports(self) -> tuple[Trouble, ...]:
-        return tuple(find(self.slot.tape.text))
+        return tuple(find(self.slot.console.text))
 
     def _judge(self, evidence: Evidence) -> bool:
         finding = judge(evidence)
@@ -281,7 +283,7 @@ class Session:
     def _await_report(self, seconds: float) -> None:
         deadline = Deadline(seconds)
         while self.slot.qemu.alive and not deadline.expired and not self._reports():
-            self.slot.tape.troubled.wait(0.2)
+            self.slot.console.troubled.wait(0.2)
         time.sleep(0.5)
 
     def _place_by_log(self, finding: Finding) -> str:
@@ -294,13 +296,13 @@ class Session:
 
     def _place_by_interrupt(self, finding: Finding) -> str:
         """Return where the machine hangs: an NMI makes its kernel panic, with a trace of what it was doing."""
-        before = len(self.slot.tape.text)
+        before = len(self.slot.console.text)
         try:
             self.slot.qemu.ask("inject-nmi")
         except LabError:
             return ""
-        self.slot.tape.wait(5)
-        reports = find(self.slot.tape.text[before:])
+        self.slot.console.wait(5)
+        reports = find(self.slot.console.text[before:])
         return self._place(Finding(finding.verdict, "", reports[0])) if reports else ""
 
     def _place(self, finding: Finding) -> str:
@@ -358,7 +360,7 @@ class _Watch:
 
     def _idle(self) -> bool:
         slot = self._session.slot
-        if not slot.qemu.alive or slot.tape.troubled.is_set():
+        if not slot.qemu.alive or slot.console.troubled.is_set():
             # The test that did it often comes to its end, and says what it saw.
             event = self._runner.next(_GRACE_SECONDS)
             if event is not None:

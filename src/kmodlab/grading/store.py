@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from kmodlab.grading.result import Result, Verdict
+from kmodlab.grading.result import GradingResult, Verdict
 from kmodlab.process import say
 
 
@@ -24,10 +24,10 @@ class Store:
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.json"
 
-    def get(self, key: str) -> Result | None:
+    def get(self, key: str) -> GradingResult | None:
         """Return the result with a key; None where there is none that can be read."""
         try:
-            result = Result.from_json(self._file(key).read_bytes())
+            result = GradingResult.from_json(self._file(key).read_bytes())
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -35,7 +35,7 @@ class Store:
             return None
         return result if result.key == key else None
 
-    def put(self, result: Result) -> None:
+    def put(self, result: GradingResult) -> None:
         """Keep a result; one that the lab itself broke is not kept, for it is to be tried again."""
         if result.verdict is not Verdict.INFRA_ERROR:
             self.folder.mkdir(parents=True, exist_ok=True)

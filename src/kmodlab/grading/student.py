@@ -7,22 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kmodlab.errors import LabError, UsageError
-from kmodlab.grading.examiner import Examiner, examiner
 from kmodlab.grading.grade import Order, grade
+from kmodlab.grading.grader import GraderFactory, make_grader
 from kmodlab.grading.intake import Submission, collect
 from kmodlab.grading.lab import Lab
-from kmodlab.grading.result import Result
+from kmodlab.grading.result import GradingResult
 from kmodlab.grading.store import Store
 
 
-def check_own(lab: str, folder: Path, *, seed: int | None = None, examiner: Examiner = examiner) -> Result:
+def check_own(
+    lab: str, folder: Path, *, seed: int | None = None, make_grader: GraderFactory = make_grader
+) -> GradingResult:
     """Return what a student's module comes to in the tests that everybody may see.
 
     Args:
         lab: a lab's folder, or the name of one in labs/.
         folder: the student's: with a Makefile, or with the lab's files in it; an archive or a .c file will do.
         seed: of what tests choose by chance, to have them choose the same again.
-        examiner: what has the machines.
+        make_grader: what has the machines.
 
     Raises:
         UsageError: there is no such lab or folder, the lab shows no test, or the folder has several submissions.
@@ -32,8 +34,8 @@ def check_own(lab: str, folder: Path, *, seed: int | None = None, examiner: Exam
     with tempfile.TemporaryDirectory(prefix="kmodlab-check-") as temporary:
         work = Path(temporary)
         submission = _only(collect(folder.resolve(), what, work / "files").submissions, folder)
-        examine, image = examiner(what, 1, seed=seed)
-        (result,) = grade([submission], Order(what, image), examine, Store(work / "results"))
+        grader, image = make_grader(what, 1, seed=seed)
+        (result,) = grade([submission], Order(what, image), grader, Store(work / "results"))
     if result.score is None:
         raise LabError(result.reason, hint="that is no fault of your module: tell your instructor")
     return result

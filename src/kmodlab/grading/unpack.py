@@ -79,7 +79,7 @@ class Refused(Exception):
     """A submission that is not graded; the message tells the student why, and what to do."""
 
 
-class Tray:
+class Extraction:
     """A folder that takes files one by one, up to its limits.
 
     Args:
@@ -233,20 +233,20 @@ def open_plain(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def take_folder(folder: Path, tray: Tray) -> None:
+def take_folder(folder: Path, extraction: Extraction) -> None:
     """Take the plain files of a folder.
 
     Raises:
         Refused: they are too many or too large.
     """
     for path, parts, what in _walk(folder, ()):
-        if not tray.wants(parts):
+        if not extraction.wants(parts):
             continue
         if what:
-            tray.skip("/".join(parts), what)
+            extraction.skip("/".join(parts), what)
             continue
         with open_plain(path) as file:
-            tray.put(parts, file)
+            extraction.put(parts, file)
 
 
 def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[Path, tuple[str, ...], str]]:
@@ -272,12 +272,12 @@ def _oddity(status: os.stat_result) -> str:
     return "a hard link: it has another name elsewhere" if status.st_nlink > 1 else ""
 
 
-def take_archive(archive: Path, tray: Tray) -> None:
+def take_archive(archive: Path, extraction: Extraction) -> None:
     """Take the plain files of an archive.
 
     Args:
         archive: a zip or tar file, compressed or not, or what libarchive can read; its first bytes count, not its name.
-        tray: takes them.
+        extraction: takes them.
 
     Raises:
         Refused: it is no archive that can be read, or breaks a rule.
@@ -288,10 +288,10 @@ def take_archive(archive: Path, tray: Tray) -> None:
         raise Refused(f"{name} is no zip or tar file. Hand in a .zip or a .tar.gz.")
     with open_plain(archive) as file:
         packed = os.fstat(file.fileno()).st_size
-        if packed > tray.limit:
-            raise Refused(f"{name} is larger than {tray.limit >> 20} MiB. Hand in your own source files only.")
+        if packed > extraction.limit:
+            raise Refused(f"{name} is larger than {extraction.limit >> 20} MiB. Hand in your own source files only.")
         try:
-            _TAKE.get(kind, _take_tar)(file, kind, tray, _ratio(packed, name))
+            _TAKE.get(kind, _take_tar)(file, kind, extraction, _ratio(packed, name))
         except (Refused, LabError):
             raise
         except Exception as error:  # a broken archive has a hundred ways to say so, and none may end the grading
@@ -309,24 +309,24 @@ def _ratio(packed: int, name: str) -> Callable[[int], None]:
     return allowed
 
 
-def _take_zip(file: BinaryIO, _kind: str, tray: Tray, allowed: Callable[[int], None]) -> None:
+def _take_zip(file: BinaryIO, _kind: str, extraction: Extraction, allowed: Callable[[int], None]) -> None:
     with zipfile.ZipFile(file) as archive:
         members = [info for info in archive.infolist() if not _is_folder(info)]
-        if len(members) > 20 * tray.files:
+        if len(members) > 20 * extraction.files:
             raise Refused(f"It has {len(members)} files. Hand in your own source files only.")
         for info in members:
             name = _zip_name(info)
             parts = parts_of(name)
             mode = info.external_attr >> 16
-            if not parts or not tray.wants(parts):
+            if not parts or not extraction.wants(parts):
                 continue
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                tray.skip(name, "a symbolic link" if stat.S_ISLNK(mode) else "a device, a pipe or a socket")
+                extraction.skip(name, "a symbolic link" if stat.S_ISLNK(mode) else "a device, a pipe or a socket")
                 continue
             if info.flag_bits & 1:
                 raise Refused(f"{shown(name)} is encrypted. Pack it without a password.")
             with archive.open(info) as content:
-                tray.put(parts, content, allowed=allowed)
+                extraction.put(parts, content, allowed=allowed)
 
 
 def _is_folder(info: zipfile.ZipInfo) -> bool:
@@ -364,38 +364,40 @@ class _Bounded(io.RawIOBase):
         return data
 
 
-def _take_repacked(file: BinaryIO, _kind: str, tray: Tray, allowed: Callable[[int], None]) -> None:
+def _take_repacked(file: BinaryIO, _kind: str, extraction: Extraction, allowed: Callable[[int], None]) -> None:
     with repacked.as_tar(file) as stream:
-        _take_stream(stream, tray, allowed)
+        _take_stream(stream, extraction, allowed)
 
 
-def _take_tar(file: BinaryIO, kind: str, tray: Tray, allowed: Callable[[int], None]) -> None:
-    _take_stream(_DECOMPRESS[kind](file), tray, allowed)
+def _take_tar(file: BinaryIO, kind: str, extraction: Extraction, allowed: Callable[[int], None]) -> None:
+    _take_stream(_DECOMPRESS[kind](file), extraction, allowed)
 
 
-def _take_stream(packed: _Readable, tray: Tray, allowed: Callable[[int], None]) -> None:
-    stream = _Bounded(packed, 8 * tray.limit)
+def _take_stream(packed: _Readable, extraction: Extraction, allowed: Callable[[int], None]) -> None:
+    stream = _Bounded(packed, 8 * extraction.limit)
     members = 0
     with tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as archive:
         for member in archive:
             members += 1
-            if members > 20 * tray.files:
-                raise Refused(f"It has more than {20 * tray.files} entries. Hand in your own source files only.")
-            _take_member(archive, member, tray, allowed)
+            if members > 20 * extraction.files:
+                raise Refused(f"It has more than {20 * extraction.files} entries. Hand in your own source files only.")
+            _take_member(archive, member, extraction, allowed)
 
 
-def _take_member(archive: tarfile.TarFile, member: tarfile.TarInfo, tray: Tray, allowed: Callable[[int], None]) -> None:
+def _take_member(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, extraction: Extraction, allowed: Callable[[int], None]
+) -> None:
     parts = parts_of(member.name)
-    if member.isdir() or not parts or not tray.wants(parts):
+    if member.isdir() or not parts or not extraction.wants(parts):
         return
     if not member.isreg():
         kinds = {tarfile.SYMTYPE: "a symbolic link", tarfile.LNKTYPE: "a hard link"}
-        tray.skip(member.name, kinds.get(member.type, "a device, a pipe or a socket"))
+        extraction.skip(member.name, kinds.get(member.type, "a device, a pipe or a socket"))
         return
     content = archive.extractfile(member)
     if content:
         with content:
-            tray.put(parts, content, allowed=allowed)
+            extraction.put(parts, content, allowed=allowed)
 
 
 _TAKE = {"zip": _take_zip} | dict.fromkeys(_REPACKED, _take_repacked)

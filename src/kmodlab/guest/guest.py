@@ -24,7 +24,7 @@ from kmodlab.vm.console import Log
 from kmodlab.vm.hardware import Boot, Hardware
 from kmodlab.vm.machine import COMMAND_SECONDS, Machine
 from kmodlab.vm.qemu import Qemu
-from kmodlab.vm.shell import Result
+from kmodlab.vm.shell import CommandResult
 from kmodlab.vm.ssh import Ssh
 
 BOOT_SECONDS = 300.0
@@ -328,7 +328,7 @@ class Guest:
             raise self.not_up()
         return self.shell.command(*words)
 
-    def execute(self, command: str, seconds: float = COMMAND_SECONDS, *, stdin: bytes = b"") -> Result:
+    def execute(self, command: str, seconds: float = COMMAND_SECONDS, *, stdin: bytes = b"") -> CommandResult:
         """Run a shell command in the guest; see `Machine.execute`, and there for the waits."""
         return self.machine.execute(command, seconds, stdin=stdin)
 

@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -23,7 +23,7 @@ from kmodlab import namespaces, paths
 from kmodlab.errors import LabError
 from kmodlab.host import HOST, Host
 from kmodlab.image.image import Image
-from kmodlab.process import locked, run, tail
+from kmodlab.process import finish, locked, run, tail
 
 #: what a build by hand leaves beside the sources
 _OUTPUTS = ("*.o", "*.ko", ".*.cmd")
@@ -49,7 +49,10 @@ def prune(kept: set[str]) -> list[Path]:
     """Remove the build roots of images that are not among the ids in `kept`; return what was removed."""
     removed = [root for root in buildroots_dir().glob("[!.]*") if root.name not in kept]
     for root in removed:
-        shutil.rmtree(root)
+        if root.is_symlink():
+            root.unlink()
+        else:
+            shutil.rmtree(root)
     return removed
 
 
@@ -109,14 +112,16 @@ class BuildRoot:
             _renew(source, work / source.name)
         kdir = f"/lib/modules/{self.kernel}/build"
         inside = f"/build/{work.name}/{module.name}"
-        status = self._run(["make", "-C", inside, f"KDIR={kdir}", *arguments], output / "build.log")
+        log = output / "build.log"
+        log.write_bytes(b"")
+        status = self.run(["make", "-C", inside, f"KDIR={kdir}", *arguments], log)
         if status:
             refused = namespaces.refused(self.host)
             raise LabError(
                 f"building {module.name} for {self.kernel} failed{f': {refused}' if refused else ''}",
                 exit_code=status,
-                log=output / "build.log",
-                output=tail(output / "build.log", 30),
+                log=log,
+                output=tail(log, 30),
                 hint=namespaces.cause(self.host)[1] if refused else None,
             )
         return Path(shutil.copy(work / module.name / f"{module.name}.ko", output))
@@ -144,21 +149,22 @@ class BuildRoot:
         shutil.copytree(kept, output, dirs_exist_ok=True)
         return output / f"{module.name}.ko"
 
-    def _run(self, argv: list[str], log: Path) -> int:
+    def run(self, argv: Sequence[str], log: Path, watch: Callable[[], None] | None = None) -> int:
+        """Run a program in the root directory, without a network; return its exit status.
+
+        Args:
+            argv: program and arguments.
+            log: gets what it prints, behind what is there.
+            watch: called twice a second meanwhile.
+        """
         command = ["unshare", "--net", *own_mounts()]
         if self.host.user:
             command.insert(1, "--map-root-user")
         enter = 'mount --rbind /dev "$1/dev" && mount --rbind /proc "$1/proc" && exec chroot "$@"'
         command += ["sh", "-c", enter, "sh", str(self.directory)]
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        with log.open("wb") as sink:
-            return subprocess.run(
-                [*command, "/usr/bin/env", "-i", path, "LC_ALL=C", *argv],
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-                check=False,
-            ).returncode
+        with log.open("ab") as sink:
+            return finish([*command, "/usr/bin/env", "-i", path, "LC_ALL=C", *argv], sink=sink, watch=watch)[0]
 
 
 def _digest(*sources: Path) -> str:

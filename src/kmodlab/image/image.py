@@ -36,7 +36,7 @@ class Image:
     """An image that is there.
 
     Attributes:
-        directory: holds disk.raw, vmlinuz, initrd, host_key.pub, kernel, packages and manifest.json.
+        directory: holds disk.raw, vmlinuz, host_key.pub, kernel, packages and manifest.json; initrd, if it needs one.
     """
 
     directory: Path
@@ -82,6 +82,11 @@ class Image:
     def built(self) -> str:
         """When it was built, in ISO 8601; empty for an image from before that was written down."""
         return str(self._manifest.get("built", ""))
+
+    @property
+    def kernel_line(self) -> str:
+        """What its kernel has to be told beyond what every guest's is."""
+        return str(self._manifest.get("kernel_line", ""))
 
     @property
     def _manifest(self) -> dict[str, Any]:

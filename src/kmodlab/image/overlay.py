@@ -16,9 +16,17 @@ def packed(tree: Path) -> bytes:
             info.uid = info.gid = info.mtime = 0
             info.uname = info.gname = "root"
             info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
+            if path.parent.suffix == ".wants":
+                _link(info)
             if info.isreg():
                 with path.open("rb") as file:
                     tar.addfile(info, file)
             else:
                 tar.addfile(info)
     return buffer.getvalue()
+
+
+def _link(info: tarfile.TarInfo) -> None:
+    """Make an entry a link to the unit of its name, as systemd takes nothing else there: a wheel has no links."""
+    info.type, info.size, info.mode = tarfile.SYMTYPE, 0, 0o755
+    info.linkname = f"../{Path(info.name).name}"

@@ -54,7 +54,7 @@ def _require_emulation(plan: Plan) -> None:
     if release.foreign and not (plan.places.emulators / f"qemu-{MACHINES[release.architecture]}").exists():
         raise LabError(
             f"the image {release.name} cannot be built: this machine does not run programs of {release.architecture}",
-            hint="`.config/setup matrix` installs what is needed: qemu-user-static, binfmt-support, arch-test",
+            hint="apt-get install qemu-user-static binfmt-support arch-test; in a checkout `.config/setup matrix` does",
         )
 
 

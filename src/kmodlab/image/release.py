@@ -15,6 +15,9 @@ MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 #: what a release named `...-peers` has beside the others: the tracers that `make bench` measures ours against
 PEERS = ("auditd", "bpftrace", "linux-perf", "strace", "trace-cmd", "sysdig", "falcosecurity-scap-dkms")
 
+#: what a release named `...-source` has beside the others: its kernel's source, and what builds it
+SOURCE = ("linux-source", "bc", "bison", "flex", "libelf-dev", "libssl-dev", "xz-utils")
+
 
 def host_architecture() -> str:
     """Return Debian's name of the architecture this machine has, `amd64` for instance."""
@@ -59,6 +62,8 @@ class Release:
         """The packages that this release alone needs to be what its name says."""
         if self.name.endswith("-peers"):
             return PEERS
+        if self.name.endswith("-source"):
+            return SOURCE
         if self.suites[0] != "jammy":
             return ()
         # Its /usr is merged by its installers, not by its packages; its newer kernels are not built by its own gcc.
@@ -94,8 +99,10 @@ RELEASES: dict[str, Release] = {
         _debian("debian-12-generic", "bookworm", "updates", "security", flavour=""),
         _debian("debian-12-peers", "bookworm", "updates", "security"),
         _debian("debian-12-rt", "bookworm", "updates", "security", flavour="rt-"),
+        _debian("debian-12-source", "bookworm", "updates", "security"),
         _debian("debian-13", "trixie", "updates", "security"),
         _debian("debian-13-backports", "trixie", "updates", "security", "backports", pinned="trixie-backports"),
+        _debian("debian-13-backports-source", "trixie", "updates", "security", "backports", pinned="trixie-backports"),
         _debian("debian-testing", "forky"),
         *(
             _debian(f"debian-12-{name}", "bookworm", "updates", "security", architecture=name)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
+import contextlib
 import errno
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 
 from ..errors import KmodlabError, ModuleUnavailable, Refused, UsageError
 from .claims import Claims
-from .families import FAMILIES, members
+from .families import members
 from .show import note
 from .tracer import Tracer
+from .wanted import meant
 
 _RETURNS = "returns="
 """A claim that it was changed; what it was before follows."""
@@ -20,9 +21,9 @@ _RETURNS = "returns="
 class Changes:
     """Changes to the traced calls and to the parameter `returns`, undone at the end of a `with` block.
 
-    What is undone is what was changed here and nothing else. The tracer has one set of calls for all: what several
-    clients have changed is undone by the last of them. A call that somebody traces by other means from now on is not
-    traced any more afterwards.
+    What is undone is what was changed here, or by a client that was killed before it could, and nothing else. The
+    tracer has one set of calls for all: what several clients have changed is undone by the last of them. A call that
+    somebody traces by other means from now on is not traced any more afterwards.
 
     Args:
         tracer: whose.
@@ -33,7 +34,7 @@ class Changes:
         self._parameter = tracer.machine.returns
         self._added: set[str] = set()
         self._returns: str | None = None
-        self._claims = Claims(tracer.machine.claims)
+        self._claims = Claims(tracer.machine.claims, self._parameter)
 
     def __enter__(self) -> Changes:
         return self
@@ -58,17 +59,40 @@ class Changes:
             Refused: the kernel does not let one of them be traced.
         """
         wanted = list(names)
-        with self._claims.together() as others:
+        try:
+            if wanted:
+                self._trace(wanted, self._tracer.trace)
+        except Refused as error:
+            if error.errno != errno.ENOENT:
+                raise
+            raise self._unknown(wanted) from error
+
+    def trace_some(self, calls: Iterable[str]) -> None:
+        """Trace those of these calls that the kernel has, and lets be traced.
+
+        Raises:
+            Refused: it takes root.
+        """
+        if wanted := [f"={name}" for name in sorted(calls)]:
+            self._trace(wanted, self._ask_for_some)
+
+    def _ask_for_some(self, wanted: list[str]) -> None:
+        try:
+            self._tracer.trace(wanted)
+        except Refused as error:
+            if error.errno == errno.EPERM:
+                raise
+            # All or none are traced: whatever is in the way is in one of the halves.
+            if half := len(wanted) // 2:
+                self._ask_for_some(wanted[:half])
+                self._ask_for_some(wanted[half:])
+
+    def _trace(self, wanted: list[str], ask: Callable[[list[str]], None]) -> None:
+        with self._together() as others:
             before = self.traced()
-            try:
-                self._tracer.trace(wanted)
-            except Refused as error:
-                if error.errno != errno.ENOENT:
-                    raise
-                raise self._unknown(wanted) from error
+            ask(wanted)
             now = self.traced()
             self._added |= now - before | now & members(wanted) & others
-            self._claim()
 
     def record_returns(self) -> None:
         """Have calls recorded at their return, with what they returned.
@@ -76,7 +100,7 @@ class Changes:
         Raises:
             Refused: it takes root.
         """
-        with self._claims.together() as others:
+        with self._together() as others:
             before = next((one[len(_RETURNS) :] for one in others if one.startswith(_RETURNS)), None)
             before = before or self._parameter.read_text().strip()
             if before in ("1", "Y"):
@@ -86,11 +110,10 @@ class Changes:
             except OSError as error:
                 raise Refused(f"{self._parameter} cannot be set: {error.strerror}", errno=error.errno or 0) from error
             self._returns = before
-            self._claim()
 
     def restore(self) -> None:
         """Put back what was changed; say so where that is not possible."""
-        with self._claims.together() as others:
+        with self._together() as others:
             try:
                 if self._returns is not None and f"{_RETURNS}{self._returns}" not in others:
                     self._parameter.write_text(f"{self._returns}\n")
@@ -101,18 +124,25 @@ class Changes:
             except (OSError, KmodlabError) as error:
                 note(f"the tracer could not be put back as it was: {error}")
             self._added, self._returns = set(), None
-            self._claim()
 
-    def _claim(self) -> None:
-        """Tell other clients what is changed."""
-        returns = set() if self._returns is None else {f"{_RETURNS}{self._returns}"}
-        self._claims.claim(self._added | returns)
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[set[str]]:
+        """Keep other clients from changing anything, give what they have changed, and tell them what this one has.
+
+        What one that was killed has left is this one's from now on.
+        """
+        with self._claims.together() as others:
+            left = self._claims.left
+            self._added |= {one for one in left if not one.startswith(_RETURNS)}
+            if self._returns is None:
+                self._returns = next((one[len(_RETURNS) :] for one in left if one.startswith(_RETURNS)), None)
+            yield others
+            returns = set() if self._returns is None else {f"{_RETURNS}{self._returns}"}
+            self._claims.claim(self._added | returns)
 
     def _unknown(self, wanted: list[str]) -> UsageError:
         bad = next((name for name in wanted if not self._exists(name)), wanted[0])
-        known = {*FAMILIES, *members(FAMILIES), *(call.name for call in self._tracer.calls())}
-        close = difflib.get_close_matches(bad.lstrip("="), sorted(known), 3)
-        hint = f"did you mean {', '.join(close)}?" if close else "`man 2 syscalls` lists them; docs/abi.md the families"
+        hint = meant(bad, (call.name for call in self._tracer.calls()))
         return UsageError(f"this kernel has no system call {bad}", hint=hint)
 
     def _exists(self, name: str) -> bool:

@@ -20,16 +20,25 @@ class Claims:
 
     Args:
         place: the directory of the files, which is made.
+        about: is there for as long as what is claimed was not undone with the module itself: each time that is loaded
+            it has another inode.
     """
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, about: Path) -> None:
         self._place = place
+        self._about = about
         self._mine: TextIO | None = None
         self._name = Path()
+        self._dead: list[Path] = []
+        self.left: set[str] = set()
+        """In a block of `together`: what clients claimed that have ended without putting it back; `claim` takes it."""
 
     @contextlib.contextmanager
     def together(self) -> Iterator[set[str]]:
-        """Keep other clients from changing anything in a `with` block, and give what they claim."""
+        """Keep other clients from changing anything in a `with` block, and give what they claim.
+
+        What is `left` then is for this one to put back.
+        """
         with contextlib.ExitStack() as stack:
             try:
                 self._place.mkdir(mode=0o700, exist_ok=True)
@@ -43,18 +52,32 @@ class Claims:
     def claim(self, what: set[str]) -> None:
         """Say what this client has changed; nothing ends its claim. To be called in a block of `together`."""
         with contextlib.suppress(OSError):
-            if not what:
+            if what:
+                self._say(what)
+            else:
                 self._end()
-                return
-            if self._mine is None:
-                number, name = tempfile.mkstemp(prefix="claim-", dir=str(self._place))
-                self._mine = os.fdopen(number, "w")
-                self._name = Path(name)
-                fcntl.flock(self._mine, fcntl.LOCK_EX)
-            self._mine.seek(0)
-            self._mine.truncate()
-            json.dump(sorted(what), self._mine)
-            self._mine.flush()
+            # Not before: this one may be killed at any time as well.
+            for path in self._dead:
+                path.unlink()
+            self._dead = []
+
+    def _say(self, what: set[str]) -> None:
+        if self._mine is None:
+            number, name = tempfile.mkstemp(prefix="claim-", dir=str(self._place))
+            self._mine = os.fdopen(number, "w")
+            self._name = Path(name)
+            fcntl.flock(self._mine, fcntl.LOCK_EX)
+        self._mine.seek(0)
+        self._mine.truncate()
+        json.dump([self._module(), sorted(what)], self._mine)
+        self._mine.flush()
+
+    def _module(self) -> int:
+        """Return what tells this loading of the module from each other one."""
+        try:
+            return self._about.stat().st_ino
+        except OSError:
+            return 0
 
     def _end(self) -> None:
         if self._mine:
@@ -64,6 +87,7 @@ class Claims:
 
     def _others(self) -> set[str]:
         found: set[str] = set()
+        self.left, self._dead = set(), []
         for path in self._place.glob("claim-*"):
             if self._mine and path == self._name:
                 continue
@@ -71,8 +95,15 @@ class Claims:
                 try:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    with contextlib.suppress(ValueError):  # there was no room for it
-                        found |= set(json.load(file))
+                    found |= self._read(file)
                 else:
-                    path.unlink()  # its client was killed
+                    self.left |= self._read(file)
+                    self._dead.append(path)
         return found
+
+    def _read(self, file: TextIO) -> set[str]:
+        try:
+            module, claimed = json.load(file)
+        except (ValueError, TypeError):  # there was no room for it
+            return set()
+        return set(claimed) if module == self._module() else set()

@@ -15,8 +15,8 @@ from ..errors import UsageError
 from . import VERSION
 from .filters import Filter
 from .last_resort import last_resort, prepare
-from .live import Options
 from .machine import HERE, Machine
+from .options import RUN, WATCH, add_options, help_lines, options, usage
 from .tracer import Status, Tracer
 
 DESCRIPTION = "The system calls of programs, recorded by the kernel module syscall_tracer. It takes root."
@@ -32,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="show what the tracer is doing", allow_abbrev=False)
     _json(status, "print one line of JSON")
     status.set_defaults(act=_show_status)
+    differs = commands.add_parser("help", help="show what differs from strace, and why", allow_abbrev=False)
+    differs.set_defaults(act=_show_help)
     return top
 
 
@@ -39,35 +41,21 @@ def _json(to: argparse.ArgumentParser, text: str) -> None:
     to.add_argument("--json", action="store_true", help=text)
 
 
-def _what(to: argparse.ArgumentParser, default: str) -> None:
-    to.add_argument(
-        "-e",
-        dest="names",
-        metavar="CALL,...",
-        action="append",
-        default=[],
-        help=f"calls, or families of calls, to trace; `=unlinkat` is the one call; by default {default}",
-    )
-    to.add_argument("--returns", action="store_true", help="record return values and latencies, which costs more")
-    _json(to, "one line of JSON a call")
-    to.add_argument("-o", dest="output", metavar="FILE", help="write to this file")
-
-
 def _run(to: argparse.ArgumentParser) -> None:
-    to.usage = "kmodlab trace run [-c] [-e CALL,...] [--returns] [--json] [-o FILE] -- PROGRAM [ARGUMENT...]"
+    to.usage = usage(RUN, "-- PROGRAM [ARGUMENT...]")
     to.description = (
         "Trace a program and all that it starts, until all of it has ended. Calls are shown on standard error. "
         "The exit status is the program's; what ends it by a signal ends this command by the same one."
     )
-    _what(to, "what the tracer traces, and exec")
-    to.add_argument("-c", dest="summary", action="store_true", help="count calls, errors and time (turns --returns on)")
-    to.add_argument("words", metavar="PROGRAM", nargs=argparse.REMAINDER, help="the program and its arguments")
+    add_options(to, RUN)
+    to.add_argument("argv", metavar="PROGRAM", nargs=argparse.REMAINDER, help="the program and its arguments")
     to.set_defaults(act=_trace_run)
 
 
 def _watch(to: argparse.ArgumentParser) -> None:
+    to.usage = usage(WATCH)
     to.description = "Show calls as they are made, until Ctrl-C."
-    _what(to, "what the tracer traces")
+    add_options(to, WATCH)
     several = {"action": "append", "default": []}
     to.add_argument("--pid", type=int, metavar="N", help="calls of this process; may be given several times", **several)  # type: ignore[arg-type]
     to.add_argument("--uid", type=int, metavar="N", help="of this real user id; likewise", **several)  # type: ignore[arg-type]
@@ -98,29 +86,25 @@ def _filter(to: argparse.ArgumentParser) -> None:
 # -- what the commands do ----------------------------------------------------------------------------------------
 
 
-def _options(given: argparse.Namespace, *, summary: bool = False) -> Options:
-    # As strace has it: `-e trace=open`.
-    lists = [each[6:] if each.startswith("trace=") else each for each in given.names]
-    names = tuple(name for each in lists for name in each.split(","))
-    if "" in names:
-        raise UsageError("-e: a name is missing", hint="for instance: -e open,unlink")
-    return Options(names, given.returns or summary, given.json, summary, given.output)
-
-
 def _trace_run(given: argparse.Namespace, machine: Machine) -> int:
     from .run import run  # noqa: PLC0415  # each command loads what it needs: a start costs time on an emulated machine
 
-    words = given.words[1:] if given.words[:1] == ["--"] else given.words
-    if not words:
+    argv = given.argv[1:] if given.argv[:1] == ["--"] else given.argv
+    if not argv:
         raise UsageError("there is no program to trace", hint="kmodlab trace run -- PROGRAM [ARGUMENT...]")
-    return run(words, _options(given, summary=given.summary), machine)
+    return run(argv, options(given), machine)
 
 
 def _trace_watch(given: argparse.Namespace, machine: Machine) -> int:
     from .watch import Who, watch  # noqa: PLC0415
 
     who = Who(frozenset(given.pid), frozenset(given.uid), frozenset(given.comm), given.count)
-    return watch(who, _options(given), machine)
+    return watch(who, options(given), machine)
+
+
+def _show_help(_given: argparse.Namespace, _machine: Machine) -> int:
+    print("\n".join(help_lines()))
+    return 0
 
 
 def _add_filter(given: argparse.Namespace, machine: Machine) -> int:
@@ -182,18 +166,18 @@ def _status_lines(status: Status, traced: Sequence[str], filters: int) -> list[s
     ]
 
 
-def main(words: Sequence[str], machine: Machine = HERE) -> int:
-    """Run `kmodlab trace` with these words; return its exit status, or die of the signal that ended a traced program.
+def main(argv: Sequence[str], machine: Machine = HERE) -> int:
+    """Run `kmodlab trace`; return its exit status, or die of the signal that ended a traced program.
 
     Args:
-        words: what follows `trace`.
+        argv: what follows `trace`.
         machine: whose tracer it is.
 
     Raises:
         KmodlabError: with what went wrong and a hint.
-        SystemExit: the words make no sense, or ask for help.
+        SystemExit: the arguments make no sense, or ask for help.
     """
-    given = parser().parse_args(words)
+    given = parser().parse_args(argv)
     status = 0
     with contextlib.suppress(BrokenPipeError):  # whoever read it has seen enough
         status = given.act(given, machine)
@@ -215,13 +199,18 @@ def program() -> None:
     """Be the program `kmodlab` of a machine with the module; exit statuses are those of the lab's own program."""
     prepare(VERSION, _log_places)
     with last_resort(VERSION, _log_places):
-        words = sys.argv[1:]
-        if words[:1] == ["trace"]:
-            sys.exit(main(words[1:]))
-        if words == ["--version"]:
+        argv = sys.argv[1:]
+        if argv[:1] == ["trace"]:
+            sys.exit(main(argv[1:]))
+        if argv[:1] == ["tasks"]:
+            from . import tasks  # noqa: PLC0415  # each command loads what it needs
+
+            sys.exit(tasks.main(argv[1:]))
+        if argv == ["--version"]:
             print(f"kmodlab {VERSION}")
             return
         print(
-            "usage: kmodlab trace COMMAND ...\n       kmodlab --version\n\n`kmodlab trace --help` lists the commands."
+            "usage: kmodlab trace COMMAND ...\n       kmodlab tasks [OPTION...]\n       kmodlab --version\n\n"
+            "`kmodlab trace --help` lists the commands, `kmodlab tasks --help` the options."
         )
-        sys.exit(0 if words in (["--help"], ["-h"]) else 2)
+        sys.exit(0 if argv in (["--help"], ["-h"]) else 2)

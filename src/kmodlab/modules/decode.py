@@ -153,12 +153,16 @@ class Signature:
         kinds: a letter for each argument, as `call-get` has them.
         data_bytes: how many bytes of paths and addresses a record may have.
         compat: a 32-bit program has made the call: a letter for each register.
+
+    Attributes:
+        letters: one for each argument that is shown.
     """
 
     def __init__(self, name: str, kinds: str, data_bytes: int, compat: bool = False) -> None:
         self.name = name
         self.kinds = kinds[:ARGUMENTS]
         self.compat = compat
+        self.letters = self.kinds.replace("-", "") if compat else self.kinds
         self._show = [_signed if compat and kind == "l" else _NUMBERS.get(kind, hex) for kind in self.kinds]
         pointees = sum(kind in "pa" for kind in kinds)
         self._room = data_bytes // min(max(pointees, 1), 2) - _ITEM.size

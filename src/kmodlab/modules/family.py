@@ -10,11 +10,13 @@ from pathlib import Path
 from .spec import Spec, load
 
 NAME = "syscall_tracer"
+SPECIFICATION = Path(__file__).with_name(f"{NAME}.yaml")
+"""The one in kernel/specs: a link, so that it goes into a wheel as a file."""
 
 
 @functools.lru_cache(maxsize=None)  # noqa: UP033  # as a library of Python 3.9 has it
 def tracer_spec() -> Spec:
-    """Return the specification: out of the program for guests, which has it as JSON, or out of the checkout.
+    """Return the specification: out of the program for guests, which has it as JSON, or beside this file.
 
     Raises:
         OSError: it is in neither.
@@ -26,4 +28,4 @@ def tracer_spec() -> Spec:
         packed = None
     if packed:
         return Spec.of(json.loads(packed))
-    return load(Path(__file__).resolve().parents[3] / "kernel" / "specs" / f"{NAME}.yaml")
+    return load(SPECIFICATION)

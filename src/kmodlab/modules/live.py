@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import select
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import IO
 
-from ..errors import UsageError
+from .options import Options
+from .output import Files
 from .record import Row
-from .show import JsonLines, Lines, Ordered, Summary, note
+from .show import (
+    UNDER_WAY,
+    Apart,
+    Both,
+    JsonLines,
+    Label,
+    Lines,
+    Ordered,
+    Some,
+    Summary,
+    View,
+    lost_text,
+    names_path,
+    note,
+    status_of,
+)
+from .stamps import Stamps
 from .stream import Stream
 from .tracer import Tracer
 
@@ -24,61 +38,13 @@ LAST = 5.0
 """Seconds that the records of a program may come late."""
 SLICE = 16
 """Batches that are shown before the socket is looked at again."""
+IN_THE_MAKING = 20_000_000
+"""ns between a record's time and its being counted, at most."""
+OVERDUE = 2_000_000_000
+"""ns after which what does not come is not waited for any more: the stream counts it as lost."""
+MANY = 1 << 16
+"""Rows that wait to be chosen, at most."""
 HINT = "the tracer keeps too few records for so many calls: load it with a larger log_entries, or trace fewer calls"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `run` and `watch` have in common.
-
-    Attributes:
-        names: families and calls to show; empty for those that are traced.
-        returns: whether to have calls recorded at their return.
-        json: one line of JSON a call.
-        summary: a table of counts instead.
-        output: a file to write to.
-    """
-
-    names: tuple[str, ...] = ()
-    returns: bool = False
-    json: bool = False
-    summary: bool = False
-    output: str | None = None
-
-
-class View(Protocol):
-    """What shows records."""
-
-    def show(self, rows: Sequence[Row], /) -> None:
-        """Take rows."""
-
-    def lost(self, count: int, /) -> None:
-        """Take notice of what is missing."""
-
-    def end(self) -> None:
-        """Write what is left."""
-
-
-@contextlib.contextmanager
-def opened(path: str | None, otherwise: IO[str]) -> Iterator[IO[str]]:
-    """Open what is written to.
-
-    Args:
-        path: the file; None for `otherwise`.
-        otherwise: a stream that stays open.
-
-    Raises:
-        UsageError: the file cannot be written to.
-    """
-    if path is None:
-        yield otherwise
-        return
-    try:
-        file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115  # closed below
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    with file:
-        yield file
 
 
 class Show:
@@ -87,34 +53,55 @@ class Show:
     Args:
         stream: where they come from.
         view: where they go.
-        choose: returns those to show.
+        choose: returns those to show of some rows, which come to it in the order of their entry.
+        quiet: 1 for no hint where records were lost; 2 for one word of it at the end, where the view has none.
+        issued: asks what each CPU has counted, where rows have to come to `choose` in their order however late some
+            are; without, as long as they come soon.
     """
 
-    def __init__(self, stream: Stream, view: View, choose: Callable[[list[Row]], list[Row]]) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        view: View,
+        choose: Callable[[list[Row]], list[Row]],
+        quiet: int = 0,
+        issued: Callable[[], Mapping[int, int]] | None = None,
+    ) -> None:
         self.closed = False
+        self._quiet = quiet
         self._stream = stream
         self._view = view
         self._choose = choose
-        self._ordered = Ordered()
+        self._came, self._chosen = Ordered(0), Ordered()
+        self._whole = Whole(stream, issued)
         self._lost = 0
 
     def step(self) -> None:
         """Show some of what was received."""
-        self._ordered.add(self._choose(self._stream.take(SLICE)))
+        self._take(SLICE)
         # While batches wait, what comes next in time may be among them.
         if not self._stream.waiting:
-            self._write(self._ordered.ready(time.monotonic_ns()))
+            now = time.monotonic_ns()
+            self._chosen.add(self._choose(self._came.ready(self._whole.until(now))))
+            self._write(self._chosen.ready(now))
 
-    def gather(self, rows: Sequence[Row] = ()) -> None:
-        """Take in all that was received, and some rows that were held back, and show none of it yet."""
-        self._ordered.add(rows)
+    def gather(self) -> None:
+        """Take in all that was received, and show none of it yet."""
         while self._stream.waiting:
-            self._ordered.add(self._choose(self._stream.take(SLICE)))
+            self._take(SLICE)
 
-    def rest(self) -> None:
-        """Show all that was received."""
+    def rest(self, more: Callable[[], list[Row]] = list) -> None:
+        """Show all that was received, and what `more` returns then: rows that were held back."""
         self.gather()
-        self._write(self._ordered.ready(None))
+        self._chosen.add(self._choose(self._came.ready(None)))
+        self._chosen.add(more())
+        self._write(self._chosen.ready(None))
+
+    def _take(self, batches: int) -> None:
+        self._came.add(self._stream.take(batches))
+        # In a flood those that are not to be shown are not kept until it is over, whatever comes late.
+        if len(self._came) > MANY:
+            self._chosen.add(self._choose(self._came.ready(None)))
 
     def _write(self, rows: list[Row]) -> None:
         missing, self._lost = self._stream.lost - self._lost, self._stream.lost
@@ -134,8 +121,41 @@ class Show:
     def end(self) -> None:
         """Write what the view has kept for the end, and a hint where records were lost."""
         self._unless_closed(self._view.end)
-        if self._lost:
+        if self._lost and self._quiet > 1:
+            note(lost_text(self._lost))
+        elif self._lost and not self._quiet:
             note(HINT)
+
+
+class Whole:
+    """Until when all records have come.
+
+    A CPU sends what it has recorded when it is asked for, or a tenth of a second later: on a busy machine more. So it
+    is asked what all have counted. Once so much has come, nothing is under way from before.
+
+    Args:
+        stream: where records come from.
+        issued: asks what each CPU has counted; without, records are taken to come soon.
+    """
+
+    def __init__(self, stream: Stream, issued: Callable[[], Mapping[int, int]] | None) -> None:
+        self._stream, self._issued = stream, issued
+        self._asked, self._count = 0, dict[int, int]()
+        self._until = 0
+
+    def until(self, now: int) -> int:
+        """Return the time up to which that is so.
+
+        Args:
+            now: CLOCK_MONOTONIC in ns.
+        """
+        if not self._issued:
+            return now - UNDER_WAY
+        if self._asked and (not self._stream.behind(self._count) or now - self._asked > OVERDUE):
+            self._until, self._asked = self._asked - IN_THE_MAKING, 0
+        if not self._asked:
+            self._asked, self._count = now, dict(self._issued())
+        return self._until
 
 
 def drain(tracer: Tracer, stream: Stream, show: Show) -> None:
@@ -164,8 +184,44 @@ def chosen_ids(tracer: Tracer, names: Iterable[str]) -> set[int]:
     return {call.id for call in tracer.calls() if call.name in wanted}
 
 
-def view(tracer: Tracer, options: Options, out: IO[str], label: Callable[[Row], str]) -> View:
-    """Return what shows records as the user wants them."""
-    if options.summary:
-        return Summary(tracer, out, as_json=options.json)
-    return JsonLines(tracer, out) if options.json else Lines(tracer, out, label)
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+def view(tracer: Tracer, options: Options, out: IO[str], label: Label) -> View:
+    """Return what shows records as the user wants them: the lines, a table of all calls of the paths, or both."""
+    found = _shown(tracer, options, out, label)
+    if options.paths:
+        return Some(found, names_path(tracer, options.paths))
+    return found
+
+
+def kept(tracer: Tracer, options: Options) -> Callable[[Row], bool]:
+    """Return what finds out whether a call is of the paths, and has ended as it has to."""
+    names = names_path(tracer, options.paths) if options.paths else None
+    statuses = options.statuses
+    return lambda row: (not names or names(row)) and (statuses is None or status_of(row) in statuses)
+
+
+def _shown(tracer: Tracer, options: Options, out: IO[str], label: Label) -> View:
+    if not options.summary:
+        return _ended(_lines(tracer, options, out, label), options.statuses)
+    tell = silent if options.quiet > 1 else note
+    table = Summary(tracer, out, as_json=options.json, sort=options.sort, tell=tell)
+    if not options.lines:
+        return table  # strace, too, counts calls of every status
+    return Both(_ended(_lines(tracer, options, out, label), options.statuses), table)
+
+
+def _ended(found: View, statuses: frozenset[str] | None) -> View:
+    return found if statuses is None else Some(found, lambda row: status_of(row) in statuses)
+
+
+def _lines(tracer: Tracer, options: Options, out: IO[str], label: Label) -> View:
+    tell = silent if options.quiet > 1 else note
+    if options.json:
+        return JsonLines(tracer, out, tell)
+    stamp = Stamps(options.absolute, relative=options.relative)
+    if options.apart:
+        return Apart(tracer, Files(options.output or ""), stamp, raw=options.raw, tell=tell)
+    return Lines(tracer, out, lambda row: label(row) + stamp(row), raw=options.raw, tell=tell)

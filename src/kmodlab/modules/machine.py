@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import ModuleUnavailable
 from .family import NAME, tracer_spec
 from .netlink import Connection, open_socket
-from .program import Program, die_of
+from .program import Identity, Program, die_of
 
 _PROC = f"its log is in /proc/{NAME} all the same"
 
@@ -31,7 +31,7 @@ class Machine:
     sysfs: Path = Path("/sys/module") / NAME
     claims: Path = Path("/run/kmodlab-trace")
     socket: Callable[[], socket.socket] = open_socket
-    start: Callable[[str, Sequence[str], set[signal.Signals | int]], Program] = Program
+    start: Callable[[str, Sequence[str], set[signal.Signals | int], Identity], Program] = Program
     die_of: Callable[[int], None] = die_of
 
     @property

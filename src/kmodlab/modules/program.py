@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import resource
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -76,13 +78,90 @@ class Signals:
             yield signal.Signals(found.si_signo), found.si_code == SI_KERNEL
 
 
+@dataclass(frozen=True)
+class Identity:
+    """As whom a program runs, and what it has in its environment: this process's, but for some changes.
+
+    Attributes:
+        changes: a variable and its value, or None to remove it, in their order.
+        user: a user's name; None for who runs this process.
+    """
+
+    changes: tuple[tuple[str, str | None], ...] = ()
+    user: str | None = None
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment."""
+        found = dict(os.environ)
+        for name, value in self.changes:
+            if value is None:
+                found.pop(name, None)
+            else:
+                found[name] = value
+        return found
+
+    def account(self) -> pwd.struct_passwd | None:
+        """Return who that is; None for who runs this process.
+
+        Raises:
+            UsageError: there is no such user.
+        """
+        try:
+            return pwd.getpwnam(self.user) if self.user is not None else None
+        except KeyError as error:
+            raise UsageError(f"-u: there is no user {self.user}", hint="`getent passwd` lists them") from error
+
+
+NOBODY_ELSE = Identity()
+
+
+def _spawn(file: str, argv: Sequence[str], mask: set[signal.Signals | int], identity: Identity) -> int:
+    """Start a program; return its process."""
+    account = identity.account()
+    if account is not None:
+        return _spawn_as(account, file, argv, mask, identity)
+    # What Python itself ignores, the program shall not.
+    defaults = [signal.SIGPIPE, signal.SIGXFSZ]
+    return os.posix_spawn(file, list(argv), identity.environment(), setsigmask=mask, setsigdef=defaults)
+
+
+def _spawn_as(
+    account: pwd.struct_passwd, file: str, argv: Sequence[str], mask: set[signal.Signals | int], identity: Identity
+) -> int:
+    """The same as another user, with all groups of that."""
+    import subprocess  # noqa: PLC0415  # wanted here only, and a start costs time on an emulated machine
+
+    started = subprocess.Popen(
+        list(argv),
+        executable=file,
+        env=identity.environment(),
+        user=account.pw_uid,
+        group=account.pw_gid,
+        extra_groups=os.getgrouplist(account.pw_name, account.pw_gid),
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),  # noqa: PLW1509  # there are no threads
+        close_fds=False,
+    )
+    started.returncode = 0  # who waits for it is `Program`
+    return started.pid
+
+
+def _cannot(file: str, error: OSError, identity: Identity) -> CannotStart:
+    """Return what is said of a program that could not be started."""
+    status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+    hint = "is the interpreter in its first line there?" if status == NOT_FOUND else "has it a `#!` line?"
+    if identity.user is not None and isinstance(error, PermissionError):
+        hint = f"may {identity.user} execute it? Who is not root cannot be somebody else"
+    return CannotStart(f"{file} cannot be started: {error.strerror}", status, hint)
+
+
 class Program:
     """A program that runs.
 
     Args:
         file: the program, as `find` has it.
-        words: its name and its arguments.
+        argv: its name and its arguments.
         mask: the signals that it starts with blocked.
+        identity: as whom.
 
     Attributes:
         status: how it ended, as `os.wait` has it; None while it runs.
@@ -91,17 +170,19 @@ class Program:
         CannotStart: it could not be started.
     """
 
-    def __init__(self, file: str, words: Sequence[str], mask: set[signal.Signals | int]) -> None:
+    def __init__(
+        self,
+        file: str,
+        argv: Sequence[str],
+        mask: set[signal.Signals | int],
+        identity: Identity = NOBODY_ELSE,
+    ) -> None:
         self.status: int | None = None
         self._alone = False
-        # What Python itself ignores, the program shall not.
-        defaults = [signal.SIGPIPE, signal.SIGXFSZ]
         try:
-            self.pid = os.posix_spawn(file, list(words), os.environ, setsigmask=mask, setsigdef=defaults)
+            self.pid = _spawn(file, argv, mask, identity)
         except OSError as error:
-            status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-            hint = "is the interpreter in its first line there?" if status == NOT_FOUND else "has it a `#!` line?"
-            raise CannotStart(f"{file} cannot be started: {error.strerror}", status, hint) from error
+            raise _cannot(file, error, identity) from error
         self.watch = os.pidfd_open(self.pid)
 
     def reap(self) -> None:

@@ -9,10 +9,11 @@ import time
 from collections.abc import Sequence
 
 from .changes import Changes
-from .families import members
-from .live import TICK, Options, Show, drain, opened, view
+from .live import TICK, Show, drain, view
 from .machine import HERE, Machine
-from .program import Program, Signals, adopt_orphans, end_like, find
+from .options import Options
+from .output import Output, opened, require_place
+from .program import Identity, Program, Signals, adopt_orphans, end_like, find
 from .record import CALL, Row
 from .show import of_process
 from .stream import Stream
@@ -49,44 +50,57 @@ class Choice:
         return [row for row in rows if row[CALL] in ids]
 
 
-def run(words: Sequence[str], options: Options, machine: Machine = HERE) -> int:
+def run(argv: Sequence[str], options: Options, machine: Machine = HERE) -> int:
     """Trace a program and its descendants until all have ended; then everything is as it was.
 
     Args:
-        words: the program and its arguments.
+        argv: the program and its arguments.
         options: what to trace, and how to show it.
         machine: on which.
 
     Raises:
         CannotStart: the program is not there, or is none.
+        UsageError: there is no such user, or call.
 
     Returns:
         The program's exit status. Where a signal has ended it, this process dies of the same one.
     """
-    file = find(words[0])
+    file, identity = find(argv[0]), Identity(options.changes, options.user)
+    identity.account()
     with contextlib.ExitStack() as stack:
+        # It begins and is waited for while signals do what they always do.
+        out = stack.enter_context(_output(options)).file
         signals = stack.enter_context(Signals())
-        out = stack.enter_context(opened(options.output, sys.stderr))
         tracer = stack.enter_context(Tracer(machine))
         changes = stack.enter_context(Changes(tracer))
-        names = members(options.names) or changes.traced() | set(EXEC)
-        changes.trace([*options.names, *FOLLOWED])
+        wanted = options.wanted
+        names = changes.traced() | set(EXEC) if wanted is None else wanted.calls
+        changes.trace([*(wanted.named if wanted else ()), *FOLLOWED])
+        changes.trace_some(wanted.perhaps - wanted.but if wanted else ())
         if options.returns:
             changes.record_returns()
         stream = stack.enter_context(contextlib.closing(tracer.stream()))
         adopt_orphans()
         tree = Tree(os.getpid(), running())
-        program = machine.start(file, words, signals.before)
+        program = machine.start(file, argv, signals.before, identity)
         choice = Choice(tracer, names, tree, program.pid)
-        show = Show(stream, view(tracer, options, out, of_process(program.pid)), choice)
+        shown = view(tracer, options, out, of_process(program.pid))
+        show = Show(stream, shown, choice, options.quiet, tracer.issued)
         abandoned = _follow(program, stream, show, signals, machine)
         drain(tracer, stream, show)
-        show.gather(choice.rest())
-        show.rest()
+        show.rest(choice.rest)
         show.end()
     if abandoned:
         machine.die_of(abandoned)
     return end_like(program.status or 0, machine.die_of)
+
+
+def _output(options: Options) -> contextlib.AbstractContextManager[Output]:
+    """Return what opens the output; files of threads have names that are known when those make their first calls."""
+    if options.apart and options.output:
+        require_place(options.output)
+        return opened(None, sys.stderr)
+    return opened(options.output, sys.stderr)
 
 
 def _follow(program: Program, stream: Stream, show: Show, signals: Signals, machine: Machine) -> int:

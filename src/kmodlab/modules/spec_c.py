@@ -6,14 +6,11 @@ and the proof that the compiler lays struct sct_record out as the specification 
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from .family import SPECIFICATION
 from .spec import Attribute, AttributeSet, Enum, Operation, Record, Spec, load
 
-# As family.py finds it: of the package the client has errors.py alone.
-_KERNEL = Path(__file__).resolve().parents[3] / "kernel"
-SPECIFICATION = _KERNEL / "specs" / "syscall_tracer.yaml"
-FOLDER = _KERNEL / "syscall_tracer"
+# Beside the specification itself: only a checkout writes it.
+FOLDER = SPECIFICATION.resolve().parents[1] / "syscall_tracer"
 _LICENCE = "SPDX-License-Identifier: GPL-2.0-only"
 _FROM = "Made by `python -m kmodlab.modules.spec_c` from kernel/specs/%s.yaml."
 _ADMIN = {"admin-perm": "GENL_ADMIN_PERM"}

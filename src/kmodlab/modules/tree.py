@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Iterable
 
@@ -23,14 +24,18 @@ class Tree:
     `root` adopts orphans (as a child subreaper), so whoever is of the tree always has a parent in it. A record of a
     process whose parent is not known yet waits: the parent's own records may come later, from another CPU.
 
+    A number that a process of the tree had may become another one's, and the other way round: whose it is, its newest
+    record tells. So records have to come in their order, as far as that is known; one that is late changes nothing.
+
     Args:
         root: the process whose children's children are followed; not itself of the tree.
         others: the processes that were there before.
     """
 
     def __init__(self, root: int, others: Iterable[int]) -> None:
-        self._members = {root}
-        self._others = {0, *others} - {root}
+        # Number -> the time of its newest record.
+        self._members: dict[int, float] = {root: math.inf}
+        self._others: dict[int, float] = dict.fromkeys({0, *others} - {root}, 0)
         self._waiting: dict[int, list[Row]] = {}
 
     def select(self, rows: Iterable[Row]) -> list[Row]:
@@ -41,25 +46,31 @@ class Tree:
             parent = row[PPID]
             if parent in members:
                 chosen.append(row)
-                if row[PID] not in members:
-                    members.add(row[PID])
-                    chosen += self._released(row[PID])
+                if _comes(row, members, others) and row[PID] in waiting:
+                    chosen += self.select(waiting.pop(row[PID]))
             elif parent in others:
-                if row[PID] not in others:
-                    others.add(row[PID])
+                if _comes(row, others, members):
                     self._forget(row[PID])
             else:
                 waiting.setdefault(parent, []).append(row)
         return chosen
 
-    def _released(self, pid: int) -> list[Row]:
-        return self.select(self._waiting.pop(pid)) if pid in self._waiting else []
-
     def _forget(self, pid: int) -> None:
         for row in self._waiting.pop(pid, ()):
-            if row[PID] not in self._others:
-                self._others.add(row[PID])
+            if _comes(row, self._others, self._members):
                 self._forget(row[PID])
+
+
+def _comes(row: Row, mine: dict[int, float], theirs: dict[int, float]) -> bool:
+    """Note that the process of a record is one of `mine`; return whether it was not before."""
+    pid, clock = row[PID], row[CLOCK]
+    known = mine.get(pid)
+    if known is None:
+        if theirs.get(pid, -1) > clock:
+            return False
+        theirs.pop(pid, None)
+    mine[pid] = max(clock, known or 0)
+    return known is None
 
 
 class Start:

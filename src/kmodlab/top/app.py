@@ -1,4 +1,4 @@
-"""The program in the terminal: one stream, six views, a few keys. What is drawn is made elsewhere."""
+"""The program in the terminal: one stream, seven views, a few keys. What a view shows is its own (see `panes`)."""
 
 from __future__ import annotations
 
@@ -7,68 +7,40 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
 from textual.events import Resize
 from textual.geometry import Size
 from textual.message import Message
-from textual.screen import ModalScreen
-from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Static
 
-from . import facts, tables
+from . import facts, keys, style
+from .asking import Asking
 from .client import Client, Problem
+from .dialog import Dialog
 from .feed import Feed, Link
+from .keys import ACTIONS, TASK_ACTIONS, VIEWS
 from .lines import Lines
-from .model import WINDOW, Model, Row, View, identity, rows
-from .words import ZONES, Clock, plain, span, whole
+from .model import WINDOW, Model
+from .panes.base import Pane
+from .panes.calls import BlockedPane, EventsPane, LivePane
+from .panes.machine import FiltersPane, HealthPane
+from .panes.ranking import TopPane
+from .panes.tasks import TasksPane
+from .words import ZONES, Clock
 
-VIEWS = ("live", "events", "top", "blocked", "filters", "health")
-SPANS = (60, 900, 3600, 86400)
 FRAME_SECONDS = 0.25
 ASK_SECONDS = 2.0
 LOOK_SECONDS = 5.0
 PRIMES = 4
 """How often is asked what was before the stream."""
-BEFORE_SECONDS, BEFORE_ROWS = 900, 100
-MONTH_SECONDS = 31 * 86400
-LIMIT = 50
 LEAST = (60, 12)
 """Columns and rows below which nothing can be read."""
-KEYS = (
-    ("1 - 6", "the views"),
-    ("/", "the filter of the events; empty shows all"),
-    ("p", "pause the events, and go on"),
-    ("s", "in Top: the last minute, 15 minutes, hour, day"),
-    ("z", "times of this machine, UTC, or the server's"),
-    ("c", "in Filters, for admins: change mode, filters, traced calls"),
-    ("Tab", "from list to list"),
-    ("\u2191 \u2193", "from line to line"),
-    ("Enter", "all of a call; the calls of a process, or of one name"),
-    ("Esc", "back"),
-    ("q", "quit"),
-)
-ACTIONS = {
-    "slash": "search",
-    "p": "pause",
-    "s": "span",
-    "z": "zone",
-    "c": "change",
-    "question_mark": "keys",
-    "q": "leave_all",
-}
-WORDS = (
-    ("call=openat,unlinkat", "these calls"),
-    ("status=failed", "logged, blocked or failed"),
-    ("pid=977 uid=0", "this process, this user"),
-    ("comm=ssh", "a part of the command name"),
-    ("/etc/", "a part of an argument"),
-)
 
 
 class Heard(Message):
@@ -77,29 +49,6 @@ class Heard(Message):
     def __init__(self, kind: str, what: Any) -> None:  # noqa: ANN401  # JSON
         super().__init__()
         self.kind, self.what = kind, what
-
-
-class Dialog(ModalScreen[None]):
-    """A text over the views, until a key closes it."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,enter,q,question_mark,space", "dismiss"),
-        Binding("up", "scroll(-1)"),
-        Binding("down", "scroll(1)"),
-    ]
-
-    def __init__(self, text: Text) -> None:
-        super().__init__()
-        self._text = text
-
-    def compose(self) -> ComposeResult:
-        """Make it."""
-        with VerticalScroll(id="dialog"):
-            yield Static(self._text, id="dialog-text", markup=False)
-
-    def action_scroll(self, step: int) -> None:
-        """Go up or down."""
-        self.query_one("#dialog").scroll_relative(y=step, animate=False)
 
 
 class Top(App[None]):
@@ -111,30 +60,12 @@ class Top(App[None]):
     """
 
     ENABLE_COMMAND_PALETTE = False
-    CSS = """
-    Screen { layout: vertical; background: black; }
-    #head, #tabs, #tiles, #said, #span { height: 1; }
-    #head { background: $primary-background; }
-    #notes { height: auto; max-height: 4; }
-    #foot { height: auto; max-height: 6; background: $primary-background; }
-    #views, #views > Vertical { height: 1fr; }
-    #rates { height: 5fr; } #newest { height: 3fr; } #stopped { height: 2fr; }
-    #processes { height: 3fr; } #calls { height: 2fr; }
-    #settings { height: 3fr; } #changes { height: 2fr; }
-    #books { height: 3fr; } #parts { height: 2fr; }
-    #asked { display: none; height: 1; border: none; padding: 0; }
-    #asked.open { display: block; }
-    #small { display: none; }
-    .small #small { display: block; height: 1fr; }
-    .small #views, .small #tabs, .small #head, .small #foot, .small #notes { display: none; }
-    Dialog { align: center middle; }
-    #dialog { width: 90%; max-width: 100; height: auto; max-height: 90%; border: round $primary; padding: 0 1; }
-    #dialog-text { width: 100%; height: auto; }
-    """
+    CSS = style.CSS
     # With priority they take effect in the order in which they were typed, however far ahead.
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(str(number), f"view('{name}')", priority=True) for number, name in enumerate(VIEWS, 1)),
         *(Binding(key, action, priority=True) for key, action in ACTIONS.items()),
+        *(Binding(key, f"task('{action}')", priority=True) for key, action in TASK_ACTIONS.items()),
         Binding("escape", "leave", priority=True),
         Binding("ctrl+c", "quit", priority=True),
         Binding("ctrl+z", "suspend_process"),
@@ -147,23 +78,24 @@ class Top(App[None]):
         self.client, self.session = client, session
         self.feed = Feed(client, self._hear)
         self.link, self.why = Link.CONNECTING, ""
-        self.view = "live"
-        self.filter = ""
-        self.filter_problem: Problem | None = None
-        self.held: list[Row] | None = None
-        self.seen: list[Row] = []
-        self.held_events = 0
-        self.seconds = SPANS[0]
-        self.ranked: dict[str, list[Row]] = {"process": [], "call": []}
-        self.problems: dict[str, Problem] = {}
-        self.older: list[Row] = []
-        self.books: Mapping[str, Any] | None = None
-        self.changes: list[Row] = []
-        self.result: Text | None = None
-        self.asking: set[str] = set()
+        self.clock = Clock("here", int(session.get("utc_offset", 0)))
+        self._asking = Asking(self.run_worker, self.touch)
         self._dirty, self._primes = True, PRIMES
         self._drawn_at: object = None
-        self.clock = Clock("here", int(session.get("utc_offset", 0)))
+        self._make_panes()
+
+    def _make_panes(self) -> None:
+        self.view = VIEWS[0]
+        self.events, self.blocked = EventsPane(self, self.feed.want), BlockedPane(self)
+        self.ranking, self.filters, self.tasks = TopPane(self), FiltersPane(self), TasksPane(self)
+        live, health = LivePane(self, self.events, self.blocked), HealthPane(self, self.session)
+        every: tuple[Pane, ...] = (live, self.events, self.ranking, self.blocked, self.filters, health, self.tasks)
+        self.panes = {pane.VIEW: pane for pane in every}
+
+    @property
+    def pane(self) -> Pane:
+        """The view that is shown."""
+        return self.panes[self.view]
 
     @property
     def admin(self) -> bool:
@@ -174,39 +106,12 @@ class Top(App[None]):
 
     def compose(self) -> ComposeResult:
         """Make the widgets: none of them takes markup."""
-        yield self._static("head")
-        yield self._static("tabs")
-        yield self._static("notes")
-        yield self._static("small")
-        with ContentSwitcher(initial="live", id="views"):
-            with Vertical(id="live"):
-                yield self._static("tiles")
-                yield Lines("rates", "No call yet.")
-                yield Lines("newest", "No call yet.")
-                yield Lines("stopped", "No call was blocked.")
-            with Vertical(id="events"):
-                yield self._static("said")
-                yield Lines("rows")
-            with Vertical(id="top"):
-                yield self._static("span")
-                yield Lines("processes", "Nothing in this time.")
-                yield Lines("calls", "Nothing in this time.")
-            with Vertical(id="blocked"):
-                yield self._static("left-out")
-                yield Lines("all-blocked", "No call was blocked.")
-            with Vertical(id="filters"):
-                yield self._static("result")
-                yield Lines("settings")
-                yield Lines("changes", "Nothing was changed in the last month.")
-            with Vertical(id="health"):
-                yield Lines("books", "Looking.")
-                yield Lines("parts", "Looking.")
+        for name in ("head", "tabs", "notes", "small"):
+            yield Pane.static(name)
+        with ContentSwitcher(initial=self.view, id="views"):
+            yield from (self.panes[name] for name in VIEWS)
         yield Input(id="asked", select_on_focus=False)
-        yield self._static("foot")
-
-    @staticmethod
-    def _static(name: str) -> Static:
-        return Static(id=name, markup=False)
+        yield Pane.static("foot")
 
     def on_mount(self) -> None:
         """Begin to listen."""
@@ -218,8 +123,8 @@ class Top(App[None]):
         self.set_interval(FRAME_SECONDS, self.draw)
         self.set_interval(ASK_SECONDS, self.refresh_view)
         self.set_interval(LOOK_SECONDS, self.look)
-        self.query_one("#rates").focus()
-        self.filtered("")
+        self._focus()
+        self.events.filtered("")
 
     async def on_unmount(self) -> None:
         """End the stream, and whatever is being asked."""
@@ -235,7 +140,7 @@ class Top(App[None]):
         """What broke the program, if anything did."""
         return self._exception
 
-    # -- what comes --------------------------------------------------------------------------------------------------
+    # -- what comes, and what is asked for ---------------------------------------------------------------------------
 
     def _hear(self, kind: str, what: Any) -> None:  # noqa: ANN401  # JSON
         """Have the program take something, from the stream's thread."""
@@ -249,7 +154,7 @@ class Top(App[None]):
             self.model.begin(message.what)
             self._primes = PRIMES
             self.prime()
-            self._ask_blocked()
+            self.blocked.ask_older()
         else:
             first, before = self.model.latest is None, self.model.latest
             self.model.apply(message.what)
@@ -257,26 +162,16 @@ class Top(App[None]):
                 self.prime()
             if before and before["epoch"] != message.what["epoch"]:
                 self.look()
-        self._dirty = True
+        self.touch()
 
-    def ask(self, name: str, what: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Ask something in a thread, once at a time, and go on with the answer."""
-        if name in self.asking or self.link is Link.ENDED:
-            return
-        self.asking.add(name)
-        self.run_worker(self._asked(name, what, then), exit_on_error=True)
+    def ask(self, name: str, what: Callable[[], Any], then: Callable[[Any], None]) -> bool:
+        """Ask something in a thread, once at a time, and go on with the answer; return whether it is asked."""
+        return self.link is not Link.ENDED and self._asking.ask(name, what, then)
 
-    async def _asked(self, name: str, what: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        try:
-            found = await asyncio.to_thread(what)
-        except Problem as problem:
-            self.problems[name] = problem
-        else:
-            self.problems.pop(name, None)
-            then(found)
-        finally:
-            self.asking.discard(name)
-            self._dirty = True
+    @property
+    def problems(self) -> Mapping[str, Problem]:
+        """Why what was asked for is not there."""
+        return self._asking.problems
 
     def prime(self) -> None:
         """Fill the bars with what was before."""
@@ -301,56 +196,17 @@ class Top(App[None]):
         self.model.machine = machine
 
     def refresh_view(self) -> None:
-        """Ask for what a view shows beside the stream."""
-        ask = {"top": self._ask_top, "filters": self._ask_changes, "health": self._ask_books}
-        if self.view in ask:
-            ask[self.view]()
-
-    def _ask_top(self) -> None:
-        end, seconds = self.model.now, self.seconds
-
-        def ask() -> dict[str, list[Row]]:
-            found = {}
-            for by in ("process", "call"):
-                found[by] = rows(self.client.get("top", begin=max(0, end - seconds), end=end, by=by, limit=LIMIT))
-            return found
-
-        def then(found: dict[str, list[Row]]) -> None:
-            self.ranked = found
-
-        self.ask("top", ask, then)
-
-    def _ask_blocked(self) -> None:
-        end = self.model.now
-
-        def then(found: Mapping[str, Any]) -> None:
-            self.older = rows(found["rows"])
-
-        begin = max(0, end - MONTH_SECONDS)
-        self.ask("blocked", lambda: self.client.get("blocked", begin=begin, end=end, limit=200), then)
-
-    def _ask_changes(self) -> None:
-        end = self.model.now + 60
-
-        def then(found: Mapping[str, Any]) -> None:
-            self.changes = rows(found)
-
-        begin = max(0, end - MONTH_SECONDS)
-        self.ask("changes", lambda: self.client.get("changes", begin=begin, end=end), then)
-
-    def _ask_books(self) -> None:
-        def then(found: Mapping[str, Any]) -> None:
-            self.books = found
-
-        self.ask("ledger", lambda: self.client.get("ledger"), then)
+        """Ask for what a view shows beside the stream; while the program ends it may have nothing any more."""
+        if self.is_running and self.pane.query(Lines):
+            self.pane.ask()
 
     # -- keys --------------------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Let a dialog have all keys but Ctrl-C; a letter that is typed is Textual's to tell from a key."""
         del parameters
-        ours = action in ("view", "leave", *ACTIONS.values())
-        return not (ours and len(self.screen_stack) > 1)
+        ours = action in ("view", "leave", "task", *ACTIONS.values())
+        return not (ours and len(self.screen_stack) > 1) and (action != "task" or self.view == "tasks")
 
     def action_leave_all(self) -> None:
         """End the program."""
@@ -361,104 +217,57 @@ class Top(App[None]):
         self.view = name
         self.query_one("#asked").remove_class("open")
         self.query_one("#views", ContentSwitcher).current = name
-        self._focus(self.query_one(f"#{name}").query(Lines).first())
+        self._focus()
         self.refresh_view()
         self.draw(now=True)
 
-    def _focus(self, widget: Widget) -> None:
+    def _focus(self) -> None:
         # At once: `Widget.focus` comes after keys that were typed ahead, which are then taken for others.
-        self.screen_stack[0].set_focus(widget)
+        self.screen_stack[0].set_focus(self.pane.query(Lines).first())
 
     def action_search(self) -> None:
-        """Ask for a filter."""
+        """Ask for a filter: of the tasks where these are shown, or of the events."""
+        if self.view == "tasks":
+            self.tasks.search()
+            return
         self.action_view("events")
-        self._open(
-            "Filter: ", self.filter, "call=openat status=blocked pid=1 uid=0 comm=bash, or a part of an argument"
-        )
+        self.events.search()
+
+    def action_task(self, what: str) -> None:
+        """Have the tasks do what a key of theirs says."""
+        self.tasks.act(what)
 
     def action_change(self) -> None:
         """Ask for a change, of who may make one."""
         if self.view != "filters":
             self.action_view("filters")
-        if not self.admin:
-            self.result = Text("Changes take the role admin.", tables.WARN)
-            self.draw(now=True)
-            return
-        self._open("Change: ", "", "unlink block uid=1000, unlink delete, trace connect, enforce=0")
+        self.filters.change()
 
-    def _open(self, what: str, value: str, hint: str) -> None:
+    def prompt(self, what: str, value: str, hint: str) -> None:
+        """Let the user type a line; the view that is shown gets it."""
         asked = self.query_one("#asked", Input)
         asked.value, asked.placeholder, asked.border_title = value, f"{what}{hint}", what
         asked.add_class("open")
-        self._focus(asked)
+        self.screen_stack[0].set_focus(asked)
         asked.cursor_position = len(value)
 
     def action_leave(self) -> None:
         """Close what is open."""
         self.query_one("#asked").remove_class("open")
-        self._focus(self.query_one(f"#{self.view}").query(Lines).first())
+        self._focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Take what was typed."""
         self.action_leave()
-        text = event.value.strip()
-        if self.view == "events":
-            self.filtered(text)
-        elif text:
-            self._change(text)
-
-    def filtered(self, text: str) -> None:
-        """Show the calls that match; what came before somebody asked is there, too. The server says what it refuses."""
-        self.filter, self.filter_problem, self.held = text, None, None
-        end = self.model.now
-        begin = max(0, end - BEFORE_SECONDS)
-
-        async def ask() -> None:
-            try:
-                found = await asyncio.to_thread(
-                    lambda: self.client.get("events", filter=text, begin=begin, end=end, limit=BEFORE_ROWS)
-                )
-            except Problem as problem:
-                if text == self.filter and problem.code == 400:
-                    self.filter_problem = problem
-            else:
-                self.model.prefill(text, rows(found["rows"]))
-            # One that the server refuses would take the stream from us.
-            if text == self.filter and not self.filter_problem:
-                self.feed.want(text)
-            self._dirty = True
-
-        self.run_worker(ask(), group="filter", exclusive=True)
-        self.draw(now=True)
-
-    def _change(self, command: str) -> None:
-        self.result = Text(f"Asked: {plain(command)}", tables.DIM)
-
-        async def ask() -> None:
-            try:
-                self.model.machine = await asyncio.to_thread(self.client.post, "control", {"command": command})
-            except Problem as problem:
-                self.result = _refusal(problem)
-            else:
-                self.result = Text(f"Done: {plain(command)}", tables.GOOD)
-                self.look()
-                self._ask_changes()
-            self._dirty = True
-
-        self.run_worker(ask(), group="change")
-        self.draw(now=True)
+        self.pane.submitted(event.value.strip())
 
     def action_pause(self) -> None:
-        """Hold the events that are seen, for as long as it takes; what comes meanwhile is counted."""
-        # What is seen is held, not what has come since it was drawn.
-        rows = self.seen if self.view == "events" else self._events().rows
-        self.held = rows if self.held is None else None
-        self.held_events = self.model.events
-        self.draw(now=True)
+        """Hold the events that are seen, and go on."""
+        self.events.pause(self.view == "events")
 
     def action_span(self) -> None:
         """Rank over another time."""
-        self.seconds = SPANS[(SPANS.index(self.seconds) + 1) % len(SPANS)]
+        self.ranking.turn()
         self.action_view("top")
 
     def action_zone(self) -> None:
@@ -469,31 +278,16 @@ class Top(App[None]):
 
     def action_keys(self) -> None:
         """Show the keys."""
-        text = Text("\n").join(
-            [
-                Text("Keys", tables.BOLD),
-                tables.listed(KEYS),
-                Text("Words of the filter", tables.BOLD),
-                tables.listed(WORDS),
-            ]
-        )
-        self.push_screen(Dialog(text))
+        self.tell(keys.listing(self.view))
 
-    def on_lines_picked(self, event: Lines.Picked) -> None:
-        """Show all of a call, or the calls of what was chosen."""
-        name, item = event.lines.id, event.item
-        if name in ("newest", "stopped", "rows", "all-blocked"):
-            self.push_screen(Dialog(tables.details(item, self.clock)))
-        elif name == "rates":
-            self._only(f"call={item[0]}")
-        elif name == "calls":
-            self._only(f"call={item['name']}")
-        elif name == "processes" and item["pid"]:
-            self._only(f"pid={item['pid']}")
+    def tell(self, text: Text, keys: Mapping[str, Callable[[], None]] = MappingProxyType({})) -> None:
+        """Show a text over the views; some keys close it, and do something."""
+        self.push_screen(Dialog(text, frozenset(keys)), lambda key: keys[key]() if key else None)
 
-    def _only(self, text: str) -> None:
+    def calls_of(self, text: str) -> None:
+        """Show the calls that match a filter."""
         self.action_view("events")
-        self.filtered(text)
+        self.events.filtered(text)
 
     # -- what is drawn -----------------------------------------------------------------------------------------------
 
@@ -508,6 +302,10 @@ class Top(App[None]):
             if size != self.size and not self.is_headless:
                 self.post_message(Resize(size, size))
 
+    def touch(self) -> None:
+        """Have what has changed drawn with the next frame."""
+        self._dirty = True
+
     def draw(self, now: bool = False) -> None:
         """Draw what has changed: not more often than four times a second, but for a key."""
         self._measure()
@@ -520,131 +318,17 @@ class Top(App[None]):
         self.screen_stack[0].set_class(small, "small")
         if small:
             self._say(
-                "small", [Text(f"This terminal is {width}x{height}: top takes {LEAST[0]}x{LEAST[1]}, better 80x24.")]
+                "small", Text(f"This terminal is {width}x{height}: top takes {LEAST[0]}x{LEAST[1]}, better 80x24.")
             )
             return
-        self._say("head", [self._head(width)])
-        self._say("tabs", [self._tabs()])
-        self._say("notes", facts.troubles(self.link, self.why, self.model))
-        self._say("foot", facts.verdict(self.model))
-        getattr(self, f"_draw_{self.view}")()
+        self._say("head", facts.head(self.link, self.model, self.clock, width))
+        self._say("tabs", facts.tabs({name: self.panes[name].mark for name in VIEWS}, self.view, width))
+        notes = facts.troubles(self.link, self.why, self.model)
+        self._say("notes", *notes).display = bool(notes)
+        self._say("foot", *facts.verdict(self.model))
+        self.pane.draw()
 
-    def _part(self, name: str) -> Any:  # noqa: ANN401  # a widget, whose kind its name tells
-        return self.screen_stack[0].query_one(f"#{name}")
-
-    def _say(self, name: str, lines: Iterable[Text]) -> None:
-        found = list(lines)
-        part = self._part(name)
-        if name == "notes":
-            part.display = bool(found)
-        part.update(Text("\n").join(found))
-
-    def _head(self, width: int) -> Text:
-        machine = self.model.machine
-        left = Text("kmodlab", tables.BOLD)
-        if machine:
-            mode = tables.BAD if machine["mode"] == "enforcing" else tables.WARN
-            left = Text.assemble(
-                left, f"  {plain(machine['host'])}  {plain(machine['kernel'])}  ", (machine["mode"], mode)
-            )
-        when = f"{self.clock.time(self.model.now)} {self.clock.label}" if self.model.latest else ""
-        right = Text.assemble(facts.link(self.link, self.model), f"  {when}")
-        return Text.assemble(tables.fitted(left, max(0, width - right.cell_len - 1)), " ", right)
-
-    def _tabs(self) -> Text:
-        parts = []
-        blocked = len(self.model.blocked) + self.model.blocked_more
-        marks = {"events": " held" if self.held is not None else "", "blocked": f" {whole(blocked)}" if blocked else ""}
-        for number, name in enumerate(VIEWS, 1):
-            text = f"{number} {name.capitalize()}{marks.get(name, '')}"
-            parts.append(
-                Text(f"[{text}]" if name == self.view else f" {text} ", "bold" if name == self.view else "dim")
-            )
-        return Text.assemble(*parts, ("  ? keys", "dim"))
-
-    def _events(self) -> View:
-        return self.model.views.get(self.filter, View())
-
-    def _draw_live(self) -> None:
-        self._say("tiles", [facts.tiles(self.model)])
-        rated = lambda one, width: tables.rate_line(one, self.model, width)  # noqa: E731
-        self._part("rates").show(
-            self.model.recent(), rated, lambda width: tables.head(tables.rate_columns(width), width)
-        )
-        empty = "No call matches the filter of the events." if self.filter else "No call yet."
-        self._calls("newest", self._events().rows, "Newest", empty)
-        self._calls("stopped", self._stopped(), "Blocked", "No call was blocked.")
-
-    def _calls(self, name: str, found: list[Row], title: str, empty: str) -> None:
-        head = lambda width: tables.head(tables.call_columns(width, title), width)  # noqa: E731
-        self._part(name).show(found, lambda row, width: tables.call_line(row, self.clock, width), head, empty)
-
-    def _draw_events(self) -> None:
-        self._say("said", [self._said()])
-        empty = "The filter is not understood." if self.filter_problem else "No call that matches yet."
-        self.seen = self._events().rows if self.held is None else self.held
-        self._calls("rows", self.seen, "Time", empty)
-
-    def _said(self) -> Text:
-        """What is not among the rows, in numbers."""
-        if self.filter_problem:
-            return _refusal(self.filter_problem)
-        only = (
-            Text.assemble("Filter: ", (plain(self.filter), tables.BOLD), "  ") if self.filter else Text("No filter.  ")
-        )
-        if self.held is not None:
-            since = f" {whole(self.model.events - self.held_events)} calls since; p goes on."
-            return Text.assemble(only, ("Held.", tables.WARN), since)
-        view = self._events()
-        return Text.assemble(
-            only, (f"{whole(view.shown)} of {whole(self.model.events)} calls came one by one.", tables.DIM)
-        )
-
-    def _draw_top(self) -> None:
-        problem = self.problems.get("top")
-        said = (
-            _refusal(problem) if problem else Text(f"The last {span(self.seconds)}; s takes another time.", tables.DIM)
-        )
-        self._say("span", [said])
-        for name, by in (("processes", "process"), ("calls", "call")):
-            self._rank(name, self.ranked[by], by == "process")
-
-    def _rank(self, name: str, found: list[Row], processes: bool) -> None:
-        highest = max((one["n"] for one in found), default=0)
-        total = sum(one["n"] for one in found)
-        line = lambda one, width: tables.ranking_line(one, highest, total, width)  # noqa: E731
-        self._part(name).show(found, line, lambda width: tables.head(tables.ranking_columns(processes), width))
-
-    def _stopped(self) -> list[Row]:
-        """Return the blocked calls that came, and behind them the history's."""
-        seen = {identity(row) for row in self.model.blocked}
-        return [*self.model.blocked, *(row for row in self.older if identity(row) not in seen)]
-
-    def _draw_blocked(self) -> None:
-        enforcing = (self.model.machine or {}).get("mode") == "enforcing"
-        ran = "The module enforces: these did not run." if enforcing else "The module is permissive: these ran."
-        more = self.model.blocked_more
-        left = Text(f"  {whole(more)} more were too many to come one by one.", tables.WARN) if more else ""
-        self._say("left-out", [Text.assemble((ran, tables.DIM), left)])
-        self._calls("all-blocked", self._stopped(), "Time", "No call was blocked.")
-
-    def _draw_filters(self) -> None:
-        self._say("result", [self.result] if self.result else [])
-        width = self.size.width - 1
-        self._part("settings").show(facts.settings(self.model.machine, self.admin, width))
-        line = lambda one, width: facts.change(one, self.clock, width)  # noqa: E731
-        self._part("changes").show(self.changes, line, lambda width: tables.head(facts.CHANGES, width))
-
-    def _draw_health(self) -> None:
-        books = self.books
-        if books is None:
-            return
-        width = self.size.width - 1
-        found = facts.equations(books, self.model, width)
-        self._part("books").show(found, None, lambda width: tables.head(facts.equation_columns(), width))
-        self._part("parts").show(facts.health(books, self.model, self.session, self.clock))
-
-
-def _refusal(problem: Problem) -> Text:
-    """What is not done, as the kernel or the server says it, and what can be done."""
-    return Text.assemble((plain(problem.message), tables.BAD), f"  {plain(problem.hint)}" if problem.hint else "")
+    def _say(self, name: str, *lines: Text) -> Static:
+        part = self.screen_stack[0].query_one(f"#{name}", Static)
+        part.update(Text("\n").join(lines))
+        return part

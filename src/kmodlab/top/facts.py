@@ -9,7 +9,7 @@ from rich.text import Text
 
 from .feed import Link
 from .model import LOST, Model
-from .tables import BAD, BOLD, DIM, GOOD, WARN, Column, line, listed
+from .tables import BAD, BOLD, DIM, GOOD, WARN, Column, fitted, line, listed
 from .words import Clock, duration, percent, plain, quantile, short, span, whole
 
 SILENT = 5.0
@@ -68,6 +68,29 @@ _EQUATIONS = {
     "history": "History",
     "blocked": "Blocked",
 }
+
+
+def head(how: Link, model: Model, clock: Clock, width: int) -> Text:
+    """Return the first line: which machine, how it is set, how the stream is, and what time it is there."""
+    machine = model.machine
+    left = Text("kmodlab", BOLD)
+    if machine:
+        mode = BAD if machine["mode"] == "enforcing" else WARN
+        left = Text.assemble(left, f"  {plain(machine['host'])}  {plain(machine['kernel'])}  ", (machine["mode"], mode))
+    when = f"{clock.time(model.now)} {clock.label}" if model.latest else ""
+    right = Text.assemble(link(how, model), f"  {when}")
+    return Text.assemble(fitted(left, max(0, width - right.cell_len - 1)), " ", right)
+
+
+def tabs(marks: Mapping[str, str], shown: str, width: int) -> Text:
+    """Return the names of the views, each with what is behind it, and of `?` if there is room."""
+    parts = []
+    for number, (name, mark) in enumerate(marks.items(), 1):
+        text = f"{number} {name.capitalize()}{mark}"
+        parts.append(Text(f"[{text}]", "bold") if name == shown else Text(f" {text} ", DIM))
+    found = Text.assemble(*parts)
+    hint = Text("  ? keys", DIM)
+    return fitted(found + hint if found.cell_len + hint.cell_len <= width else found, width)
 
 
 def link(how: Link, model: Model) -> Text:

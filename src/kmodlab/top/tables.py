@@ -75,7 +75,11 @@ def call_line(row: Row, clock: Clock, width: int) -> Text:
 def status(row: Row) -> Text:
     """Return what became of a call."""
     word, style = _STATUS[row["status"]]
-    return Text("would block" if row["status"] == "BLOCKED" and not row["enforced"] else word, style)
+    if row["status"] == "BLOCKED" and not row["enforced"]:
+        word = "would block"
+    elif row["status"] == "LOGGED" and row["returned"] is None:
+        word = "allowed"
+    return Text(word, style)
 
 
 def arguments(row: Row) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 DASH = "\u2013"
 ZONES = ("here", "utc", "server")
 _UNITS = ("", "k", "M", "G", "T")
+_SIZES = "KMGTP"
 _LATENCIES = (("s", 1e9), ("ms", 1e6), ("\u00b5s", 1e3))
 _UNSEEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 """Unicode's general categories of what a terminal obeys, does not show, or has no width for."""
@@ -39,6 +40,17 @@ def short(number: float) -> str:
         value, unit = value / 1000, unit + 1
     digits = 0 if unit == 0 and value.is_integer() else 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
     return f"{value:.{digits}f}{_UNITS[unit]}"
+
+
+def size(kib: int | None) -> str:
+    """Return a size that is given in KiB, in three digits: 512K, 11.7M, 1.20G."""
+    if kib is None:
+        return DASH
+    value, unit = float(kib), 0
+    while value >= 999.5 and unit < len(_SIZES) - 1:
+        value, unit = value / 1024, unit + 1
+    digits = 0 if unit == 0 else 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{digits}f}{_SIZES[unit]}" if kib else "0"
 
 
 def duration(ns: float | None) -> str:

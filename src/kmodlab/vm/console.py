@@ -110,7 +110,7 @@ def _nothing() -> None:
     """Tell nobody."""
 
 
-class Tape:
+class BoundedConsole:
     """Records a stream in a thread of its own, from when it is made until the stream ends: bounded in size however
     much the machine prints, and trouble never lost.
 

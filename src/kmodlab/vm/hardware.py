@@ -99,7 +99,8 @@ class Hardware:
         return options + (self._direct_boot(image) if self.boot == "direct" else [])
 
     def _direct_boot(self, image: Image) -> list[str]:
-        files = ["-kernel", str(image.directory / "vmlinuz"), "-initrd", str(image.directory / "initrd")]
+        initrd = image.directory / "initrd"
+        files = ["-kernel", str(image.directory / "vmlinuz"), *(["-initrd", str(initrd)] if initrd.exists() else [])]
         return [*files, "-append", self.kernel_arguments(image)]
 
     def kernel_arguments(self, image: Image) -> str:
@@ -112,4 +113,5 @@ class Hardware:
 
 def keyless_arguments(image: Image) -> str:
     """Return the kernel command line of an image's guests without anyone's key, for disks that are given away."""
-    return f"{_KERNEL_ARGUMENTS} {BOARDS[image.architecture].kernel_arguments}"
+    own = f" {image.kernel_line}" if image.kernel_line else ""
+    return f"{_KERNEL_ARGUMENTS} {BOARDS[image.architecture].kernel_arguments}{own}"

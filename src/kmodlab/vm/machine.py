@@ -13,7 +13,7 @@ from kmodlab.errors import CommandFailed, DeadlineExpired, GuestCrashed, Kmodlab
 from kmodlab.process import Deadline
 from kmodlab.vm.console import Console
 from kmodlab.vm.qemu import Qemu
-from kmodlab.vm.shell import UNBOUNDED, ConnectionLost, Result, Shell
+from kmodlab.vm.shell import UNBOUNDED, CommandResult, ConnectionLost, Shell
 
 #: how long a command may take that nothing else is said of
 COMMAND_SECONDS = 600.0
@@ -102,7 +102,7 @@ class Machine:
 
     # -- commands ----------------------------------------------------------------------------------------------
 
-    def execute(self, command: str, seconds: float = COMMAND_SECONDS, *, stdin: bytes = b"") -> Result:
+    def execute(self, command: str, seconds: float = COMMAND_SECONDS, *, stdin: bytes = b"") -> CommandResult:
         """Run a shell command, while the console is watched.
 
         Args:
@@ -148,7 +148,7 @@ class Machine:
             raise self._failed(f"a command that was to fail succeeded in {self.who}", command, result)
         return result.stderr + result.stdout
 
-    def _failed(self, message: str, command: str, result: Result) -> CommandFailed:
+    def _failed(self, message: str, command: str, result: CommandResult) -> CommandFailed:
         output = (result.stderr or result.stdout)[-_OUTPUT:]
         return CommandFailed(message, command=command, exit_code=result.status, output=output)
 
@@ -173,7 +173,7 @@ class Machine:
         """
         command = f"systemctl show --property=ActiveState --value {unit}"
 
-        def active(result: Result) -> bool:
+        def active(result: CommandResult) -> bool:
             if result.stdout.strip() == "failed":
                 status = self.execute(f"systemctl status --no-pager --lines 20 {unit}")
                 raise self._failed(f"the unit {unit} failed in {self.who}", command, status)
@@ -209,7 +209,7 @@ class Machine:
             time.sleep(_PAUSE)
         return found
 
-    def _wait(self, command: str, seconds: float, late: str, good: Callable[[Result], bool]) -> str:
+    def _wait(self, command: str, seconds: float, late: str, good: Callable[[CommandResult], bool]) -> str:
         deadline = Deadline(seconds)
         while not good(result := self.execute(command, deadline.remaining + 1)):
             if deadline.expired:

@@ -21,7 +21,7 @@ from kmodlab.image.plan import Plan
 from kmodlab.process import Deadline
 from kmodlab.vm import qmp, ssh
 from kmodlab.vm.agent import OWNER, Agent
-from kmodlab.vm.console import Tape
+from kmodlab.vm.console import BoundedConsole
 from kmodlab.vm.machine import Machine
 from kmodlab.vm.qemu import Bounds, Qemu, forwarded_port
 from kmodlab.vm.room import BESIDE, room, runtime_dir, runtime_dirs
@@ -37,13 +37,13 @@ class Slot:
     Attributes:
         image: that it runs.
         qemu: its process.
-        tape: its console.
+        console: what it prints.
         machine: all of it, to work with.
     """
 
     image: Image
     qemu: Qemu
-    tape: Tape
+    console: BoundedConsole
     machine: Machine
 
     @property
@@ -160,10 +160,10 @@ class Pool:
         with self._free, own_directory(self._directory, kept=kept) as directory:
             shutil.copyfile(template.directory / "overlay.qcow2", directory / "disk.qcow2")
             argv = _resuming(directory.name, template, self._bounds)
-            with running(directory, argv, self._bounds, sign, kept=kept) as (process, tape):
+            with running(directory, argv, self._bounds, sign, kept=kept) as (process, console):
                 _resume(process, template)
                 with contextlib.closing(Agent(directory, OWNER)) as agent:
-                    yield Slot(self.image, process, tape, answering(process, tape, agent))
+                    yield Slot(self.image, process, console, answering(process, console, agent))
 
 
 def _resuming(name: str, template: Template, bounds: Bounds) -> list[str]:
@@ -191,18 +191,18 @@ def _resume(process: Qemu, template: Template) -> None:
         ask("cont")
 
 
-def answering(process: Qemu, tape: Tape, agent: Agent) -> Machine:
+def answering(process: Qemu, console: BoundedConsole, agent: Agent) -> Machine:
     """Return a machine that was resumed, as soon as it answers.
 
     Args:
         process: its QEMU.
-        tape: its console.
+        console: what it prints.
         agent: the way in.
 
     Raises:
         LabError: it does not. Nothing that was not trusted has run in it yet: the lab is to blame.
     """
-    machine = Machine("the machine", process, tape, agent, most=MOST_OUTPUT)
+    machine = Machine("the machine", process, console, agent, most=MOST_OUTPUT)
     try:
         machine.wait_for_shell(_ANSWER_SECONDS, "it was to answer")
     except GuestCrashed as error:

@@ -13,7 +13,7 @@ UNBOUNDED = 1 << 62
 
 
 @dataclass(frozen=True)
-class Result:
+class CommandResult:
     """What a command in a machine did.
 
     Attributes:
@@ -44,9 +44,9 @@ class Done:
     whole: bool = True
 
     @property
-    def text(self) -> Result:
+    def text(self) -> CommandResult:
         """It, with what it printed as text."""
-        return Result(self.status, self.out.decode(errors="replace"), self.err.decode(errors="replace"))
+        return CommandResult(self.status, self.out.decode(errors="replace"), self.err.decode(errors="replace"))
 
 
 class ConnectionLost(EOFError):

@@ -23,7 +23,7 @@ from kmodlab.errors import LabError
 from kmodlab.image.image import Image
 from kmodlab.process import Deadline, run, say
 from kmodlab.vm import accelerator, agent, qemu, qmp, ssh
-from kmodlab.vm.console import TROUBLE, Tape
+from kmodlab.vm.console import TROUBLE, BoundedConsole
 from kmodlab.vm.hardware import BOARDS, Hardware
 from kmodlab.vm.machine import Machine
 from kmodlab.vm.qemu import Bounds, Qemu
@@ -86,7 +86,7 @@ def command(name: str, image: Image, hardware: Hardware, bounds: Bounds, more: S
 @contextlib.contextmanager
 def running(
     directory: Path, argv: Sequence[str], bounds: Bounds, sign: re.Pattern[bytes], *, kept: bool = False
-) -> Iterator[tuple[Qemu, Tape]]:
+) -> Iterator[tuple[Qemu, BoundedConsole]]:
     """Yield a machine's process, and its console; both are gone when the block ends.
 
     Args:
@@ -100,13 +100,13 @@ def running(
         LabError: it does not start.
     """
     process = Qemu(directory)
-    tape = Tape(process.start_child(argv, bounds, kept=kept), bounds.log << 10, sign)
+    console = BoundedConsole(process.start_child(argv, bounds, kept=kept), bounds.log << 10, sign)
     try:
-        yield process, tape
+        yield process, console
     finally:
         if not kept:
             process.kill()
-            tape.wait(5)
+            console.wait(5)
 
 
 def make_template(
@@ -148,17 +148,17 @@ def _make(image: Image, hardware: Hardware, preparation: Preparation, target: Pa
         new_disk(directory, image)
         ram = f"memory-backend-file,id=ram,size={hardware.memory}M,mem-path=ram,share=on"
         argv = command(directory.name, image, hardware, bounds, ["-object", ram])
-        with running(directory, argv, bounds, preparation.sign) as (process, tape):
-            _prepare(process, tape, image, preparation)
+        with running(directory, argv, bounds, preparation.sign) as (process, console):
+            _prepare(process, console, image, preparation)
             _save(process)
         (directory / "state.incoming").rename(directory / "state")
         _publish(directory, target)
 
 
-def _prepare(process: Qemu, tape: Tape, image: Image, preparation: Preparation) -> None:
+def _prepare(process: Qemu, console: BoundedConsole, image: Image, preparation: Preparation) -> None:
     name = process.directory.name
     ssh.write_config(process.directory, name, process.ssh_port(), image.host_key, quick=True)
-    machine = Machine("the machine", process, tape, ssh.Ssh(process.directory, name), most=MOST_OUTPUT)
+    machine = Machine("the machine", process, console, ssh.Ssh(process.directory, name), most=MOST_OUTPUT)
     machine.wait_for_shell(_BOOT_SECONDS)
     machine.succeed("systemctl is-system-running --wait || systemctl --failed --no-legend >&2", 120)
     machine.succeed("sh -s", 120, stdin=agent.installation().encode())

@@ -182,10 +182,11 @@ static int *slot_of(const struct step *s)
 	return &slot[i];
 }
 
-/* open SLOT PATH r|w */
+/* open SLOT PATH r|w|rw */
 void step_open(const struct step *s)
 {
-	int fd = open(s->word[2], (s->word[3][0] == 'w' ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
+	bool both = !strcmp(s->word[3], "rw");
+	int fd = open(s->word[2], (both ? O_RDWR : s->word[3][0] == 'w' ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
 
 	out_long("errno", fd < 0 ? errno : 0);
 	*slot_of(s) = fd;

@@ -8,6 +8,7 @@
 static const char *const status_keys[] = {
 	"Name:",    "State:", "Tgid:",  "PPid:",   "TracerPid:",	      "Uid:",
 	"Gid:",	    "VmSize:", "VmRSS:", "Threads:", "voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:",
+	"VmHWM:",   "VmSwap:", "RssFile:", "RssShmem:", "NSpid:",
 };
 
 bool proc_state_is(pid_t pid, char state)
@@ -52,7 +53,7 @@ static bool is_pid(const char *name)
 	return true;
 }
 
-static void out_process(const char *pid)
+static void out_process(const char *pid, bool whole)
 {
 	struct buffer status = { 0 }, stat = { 0 };
 	char path[300];
@@ -60,8 +61,8 @@ static void out_process(const char *pid)
 
 	snprintf(path, sizeof(path), "/proc/%s/status", pid);
 	error = slurp(path, 16384, &status);
-	/* That of the main thread, where times are its own: those of threads that have ended are not among them. */
-	snprintf(path, sizeof(path), "/proc/%s/task/%s/stat", pid, pid);
+	/* That of the main thread has its times alone; that of the process those of all threads, also of ended ones. */
+	snprintf(path, sizeof(path), whole ? "/proc/%s/stat" : "/proc/%s/task/%s/stat", pid, pid);
 	error = error ? error : slurp(path, 16384, &stat);
 	if (!error && status.data && stat.data) {
 		out_key(pid);
@@ -83,18 +84,17 @@ static DIR *open_proc(void)
 	return dir;
 }
 
-/* procs: the status lines and the stat line of every process */
+/* procs [whole=1]: the status lines of every process, and the stat line of its main thread, or of it as a whole */
 void step_procs(const struct step *s)
 {
 	DIR *dir = open_proc();
 	struct dirent *entry;
 
-	(void)s;
 	out_key("procs");
 	out_raw("{");
 	while ((entry = readdir(dir)))
 		if (is_pid(entry->d_name))
-			out_process(entry->d_name);
+			out_process(entry->d_name, option(s, "whole"));
 	out_raw("}");
 	closedir(dir);
 }

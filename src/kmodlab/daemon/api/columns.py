@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..hosts import HostState
 from ..tick import Change, Count, Process, ProcessCount, Ranked, Rates, Row, TaskRates
 
 Columns = dict[str, list[Any]]
+_MAPPINGS = ("losses", "unshipped")
 
 ROW = tuple(Row.__dataclass_fields__)
 CHANGE = tuple(Change.__dataclass_fields__)
+HOST = (
+    "name", "level", "seen", "ago", "behind", "complete", "waiting", "boots", "epochs", "rate", "day", "errors",
+    "blocked", "kernel", "version", "boot", "began", "lost", "open",
+)  # fmt: skip
 _PROCESS = ("pid", "comm", "uid", "ppid", "first")
 
 
@@ -57,8 +63,15 @@ def ranking(found: Iterable[Ranked]) -> Columns:
 
 def task_rates(found: TaskRates) -> dict[str, Any]:
     """Return tasks over time."""
-    names = ("begin", "step", "steps", "tier", "vm", "rss", "rss_most")
+    names = ("begin", "step", "steps", "tier", "vm", "rss", "rss_most", "looked", "started", "ended")
     return {**{name: getattr(found, name) for name in names}, "states": dict(found.states)}
+
+
+def hosts(found: Iterable[HostState]) -> Columns:
+    """Return what is known of each host."""
+    kept = list(found)
+    told = {"troubles": [list(one.troubles()) for one in kept]}
+    return {**columns(kept, HOST), **told, **{name: [dict(getattr(one, name)) for one in kept] for name in _MAPPINGS}}
 
 
 def _of(process: Process | None, name: str) -> object:

@@ -103,6 +103,7 @@ class Hub:
         totals: (call, status) -> what came to that since the server began; for /metrics.
         clients: the streams that are open.
         past: the sums of those that are not.
+        beside: the hubs of hosts that are shown alone; they end with this one.
     """
 
     def __init__(self, source: Source) -> None:
@@ -112,6 +113,7 @@ class Hub:
         self.totals: dict[tuple[str, str], Count] = {}
         self.clients: set[Client] = set()
         self.past = Sums()
+        self.beside: set[Hub] = set()
         self.closed = False
         self._source = source
 
@@ -183,5 +185,7 @@ class Hub:
     def close(self) -> None:
         """End every stream."""
         self.closed = True
+        for hub in self.beside:
+            hub.close()
         for client in self.clients:
             client.close()

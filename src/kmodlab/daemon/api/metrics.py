@@ -37,6 +37,7 @@ class Metrics:
     books: Books
     sessions: int
     tasks: Sample | None = None
+    turnover: tuple[int, int] | None = None
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """Return the page, and its type, in the format that the client accepts."""
@@ -49,8 +50,10 @@ class Metrics:
         """Yield every family."""
         yield from self._calls()
         yield from self._ledger()
+        yield from self._copied()
         yield from self._server()
         yield from self._tasks()
+        yield from self._turnover()
         info = {name: getattr(self.machine, name) for name in ("host", "kernel", "version", "hook", "mode", "state")}
         yield InfoMetricFamily("kmodlab_machine", "What is watched, and how.", value={**info, "server": __version__})
 
@@ -77,6 +80,31 @@ class Metrics:
         )
         yield GaugeMetricFamily("kmodlab_troubles", "What is wrong just now.", len(self.books.troubles))
 
+    def _copied(self) -> Iterator[Metric]:
+        """Yield how far the copying into a fleet's database is, where there is one."""
+        copied = self.books.copied
+        if copied is None:
+            return
+        yield GaugeMetricFamily(
+            "kmodlab_fleet_behind_seconds", "Since all that there was had been copied into the fleet's.", copied.behind
+        )
+        records = GaugeMetricFamily(
+            "kmodlab_fleet_records",
+            "Records by what became of their copy: shipped, waiting, or why they were removed before.",
+            labels=("fate",),
+        )
+        for fate, number in {"shipped": copied.shipped, "waiting": copied.waiting, **copied.unshipped}.items():
+            records.add_metric((fate,), number)
+        yield records
+        late = GaugeMetricFamily(
+            "kmodlab_fleet_late",
+            "Calls whose sums, or which, were removed before they were copied; samples, snapshots of tasks.",
+            labels=("kind",),
+        )
+        for kind in ("s", "m", "h", "blocked", "task_s", "task_m", "task_h", "task_snap"):
+            late.add_metric((kind,), copied.late.get(kind, 0))
+        yield late
+
     def _tasks(self) -> Iterator[Metric]:
         """Yield nothing where nobody sees them: that is no zero."""
         if self.tasks is None:
@@ -90,6 +118,13 @@ class Metrics:
         for kind in ("virtual", "resident"):
             memory.add_metric((kind,), (self.tasks.vm if kind == "virtual" else self.tasks.rss) << 20)
         yield from (states, memory)
+
+    def _turnover(self) -> Iterator[Metric]:
+        if self.turnover is None:
+            return
+        for word, number in zip(("started", "ended"), self.turnover, strict=True):
+            text = f"Processes seen to have {word}, since the server began; those between two looks are not seen."
+            yield CounterMetricFamily(f"kmodlab_tasks_{word}", text, value=number)
 
     def _server(self) -> Iterator[Metric]:
         sums = self.hub.sums()

@@ -24,6 +24,7 @@ OPERATIONS = (
     Operation("openSession", "POST", f"{_V1}/session", None),
     Operation("closeSession", "DELETE", f"{_V1}/session"),
     Operation("createInvitation", "POST", f"{_V1}/invitations", Role.ADMIN),
+    Operation("listHosts", "GET", f"{_V1}/hosts"),
     Operation("readMachine", "GET", f"{_V1}/machine"),
     Operation("readLedger", "GET", f"{_V1}/ledger"),
     Operation("streamTicks", "GET", f"{_V1}/stream"),

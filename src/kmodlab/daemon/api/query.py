@@ -20,6 +20,8 @@ MOST_STEPS = 2000
 MOST_ROWS = 1000
 MOST_VIEWS = 8
 FILTER_LETTERS = 512
+HOST_LETTERS = 253
+"""Of a host's name, as DNS has them."""
 BODY_BYTES = 4096
 CLOSED_LETTERS, PID_DIGITS = 2048, 10
 END_OF_TIME = 253402300799.0
@@ -88,6 +90,11 @@ def one(query: QueryParams, name: str, most: int = 128) -> str | None:
     if values and len(values[0]) > most:
         raise Denied(400, f"{name} may have {most} letters")
     return values[0] if values else None
+
+
+def host(query: QueryParams) -> str | None:
+    """Return the host that is asked about; None: all together."""
+    return one(query, "host", HOST_LETTERS)
 
 
 def views(query: QueryParams) -> dict[str, Filter]:

@@ -1,5 +1,13 @@
 // Requests, and why one was not answered. Addresses are relative: the page may lie below a proxy's path.
 
+/** The one host of a fleet that the address names, or null: then all are shown as one. */
+export const alone = new URLSearchParams(location.search).get("host");
+
+/** The address that shows one host alone, or all as one. */
+export function link(host, view = "live") {
+  return `${location.pathname}${host === null ? "" : `?${new URLSearchParams({host})}`}#${view}`;
+}
+
 export class Problem extends Error {
   constructor(status, detail, hint) {
     super(detail);
@@ -24,9 +32,9 @@ async function ask(path, options) {
   return response.status === 204 ? null : response.json();
 }
 
-/** The answer to a question; parameters that are null are left out. */
+/** The answer to a question, of the host that is shown; parameters that are null are left out. */
 export function get(path, parameters = {}) {
-  const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const given = Object.entries({host: alone, ...parameters}).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const query = new URLSearchParams(given).toString();
   return ask(query ? `${path}?${query}` : path);
 }
@@ -42,7 +50,7 @@ export function remove(path) {
 /** The session that is there, or null. */
 export async function session() {
   try {
-    return await get("session");
+    return await get("session", {host: null});
   } catch (error) {
     if (error.status === 401) return null;
     throw error;

@@ -1,10 +1,10 @@
 // The page: who looks, which view, which keys; the views do the rest.
 
 import {html, nothing, render} from "./vendor/lit.js";
-import {exchange, get, post, remove, rows, session} from "./api.js";
+import {alone, exchange, get, link, post, remove, rows, session} from "./api.js";
 import {Palette} from "./chart.js";
 import {Clock, plain, span, whole} from "./format.js";
-import {Model, WINDOW} from "./model.js";
+import {Model, WINDOW, copied} from "./model.js";
 import {Stream} from "./stream.js";
 import {details} from "./table.js";
 import {Blocked} from "./views/blocked.js";
@@ -12,18 +12,21 @@ import {Events} from "./views/events.js";
 import {Filters} from "./views/filters.js";
 import {Health, LOST} from "./views/health.js";
 import {History} from "./views/history.js";
+import {Hosts} from "./views/hosts.js";
 import {Live} from "./views/live.js";
 import {Tasks} from "./views/tasks.js";
 import {Top} from "./views/top.js";
 
-const KINDS = {live: Live, events: Events, top: Top, blocked: Blocked, history: History, filters: Filters, health: Health, tasks: Tasks};
+const KINDS = {live: Live, events: Events, top: Top, blocked: Blocked, history: History, filters: Filters, health: Health, tasks: Tasks, hosts: Hosts};
 const ZONES = [["utc", "UTC"], ["server", "server time"], ["browser", "browser time"]];
 const THEMES = [["auto", "as the system"], ["dark", "dark"], ["light", "light"]];
 const LINKS = {open: ["good", "live"], connecting: ["dim", "connecting"], reconnecting: ["warn", "reconnecting"], ended: ["bad", "session ended"]};
-const KEYS = [["1 \u2013 8", "the views"], ["/", "the filter of the events"], ["p", "pause, and go on"], ["t", "charts as tables, and back"], ["\u2191 \u2193", "from row to row"], ["\u2190 \u2192", "in a tree: close, open"], ["Enter", "all of a call, or of a task"], ["?", "these keys"]];
+const KEYS = [["/", "the filter of the events"], ["p", "pause, and go on"], ["t", "charts as tables, and back"], ["\u2191 \u2193", "from row to row"], ["\u2190 \u2192", "in a tree: close, open"], ["Enter", "all of a call, or of a task"], ["?", "these keys"]];
 const FRAME = 240;
 const LOOK = 5000;
 const SILENT = 5;
+/** Views that say themselves what is wrong. */
+const OWN = ["health", "hosts"];
 const BEFORE = 900;
 const BEFORE_ROWS = 100;
 const ENDS = {
@@ -51,6 +54,11 @@ class Page {
     this.theme(kept("theme", "auto"));
   }
 
+  /** The views that there are: a list of hosts, where there are several. */
+  get names() {
+    return Object.keys(KINDS).filter((name) => name !== "hosts" || this.model.machine?.fleet);
+  }
+
   get admin() {
     return this.session?.role === "admin";
   }
@@ -60,7 +68,7 @@ class Page {
   async start() {
     const token = /^#token=(.+)$/.exec(location.hash)?.[1];
     // The token leaves the address before anything else: nobody is to read it there, or keep it as a bookmark.
-    if (token) history.replaceState(null, "", `${location.pathname}#live`);
+    if (token) history.replaceState(null, "", `${location.pathname}${location.search}#live`);
     try {
       this.session = token ? await exchange(token) : await session();
     } catch (error) {
@@ -72,10 +80,22 @@ class Page {
     this.changed();
   }
 
-  enter() {
+  async enter() {
     this.zone(this.clock.zone);
+    // A host that is not there has no stream: it would be asked for again and again.
+    if (alone !== null && !(await this.isThere())) return;
     this.stream = new Stream((kind, what) => this.heard(kind, what));
     this.stream.want(this.filter);
+  }
+
+  async isThere() {
+    try {
+      this.model.machine = await get("machine");
+    } catch (error) {
+      if (error.status === 404) this.nobody = error;
+      this.changed();
+    }
+    return !this.nobody;
   }
 
   async login(event) {
@@ -189,7 +209,7 @@ class Page {
     const filter = this.view === "events" ? (new URLSearchParams(query).get("filter") ?? "") : this.filter;
     if (filter !== this.filter) this.filtered(filter);
     if (before !== this.view) scrollTo(0, 0);
-    document.title = `${this.views[this.view].title} \u00b7 kmodlab`;
+    document.title = [this.views[this.view].title, ...(alone === null ? [] : [plain(alone)]), "kmodlab"].join(" \u00b7 ");
     this.changed();
   }
 
@@ -215,13 +235,13 @@ class Page {
     addEventListener("keydown", (event) => this.key(event));
     for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) matchMedia(query).addEventListener("change", () => this.repaint());
     setInterval(() => this.changed(), 1000);
-    setInterval(() => this.session && document.visibilityState === "visible" && this.look(), LOOK);
+    setInterval(() => this.session && !this.nobody && document.visibilityState === "visible" && this.look(), LOOK);
   }
 
   key(event) {
     const typing = event.target.closest?.("input, select, textarea, dialog");
     if (!this.keys || typing || event.ctrlKey || event.metaKey || event.altKey || !this.session) return;
-    const name = Object.keys(KINDS)[Number(event.key) - 1];
+    const name = this.names[Number(event.key) - 1];
     const actions = {t: () => this.switchTables(), p: () => this.views.events.pause(), "?": () => this.show("keys"), "/": () => this.search()};
     const action = name ? () => { location.hash = name; } : actions[event.key];
     if (!action) return;
@@ -269,9 +289,14 @@ class Page {
 
   all() {
     return html`<a class="skip" href="#main" @click=${(event) => this.skip(event)}>To the content</a>
-      ${this.head()}<main id="main" tabindex="-1" class="view-${this.view}">${this.trouble()}${this.views[this.view].render()}</main>${this.foot()}
+      ${this.head()}<main id="main" tabindex="-1" class="view-${this.view}">${this.nobody ? this.missing() : html`${this.trouble()}${this.views[this.view].render()}`}</main>${this.foot()}
       <dialog aria-labelledby=${`${this.dialog ?? "details"}-title`} @close=${() => { this.dialog = null; this.changed(); }} @click=${(event) => event.target.localName === "dialog" && this.close()}>
         ${this.dialog === "details" ? details(this, this.row) : this.dialog === "keys" ? this.help() : this.dialog === "task" ? this.views.tasks.details() : nothing}</dialog>`;
+  }
+
+  missing() {
+    return html`<p class="problem" role="alert"><strong>${this.nobody.message}</strong> It is called <bdi>${plain(alone)}</bdi> in this address.</p>
+      <p><a href=${link(null, "hosts")}>All hosts</a></p>`;
   }
 
   skip(event) {
@@ -286,11 +311,12 @@ class Page {
     return html`<header class="top">
       <div class="brand"><svg viewBox="0 0 32 32" aria-hidden="true"><path d="M3 18h7l3-9 5 15 3-9 2 3h6"/></svg><h1>kmodlab</h1>
         ${machine ? html`<span class="host"><bdi>${plain(machine.host)}</bdi></span><span class="dim kernel">${plain(machine.kernel)}</span>
-          <a class="mode mode-${plain(machine.mode)}" href="#filters">${plain(machine.mode)}</a>` : nothing}</div>
+          ${alone !== null && machine.fleet ? html`<a class="all" href=${link(null, this.view)}>All hosts</a>` : nothing}
+          ${machine.mode ? html`<a class="mode mode-${plain(machine.mode)}" href="#filters">${plain(machine.mode)}</a>` : nothing}` : nothing}</div>
       <div class="settings"><span class="link ${tone}" role="status"><i></i>${words}</span>
         ${this.choice("zone", "Times", ZONES, this.clock.zone)}${this.choice("theme", "Colours", THEMES, this.chosen)}
         <button class="small keys" @click=${() => this.show("keys")}>Keys</button><button class="small" @click=${() => this.logout()}>Sign out</button></div>
-      <nav aria-label="Views">${Object.entries(this.views).map(([name, view], index) => html`<a href="#${name}${name === "events" && this.filter ? `?${new URLSearchParams({filter: this.filter})}` : ""}" aria-current=${name === this.view ? "page" : nothing}>${view.title}${name === "blocked" && blocked.length ? html`<b class="count">${whole(blocked.length + this.model.blockedMore)}</b>` : nothing}${name === "events" && held ? html`<b class="count hold">held</b>` : nothing}<kbd aria-hidden="true">${index + 1}</kbd></a>`)}</nav>
+      <nav aria-label="Views">${this.names.map((name) => [name, this.views[name]]).map(([name, view], index) => html`<a href="#${name}${name === "events" && this.filter ? `?${new URLSearchParams({filter: this.filter})}` : ""}" aria-current=${name === this.view ? "page" : nothing}>${view.title}${name === "blocked" && blocked.length ? html`<b class="count">${whole(blocked.length + this.model.blockedMore)}</b>` : nothing}${name === "events" && held ? html`<b class="count hold">held</b>` : nothing}<kbd aria-hidden="true">${index + 1}</kbd></a>`)}</nav>
     </header>`;
   }
 
@@ -300,8 +326,8 @@ class Page {
 
   trouble() {
     const state = this.model.machine?.state ?? "recording";
-    const ended = ENDS[state] ?? `Nothing is recorded: ${state}.`;
-    const found = this.view === "health" ? [] : this.model.troubles;
+    const ended = ENDS[state] ?? (copied(this.model.machine) ? "" : `Nothing is recorded: ${state}.`);
+    const found = OWN.includes(this.view) ? [] : this.model.troubles;
     return html`${ended ? html`<p class="note" role="status">${plain(ended)}</p>` : nothing}${found.map((one) => html`<p class="problem" role="alert">${plain(one)}</p>`)}`;
   }
 
@@ -319,7 +345,7 @@ class Page {
   }
 
   help() {
-    return html`<h2 id="keys-title">Keys</h2><dl class="facts">${KEYS.map(([key, words]) => html`<dt><kbd>${key}</kbd></dt><dd>${words}</dd>`)}</dl>
+    return html`<h2 id="keys-title">Keys</h2><dl class="facts">${[[`1 \u2013 ${this.names.length}`, "the views"], ...KEYS].map(([key, words]) => html`<dt><kbd>${key}</kbd></dt><dd>${words}</dd>`)}</dl>
       <p><label><input type="checkbox" .checked=${this.keys} @change=${() => this.switchKeys()}> Keys of one letter work</label></p>
       <p class="actions"><button class="main" @click=${() => this.close()}>Close</button></p>`;
   }

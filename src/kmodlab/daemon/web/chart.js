@@ -43,13 +43,14 @@ function css(name) {
 }
 
 export class Chart {
-  /** `chosen` gets (begin, end) where somebody drags; `pointed` the index under the pointer, or null; `picked` a time that is clicked. Values may be `bytes`. */
-  constructor(label, palette, {chosen, pointed, picked, bytes = false} = {}) {
+  /** `chosen` gets (begin, end) where somebody drags; `pointed` the index under the pointer, or null; `picked` a time that is clicked. Values may be `bytes`; `lines` are not put one upon the other. */
+  constructor(label, palette, {chosen, pointed, picked, bytes = false, lines = false} = {}) {
     this.label = label;
     this.palette = palette;
     this.chosen = chosen;
     this.pointed = pointed;
     this.picked = picked;
+    this.lines = lines;
     this.axis = bytes ? BYTES : {values: short};
     this.element = document.createElement("div");
     this.element.className = "chart";
@@ -71,6 +72,7 @@ export class Chart {
 
   /** The sums up to each name, the largest first: areas that are painted one over the other. */
   stacked() {
+    if (this.lines) return [this.times, ...this.series.toReversed()];
     const sums = new Float64Array(this.times.length);
     // What is not known is no zero: there is a gap.
     const layers = this.series.map((values) => values.map((value, index) => (value === null ? null : (sums[index] += value))));
@@ -85,7 +87,7 @@ export class Chart {
     this.plot = new uPlot(this.options(width, height), this.stacked(), this.element);
     if (this.picked) this.plot.over.addEventListener("click", () => this.click());
     this.plot.root.setAttribute("role", "img");
-    this.plot.root.setAttribute("aria-label", `${this.label}: areas by ${this.names.map(plain).join(", ") || "nothing yet"}. The key t shows it as a table.`);
+    this.plot.root.setAttribute("aria-label", `${this.label}: ${this.lines ? "lines" : "areas"} by ${this.names.map(plain).join(", ") || "nothing yet"}. The key t shows it as a table.`);
   }
 
   options(width, height) {
@@ -104,7 +106,7 @@ export class Chart {
 
   layer(name) {
     const colour = css(this.palette.variable(name));
-    return {label: name, stroke: colour, width: 1, fill: css("--fill") === "none" ? undefined : colour, points: {show: false}, spanGaps: false};
+    return {label: name, stroke: colour, width: this.lines ? 1.5 : 1, fill: this.lines || css("--fill") === "none" ? undefined : colour, points: {show: false}, spanGaps: false};
   }
 
   tick(at, step) {

@@ -190,6 +190,11 @@ export class Model {
   }
 }
 
+/** Whether a machine is a copy of one, or of several: nothing of it can be changed here. */
+export function copied(machine) {
+  return machine?.state.startsWith("copied from ") ?? false;
+}
+
 /** What tells a call from all others. */
 export function identity(row) {
   return `${row.epoch}:${row.cpu}:${row.seq}`;

@@ -1,12 +1,14 @@
 // One stream for all tabs of a browser: HTTP/1.1 lets it have six to a host, and the seventh tab would hang without a word.
 // The tab that holds the lock has the stream, and hands on what comes; the others tell it which rows they want.
 
-import {session} from "./api.js";
+import {alone, session} from "./api.js";
 
 const ANNOUNCE = 4000;
 const FORGET = 15000;
 const RETRY = 2000;
 const SETTLE = 200;
+/** Tabs that show the same share: each host of a fleet has a stream of its own. */
+const SHARED = `kmodlab:${location.pathname}${alone === null ? "" : `?${alone}`}`;
 
 export class Stream {
   /** `heard` gets ("state" | "tick" | "link", what). */
@@ -20,7 +22,7 @@ export class Stream {
     this.last = "";
     this.latest = null;
     this.machine = null;
-    this.channel = new BroadcastChannel(`kmodlab:${location.pathname}`);
+    this.channel = new BroadcastChannel(SHARED);
     this.channel.onmessage = ({data}) => this.told(data);
     document.addEventListener("visibilitychange", () => this.seen());
     addEventListener("pagehide", () => this.tell("bye", null));
@@ -58,7 +60,7 @@ export class Stream {
     });
     const over = () => { this.standing = false; };
     // Without a secure context there are no locks: then every tab has its own.
-    const held = navigator.locks ? navigator.locks.request(`kmodlab:${location.pathname}`, {signal: this.end.signal}, lead) : lead();
+    const held = navigator.locks ? navigator.locks.request(SHARED, {signal: this.end.signal}, lead) : lead();
     held.then(over, over);
     this.resign = () => this.end.abort();
   }
@@ -127,6 +129,7 @@ export class Stream {
     if (this.open === key && this.source?.readyState !== EventSource.CLOSED) return;
     this.open = key;
     const query = new URLSearchParams(wanted.map((filter) => ["view", filter]));
+    if (alone !== null) query.set("host", alone);
     if (this.last && this.begun) query.set("after", this.last);
     this.source?.close();
     this.source = new EventSource(`api/v1/stream?${query}`);

@@ -8,7 +8,10 @@ const WORDS = {LOGGED: "ok", BLOCKED: "blocked", FAILED: "failed"};
 
 
 export function status(row) {
-  const word = row.status === "BLOCKED" && !row.enforced ? "would block" : WORDS[row.status];
+  let word = WORDS[row.status];
+  if (row.status === "BLOCKED" && !row.enforced) word = "would block";
+  // Nobody has recorded what it returned.
+  if (row.status === "LOGGED" && row.returned === null) word = "allowed";
   return html`<span class="status status-${row.status.toLowerCase()}">${word}</span>`;
 }
 

@@ -32,6 +32,10 @@ export class TaskTable {
     this.found = null;
     this.unseen = null;
     this.asked = -Infinity;
+    /** The row that keys are about: its place, and the PID where that is known. The table has the focus, whatever is drawn anew. */
+    this.current = null;
+    /** Keys that wait for the row to be there. */
+    this.waiting = [];
   }
 
   // -- what is asked for -------------------------------------------------------------------------------------------
@@ -84,6 +88,18 @@ export class TaskTable {
       this.dirty = true;
     }
     this.found = {...answer, list, tree: this.tree};
+    this.follow();
+  }
+
+  /** Stay with the task, wherever it has moved; one that has ended leaves its place to the next. */
+  follow() {
+    if (!this.current) return;
+    const {list, offset, shown} = this.found;
+    const place = list.findIndex((row) => row.pid === this.current.pid);
+    const index = Math.max(0, Math.min(place < 0 ? this.current.index : place + offset, shown - 1));
+    const row = list[index - offset];
+    this.current = {index, pid: row ? row.pid : this.current.pid};
+    if (row) for (const key of this.waiting.splice(0)) this.act(key);
   }
 
   change(what) {
@@ -129,9 +145,9 @@ export class TaskTable {
 
   render() {
     this.refresh();
-    // A row that gets another place loses the focus.
-    const line = document.activeElement?.closest?.(".tasks-scroll tr[data-pid]");
-    queueMicrotask(() => this.settle(line?.dataset.pid));
+    // A table that is not there for a while is to have the focus again.
+    if (document.activeElement !== document.body) this.held = Boolean(document.activeElement?.matches?.("table.tasks"));
+    queueMicrotask(() => this.settle());
     return html`<section class="panel tasks-panel"><header class="bar"><h2>Tasks, one by one</h2>${this.search_bar()}${this.as_of()}
         <button class=${this.tree ? "on" : ""} aria-pressed=${this.tree ? "true" : "false"} @click=${() => this.shape()}>Tree</button></header>
       <p class="hints">${EXAMPLES.map((one) => html`<button class="chip" @click=${() => this.search(one)}>${one}</button>`)}
@@ -176,8 +192,10 @@ export class TaskTable {
     const columns = [...COLUMNS, ...(tree ? SUMS : [])].filter(([name]) => told[name]);
     const room = (count) => (count > 0 ? html`<tr class="room" aria-hidden="true"><td height=${count * ROW}></td></tr>` : nothing);
     if (!shown) return html`<p class="empty">No task matches.</p>`;
-    return html`<div class="scroll tasks-scroll" role="region" tabindex="0" aria-label="Tasks" @scroll=${(event) => this.scrolled(event.target)}>
-      <table class="tasks ${tree ? "tree" : ""}" role=${tree ? "treegrid" : nothing} aria-label=${tree ? "Tasks below their parents" : nothing} aria-rowcount=${shown + 1} @keydown=${(event) => this.key(event)}>
+    const pointed = some.some((row) => row.pid === this.current?.pid);
+    return html`<div class="scroll tasks-scroll" role="region" aria-label="Tasks" @scroll=${(event) => this.scrolled(event.target)}>
+      <table class="tasks ${tree ? "tree" : ""}" role=${tree ? "treegrid" : "grid"} tabindex="0" aria-label=${tree ? "Tasks below their parents" : "Tasks in an order"} aria-rowcount=${shown + 1}
+        aria-activedescendant=${pointed ? `task-${this.current.pid}` : nothing} @keydown=${(event) => this.key(event)} @focus=${() => this.point()}>
         <thead><tr aria-rowindex="1">${columns.map((one) => this.head(one))}</tr></thead>
         <tbody>${room(from)}${repeat(some, (row) => row.pid, (row, index) => this.line(row, from + index, columns, tree))}${room(shown - from - some.length)}</tbody></table></div>`;
   }
@@ -190,18 +208,20 @@ export class TaskTable {
 
   line(row, index, columns, tree) {
     const open = !this.closed.has(row.pid) || Boolean(this.filter);
-    return html`<tr aria-rowindex=${index + 2} data-index=${index} data-pid=${row.pid} aria-level=${tree ? row.depth + 1 : nothing} aria-expanded=${tree && row.children ? String(open) : nothing} @click=${() => this.open(row)}>
+    const current = row.pid === this.current?.pid;
+    return html`<tr id=${`task-${row.pid}`} class=${current ? "current" : ""} aria-selected=${String(current)} aria-rowindex=${index + 2} aria-level=${tree ? row.depth + 1 : nothing} aria-expanded=${tree && row.children ? String(open) : nothing} @click=${() => this.clicked(row, index)}>
       ${columns.map(([name, , names]) => html`<td class=${names}>${name === "comm" ? this.name(row, tree, open) : this.cell(name, row[name])}</td>`)}</tr>`;
   }
 
   name(row, tree, open) {
     const twist = (event) => {
       event.stopPropagation();
+      event.target.closest("table").focus({preventScroll: true});
       this.toggle(row.pid, open);
     };
     const mark = row.children ? html`<button class="twist" tabindex="-1" aria-label=${`${open ? "Close" : "Open"} ${plain(row.comm)}`} ?disabled=${Boolean(this.filter)} @click=${twist}>${open ? "\u25be" : "\u25b8"}</button>` : html`<i class="twist"></i>`;
     const steps = tree ? html`${Array.from({length: Math.min(row.depth, 16)}, () => html`<i class="step"></i>`)}${row.depth > 16 ? `[${row.depth}] ` : ""}${mark}` : nothing;
-    return html`${steps}<button class="plain" aria-label=${`${plain(row.comm)}, PID ${row.pid}, details`}><bdi>${plain(row.comm)}</bdi></button>`;
+    return html`${steps}<bdi>${plain(row.comm)}</bdi>`;
   }
 
   cell(name, value) {
@@ -221,33 +241,41 @@ export class TaskTable {
     });
   }
 
-  /** After it was drawn: how much is in sight, and where the focus was to go. */
-  settle(pid) {
+  /** After it was drawn: how much is in sight. */
+  settle() {
     this.scroll = this.page.root.querySelector(".tasks-scroll");
     if (!this.scroll) return;
     // A table that has become shorter is where it can be.
     if (Math.abs(this.scroll.scrollTop - this.top) > 1 || Math.abs(this.scroll.clientHeight - this.height) > 1) this.scrolled(this.scroll);
-    const wanted = this.goal === undefined ? `tr[data-pid="${pid}"]` : `tr[data-index="${this.goal}"]`;
-    if (this.goal === undefined && (pid === undefined || document.activeElement !== document.body)) return;
-    const button = this.scroll.querySelector(`${wanted} td button.plain`);
-    if (!button) return;
-    this.goal = undefined;
-    button.focus({preventScroll: true});
+    if (this.held && document.activeElement === document.body) this.scroll.querySelector("table").focus({preventScroll: true});
+  }
+
+  /** Who comes by a key begins at the first row in sight. */
+  point() {
+    if (!this.current) this.go(Math.ceil(this.top / ROW));
   }
 
   key(event) {
-    const line = event.target.closest("tr[data-index]");
-    if (!line) return;
-    const index = Number(line.dataset.index);
+    if (event.target !== event.currentTarget || event.altKey || event.ctrlKey || event.metaKey || !this.found.shown) return;
+    const {index} = this.current ?? {index: Math.ceil(this.top / ROW)};
     const page = Math.max(1, Math.floor(this.height / ROW) - 2);
     const end = this.found.shown - 1;
     const to = {ArrowDown: index + 1, ArrowUp: index - 1, PageDown: index + page, PageUp: index - page, Home: 0, End: end}[event.key];
-    const row = this.found.list[index - this.found.offset];
     if (to !== undefined) this.go(Math.min(Math.max(to, 0), end));
-    else if (event.key === "ArrowLeft" && this.tree && row) this.leave(row, index);
-    else if (event.key === "ArrowRight" && this.tree && row?.children) this.toggle(row.pid, false);
-    else return;
+    else if (!this.act(event.key)) return;
     event.preventDefault();
+  }
+
+  /** Do what a key does to the row; return whether it is one that does something. */
+  act(key) {
+    if (key !== "Enter" && !(this.tree && (key === "ArrowLeft" || key === "ArrowRight"))) return false;
+    const {index} = this.current;
+    const row = this.found.list[index - this.found.offset];
+    if (!row) this.waiting.push(key);
+    else if (key === "Enter") this.open(row);
+    else if (key === "ArrowLeft") this.leave(row, index);
+    else if (row.children) this.toggle(row.pid, false);
+    return true;
   }
 
   /** Close what is open, or go to the parent. */
@@ -258,12 +286,18 @@ export class TaskTable {
   }
 
   go(index) {
-    this.goal = index;
+    this.waiting = [];
+    this.current = {index, pid: this.found.list[index - this.found.offset]?.pid ?? null};
     const head = this.scroll.querySelector("thead").offsetHeight;
     const top = index * ROW;
     if (top < this.scroll.scrollTop) this.scroll.scrollTop = top;
     else if (top + ROW + head > this.scroll.scrollTop + this.height) this.scroll.scrollTop = top + ROW + head - this.height;
     this.scrolled(this.scroll);
+  }
+
+  clicked(row, index) {
+    this.current = {index, pid: row.pid};
+    this.open(row);
   }
 
   open(row) {

@@ -17,8 +17,8 @@ from kmodlab.grading.intake.submission import TITLES
 from kmodlab.grading.lab import Lab
 from kmodlab.grading.names import NAMED, Form, origin_of, recognised
 from kmodlab.grading.unpack import (
+    Extraction,
     Refused,
-    Tray,
     is_built,
     is_code,
     is_document,
@@ -219,9 +219,9 @@ def _unpacked(source: Path, place: Path, *, certain: bool) -> Path | None:
     """
     if not looks_packed(source.name) or source.is_symlink() or not source.is_file():
         return None
-    tray = Tray(place, megabytes=_LIMITS[0], files=_LIMITS[1], whole=True)
+    extraction = Extraction(place, megabytes=_LIMITS[0], files=_LIMITS[1], whole=True)
     try:
-        take_archive(source, tray)
+        take_archive(source, extraction)
     except Refused as refusal:
         if certain or _known(place):
             hint = "unpack it yourself, and name the folder"

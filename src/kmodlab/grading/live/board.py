@@ -17,7 +17,7 @@ from kmodlab.grading.follow import Follower, Phase, Recording, Unseen
 from kmodlab.grading.intake import Submission
 from kmodlab.grading.lab import Lab, Test
 from kmodlab.grading.live.scroll import Console
-from kmodlab.grading.result import Outcome, Result, TestResult, Verdict
+from kmodlab.grading.result import GradingResult, Outcome, TestResult, Verdict
 
 State = Literal["preparing", "grading", "finished", "broken off"]
 NAME_LETTERS = 200
@@ -60,7 +60,7 @@ class _Slot:
     since: float = 0.0
     test: Test | None = None
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    result: Result | None = None
+    result: GradingResult | None = None
 
     @property
     def busy(self) -> bool:
@@ -137,7 +137,7 @@ class Board:
             slot = next((one for one in self._slots if one.has(submission.student, submission.name)), None)
             return _Following(self, slot, slot.turn) if slot else Unseen()
 
-    def ends(self, result: Result, *, known: bool) -> None:
+    def ends(self, result: GradingResult, *, known: bool) -> None:
         """Take note of a result."""
         with self._lock:
             now = self._clock()
@@ -181,7 +181,7 @@ class Board:
     def _wake(self) -> None:
         self._told()
 
-    def _row(self, result: Result, known: bool, seconds: float | None, now: float) -> dict[str, Any]:
+    def _row(self, result: GradingResult, known: bool, seconds: float | None, now: float) -> dict[str, Any]:
         return {
             "number": len(self._results) + 1,
             "student": result.student[:NAME_LETTERS],

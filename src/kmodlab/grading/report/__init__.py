@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kmodlab.grading.report import formats, gradebook, pages, text
-from kmodlab.grading.result import Result
+from kmodlab.grading.result import GradingResult
 
 
-def write(results: Sequence[Result], out: Path, *, over: bool = False) -> list[Path]:
+def write(results: Sequence[GradingResult], out: Path, *, over: bool = False) -> list[Path]:
     """Write all reports into a folder; the same results give the same files.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from kmodlab.grading.report import text
-from kmodlab.grading.result import Result, TestResult, Verdict
+from kmodlab.grading.result import GradingResult, TestResult, Verdict
 
 _VISIBILITY = {"visible": "visible", "hidden": "hidden", "after-due": "after_due_date"}
 _KINDS = {
@@ -25,7 +25,7 @@ _KINDS = {
 _LOG = 100_000
 
 
-def _summary(result: Result) -> str:
+def _summary(result: GradingResult) -> str:
     lines = [f"{result.verdict}: {text.reason(result)}", text.MEANING[result.verdict]]
     if advice := text.ADVICE.get(result.verdict):
         lines.append(advice)
@@ -50,7 +50,7 @@ def _said(test: TestResult) -> str:
     return text.fit(text.head("\n".join(words), 4000))
 
 
-def gradescope(result: Result) -> dict[str, Any]:
+def gradescope(result: GradingResult) -> dict[str, Any]:
     """Return a student's results.json for Gradescope; what is not graded has no score in it."""
     known: dict[str, Any] = {
         "execution_time": round(sum(result.phases.values())),
@@ -78,7 +78,7 @@ def gradescope(result: Result) -> dict[str, Any]:
     return {**known, "score": result.score, "tests": tests}
 
 
-def prairielearn(result: Result, *, over: bool = False) -> dict[str, Any]:
+def prairielearn(result: GradingResult, *, over: bool = False) -> dict[str, Any]:
     """Return a student's results.json for PrairieLearn; it shows every test in it, so hidden ones are not."""
     if result.score is None:
         return {"gradable": False, "format_errors": [text.fit(result.reason)]}
@@ -101,7 +101,7 @@ def prairielearn(result: Result, *, over: bool = False) -> dict[str, Any]:
     }
 
 
-def junit(results: Sequence[Result]) -> bytes:
+def junit(results: Sequence[GradingResult]) -> bytes:
     """Return JUnit XML: a suite for each student, a case for each test of the lab, hidden ones too."""
     root = ElementTree.Element("testsuites", name=results[0].lab if results else "")
     for result in results:
@@ -111,7 +111,7 @@ def junit(results: Sequence[Result]) -> bytes:
     return written
 
 
-def _suite(result: Result) -> ElementTree.Element:
+def _suite(result: GradingResult) -> ElementTree.Element:
     counts = {outcome: sum(text.outcome(test) == outcome for test in result.tests) for outcome in text.OUTCOMES}
     suite = ElementTree.Element(
         "testsuite",
@@ -136,7 +136,7 @@ def _suite(result: Result) -> ElementTree.Element:
     return suite
 
 
-def _case(test: TestResult, result: Result) -> ElementTree.Element:
+def _case(test: TestResult, result: GradingResult) -> ElementTree.Element:
     about = {"name": text.fit(text.titled(test)), "classname": f"{result.lab}.{test.id}", "time": f"{test.seconds:.3f}"}
     case = ElementTree.Element("testcase", about)
     kind = _KINDS.get(text.outcome(test))

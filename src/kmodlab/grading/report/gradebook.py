@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from kmodlab.grading.names import origin_of
 from kmodlab.grading.report import text
-from kmodlab.grading.result import Result, TestResult, Verdict
+from kmodlab.grading.result import GradingResult, TestResult, Verdict
 
 #: what begins a formula; in the wide letters of East Asia, too
 _FORMULA = ("=", "+", "-", "@", "\t", "＝", "＋", "－", "＠")  # noqa: RUF001
@@ -34,17 +34,17 @@ def _csv(rows: Iterable[Sequence[str]]) -> str:
     return file.getvalue()
 
 
-def of_moodle(results: Sequence[Result]) -> bool:
+def of_moodle(results: Sequence[GradingResult]) -> bool:
     """Return whether the submissions came from Moodle."""
     return any(origin_of(result.submission, form=result.form).participant for result in results)
 
 
-def gradebook(results: Sequence[Result]) -> str:
+def gradebook(results: Sequence[GradingResult]) -> str:
     """Return the gradebook in the form of where the submissions came from: Moodle's worksheet, else Canvas's."""
     return moodle(results) if of_moodle(results) else canvas(results)
 
 
-def moodle(results: Sequence[Result]) -> str:
+def moodle(results: Sequence[GradingResult]) -> str:
     """Return an offline grading worksheet; its feedback is HTML there."""
     header = ("Identifier", "Full name", "Grade", "Maximum Grade", "Last modified (grade)", "Feedback comments")
     rows = []
@@ -56,7 +56,7 @@ def moodle(results: Sequence[Result]) -> str:
     return _csv([header, *rows])
 
 
-def _feedback(result: Result) -> str:
+def _feedback(result: GradingResult) -> str:
     lines = [f"{result.verdict}: {text.reason(result)}"]
     lines += [
         f"{text.titled(test)}: {text.number(test.earned)} of {text.number(test.points)}"
@@ -66,7 +66,7 @@ def _feedback(result: Result) -> str:
     return "<br>".join(html.escape(cell(line)) for line in [*lines, *result.notes])
 
 
-def canvas(results: Sequence[Result]) -> str:
+def canvas(results: Sequence[GradingResult]) -> str:
     """Return a gradebook as Canvas imports it: one assignment, named as the lab."""
     lab, most = (results[0].lab, results[0].max_score) if results else ("lab", 0.0)
     header = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section", lab)
@@ -78,7 +78,7 @@ def canvas(results: Sequence[Result]) -> str:
     return _csv([header, ("    Points Possible", "", "", "", "", text.number(most)), *rows])
 
 
-def scores(results: Sequence[Result]) -> str:
+def scores(results: Sequence[GradingResult]) -> str:
     """Return all that there is, for people: a row a student, a column a test."""
     tests = [test.id for test in results[0].tests] if results else []
     header = ("Student", "Submission", "Verdict", "Score", "Of", "Bonus", "Late", "Penalty", "Image", "Reason", *tests)
@@ -92,13 +92,13 @@ def scores(results: Sequence[Result]) -> str:
     return _csv([header, *rows])
 
 
-def _undecided(test: TestResult, result: Result) -> bool:
+def _undecided(test: TestResult, result: GradingResult) -> bool:
     """Whether nobody knows what a test is worth: it broke itself, or did not run because the lab broke."""
     not_run = test.outcome == "not-run" and result.verdict is Verdict.INFRA_ERROR
     return not_run or test.outcome == "infra-error"
 
 
-def moodle_feedback(results: Sequence[Result], pages: Sequence[str]) -> bytes:
+def moodle_feedback(results: Sequence[GradingResult], pages: Sequence[str]) -> bytes:
     """Return the zip that Moodle takes as feedback files: each page in the folder that the submission came in."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:

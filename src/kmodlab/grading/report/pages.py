@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from kmodlab.grading.report import text
 from kmodlab.grading.report.plots import Bar, columns, rows
-from kmodlab.grading.result import Result, Verdict
+from kmodlab.grading.result import GradingResult, Verdict
 
 COLOURS = {
     Verdict.PASS: "#2f7d4f", Verdict.FAIL: "#c77700", Verdict.BUILD_ERROR: "#7a5195", Verdict.LOAD_ERROR: "#a05195",
@@ -68,22 +68,22 @@ def render(template: str, **about: object) -> str:
     return _ENV.get_template(template).render(about)
 
 
-def student_html(result: Result, *, over: bool = False) -> str:
+def student_html(result: GradingResult, *, over: bool = False) -> str:
     """Return a student's page; `over`: the lab is over, and tests that are to be seen afterwards are shown."""
     return render("student.html.j2", **_about(result, over=over))
 
 
-def student_markdown(result: Result, *, over: bool = False) -> str:
+def student_markdown(result: GradingResult, *, over: bool = False) -> str:
     """Return a student's feedback as Markdown."""
     return render("student.md.j2", **_about(result, over=over))
 
 
-def student_text(result: Result) -> str:
+def student_text(result: GradingResult) -> str:
     """Return a student's feedback for a terminal: what the page says."""
     return render("student.txt.j2", **_about(result, over=False))
 
 
-def _about(result: Result, *, over: bool) -> dict[str, object]:
+def _about(result: GradingResult, *, over: bool) -> dict[str, object]:
     shown = text.failed_first(text.shown_tests(result, over=over))
     hidden = [test for test in result.tests if test not in shown]
     logs = (
@@ -98,7 +98,7 @@ def _about(result: Result, *, over: bool) -> dict[str, object]:
     }  # fmt: skip
 
 
-def class_html(results: Sequence[Result], links: Sequence[str]) -> str:
+def class_html(results: Sequence[GradingResult], links: Sequence[str]) -> str:
     """Return the class's page, for the instructor.
 
     Args:
@@ -126,7 +126,7 @@ def class_html(results: Sequence[Result], links: Sequence[str]) -> str:
     )  # fmt: skip
 
 
-def _faults(results: Sequence[Result]) -> list[tuple[str, str, list[str]]]:
+def _faults(results: Sequence[GradingResult]) -> list[tuple[str, str, list[str]]]:
     """Return what broke in the lab's own tests: test, fault, and whose submissions it concerns."""
     found: dict[tuple[str, str], list[str]] = {}
     for result in results:
@@ -136,7 +136,7 @@ def _faults(results: Sequence[Result]) -> list[tuple[str, str, list[str]]]:
     return [(test, fault, students) for (test, fault), students in found.items()]
 
 
-def _distribution(results: Sequence[Result]) -> Markup:
+def _distribution(results: Sequence[GradingResult]) -> Markup:
     scores = [(result.score, result.max_score) for result in results if result.score is not None]
     shares = [score / most if most else 0.0 for score, most in scores]
     places = [min(_BINS - 1, int(share * _BINS + 1e-9)) for share in shares]
@@ -148,7 +148,7 @@ def _distribution(results: Sequence[Result]) -> Markup:
     return columns(bars, "How many submissions have which share of the points", "share of the points, %")
 
 
-def _verdicts(results: Sequence[Result]) -> Markup:
+def _verdicts(results: Sequence[GradingResult]) -> Markup:
     counts = {verdict: sum(result.verdict is verdict for result in results) for verdict in Verdict}
     bars = [
         Bar(str(verdict), ((count, COLOURS[verdict]),), str(count), f"{verdict}: {count}. {text.MEANING[verdict]}")
@@ -158,7 +158,7 @@ def _verdicts(results: Sequence[Result]) -> Markup:
     return rows(bars, max(counts.values(), default=1) or 1, "How many submissions have which verdict")
 
 
-def _tests(results: Sequence[Result]) -> list[tuple[str, int, int]]:
+def _tests(results: Sequence[GradingResult]) -> list[tuple[str, int, int]]:
     """Return each test's title, how many submissions pass it, and of how many, in the lab's order."""
     graded = [result for result in results if result.score is not None]
     return [
@@ -167,11 +167,11 @@ def _tests(results: Sequence[Result]) -> list[tuple[str, int, int]]:
     ]
 
 
-def _phase_names(results: Sequence[Result]) -> list[str]:
+def _phase_names(results: Sequence[GradingResult]) -> list[str]:
     return list(dict.fromkeys(name for result in results for name in result.phases))
 
 
-def _slowest(results: Sequence[Result]) -> Markup:
+def _slowest(results: Sequence[GradingResult]) -> Markup:
     names = _phase_names(results)
     slow = sorted(results, key=lambda result: -sum(result.phases.values()))[:_SLOWEST]
     bars = []

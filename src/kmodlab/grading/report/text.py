@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from kmodlab.grading.names import origin_of, slug
-from kmodlab.grading.result import Result, TestResult, Verdict
+from kmodlab.grading.result import GradingResult, TestResult, Verdict
 
 _ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
 #: what XML 1.0 does not allow, and what turns the direction of text around
@@ -82,7 +82,7 @@ def titled(test: TestResult) -> str:
     return f"Bonus: {test.title}" if test.bonus else test.title
 
 
-def shown_tests(result: Result, *, over: bool) -> list[TestResult]:
+def shown_tests(result: GradingResult, *, over: bool) -> list[TestResult]:
     """Return the tests that a student may see.
 
     Args:
@@ -98,7 +98,7 @@ def failed_first(tests: list[TestResult]) -> list[TestResult]:
     return sorted(tests, key=lambda test: _URGENT.index(outcome(test)))
 
 
-def again(result: Result) -> list[str]:
+def again(result: GradingResult) -> list[str]:
     """Return what one needs to know to do a grading again: image, seed, how long it took."""
     phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.phases.items())
     ran = any(test.outcome != "not-run" for test in result.tests)
@@ -106,7 +106,7 @@ def again(result: Result) -> list[str]:
     return [f"{name}: {value}" for name, value in about.items() if value]
 
 
-def reason(result: Result) -> str:
+def reason(result: GradingResult) -> str:
     """Return why, for the student: tests that are not shown are counted, and not named."""
     words = _OUR_LOG.sub("", result.reason)
     for test in result.tests:
@@ -121,7 +121,7 @@ def reason(result: Result) -> str:
     return fit(words)
 
 
-def page_names(results: list[Result]) -> list[str]:
+def page_names(results: list[GradingResult]) -> list[str]:
     """Return a name for each result's folder: always the same for the same results, fit for any file system."""
     taken: dict[str, int] = {}
     names = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,5 +27,6 @@ class Metrics:
         machine = await asyncio.to_thread(self.source.machine)
         books = await asyncio.to_thread(self.source.ledger)
         page = Page(self.hub, machine, books, self.sessions.count(), self.source.task_sample())
+        page = replace(page, turnover=self.source.task_turnover())
         body, kind = page.page(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": kind})

@@ -44,11 +44,15 @@ class Tasks:
         except KmodlabError as error:
             hint = {"hint": error.hint} if error.hint else {}
             sums: dict[str, object] = dict.fromkeys(("wall", "n", "matched", "shown"), 0)
-            return {**sums, "offset": offset, "missing": [], "rows": {}, "trouble": {"detail": error.message, **hint}}
+            none: dict[str, object] = {"states": {}, "vm": None, "rss": None, "missing": [], "rows": {}}
+            return {**sums, **none, "offset": offset, "trouble": {"detail": error.message, **hint}}
         arranged = self._arranged(found, order)
         return {
             "wall": found.wall,
             "n": found.n,
+            "states": found.states,
+            "vm": found.total("vm"),
+            "rss": found.total("rss"),
             "matched": arranged.matched,
             "shown": arranged.shown,
             "offset": offset,

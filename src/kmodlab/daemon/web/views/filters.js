@@ -3,6 +3,7 @@
 import {html, nothing} from "../vendor/lit.js";
 import {get, post, rows} from "../api.js";
 import {plain} from "../format.js";
+import {copied} from "../model.js";
 
 const MONTH = 31 * 86400;
 const EVERY = 5000;
@@ -54,6 +55,7 @@ export class Filters {
     if (this.page.model.latest && performance.now() - this.asked > EVERY) this.load();
     const {machine} = this.page.model;
     if (!machine) return html`<p class="empty">Waiting for the machine.</p>`;
+    if (copied(machine)) return html`<p class="note">This page is a copy: the page of the host itself shows its filters, and changes them.</p>${this.log()}`;
     return html`${this.page.admin ? nothing : html`<p class="note">You may look. Changes take the role admin.</p>`}
       <p class="result ${this.said ? (this.said.good ? "good" : "bad") : ""}" role="status">${this.said ? html`<strong>${plain(this.said.text)}</strong> ${plain(this.said.hint ?? "")}` : nothing}</p>
       <div class="columns uneven">

@@ -12,8 +12,9 @@ const WORDS = {
   waiting: "waiting for the sums", kept: "kept one by one", expired_age: "expired by age", expired_size: "removed for room", damaged: "set aside as damaged",
   pending: "on the way to the disk", blocked_begun: "before recording began", blocked_next: "blocked calls numbered", blocked_came: "came apart", blocked_missing: "did not come apart", blocked_let_go: "let go",
   shed_full: "let go: disk full", shed_readonly: "let go: disk takes no writing", shed_gone: "let go: folder removed", shed_failed: "let go: disk error", shed_slow: "let go: disk too slow", shed_behind: "let go: the sums are too far behind",
+  shipped: "copied", not_copied_yet: "not copied yet",
 };
-const NAMES = {kernel: "Kernel's log", delivery: "Delivery", gaps: "Gaps", journal: "Journal", "roll-up": "Sums", history: "History", blocked: "Blocked apart"};
+const NAMES = {kernel: "Kernel's log", delivery: "Delivery", gaps: "Gaps", journal: "Journal", "roll-up": "Sums", history: "History", blocked: "Blocked apart", "copied to the fleet": "Copied to the fleet"};
 const LOSSES = ["overwritten", "lost_ring", "lost_dropped", "lost_socket", "away", "unread", "damaged", "shed_full", "shed_readonly", "shed_gone", "shed_failed", "shed_slow", "shed_behind", "expired_age", "expired_size"];
 /** What is gone for good, against its will. */
 export const LOST = ["lost_ring", "lost_dropped", "lost_socket", "unread", "damaged", "shed_full", "shed_readonly", "shed_gone", "shed_failed", "shed_slow", "shed_behind"];

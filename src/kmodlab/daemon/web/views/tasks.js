@@ -3,11 +3,12 @@
 import {html, nothing} from "../vendor/lit.js";
 import {get} from "../api.js";
 import {Chart, Palette} from "../chart.js";
-import {size, span, whole} from "../format.js";
+import {short, size, span, whole} from "../format.js";
 import {STEPS, Timed} from "../picker.js";
 import {TaskTable, facts} from "../tasktable.js";
 
 const STATES = ["running", "sleeping", "stopped", "zombie", "other"];
+const TURNOVER = ["started", "ended"];
 const EVERY = 2000;
 const SELDOM = 10000;
 const BRIDGED = 10;
@@ -19,11 +20,13 @@ export class Tasks extends Timed {
   constructor(page) {
     super(page);
     this.palette = new Palette();
-    this.palette.settle([...STATES, "resident", "virtual"]);
+    // "other" has the colour of what has none.
+    this.palette.settle([...STATES.filter((name) => name !== "other"), "resident", "virtual", ...TURNOVER]);
     this.pointed = null;
     const how = {chosen: (begin, end) => this.choose(begin, end), picked: (at) => this.table.asOf(at), pointed: (index) => this.point(index)};
     this.charts = [
       {title: "Tasks by state", names: STATES, chart: new Chart("Tasks by state", this.palette, how), shown: (n) => (Number.isInteger(n) ? whole(n) : n.toFixed(1))},
+      {title: "Started and ended", names: TURNOVER, chart: new Chart("Started and ended", this.palette, {...how, lines: true}), shown: (n) => `${short(n)}/s`},
       {title: "Memory in use", names: ["resident"], chart: new Chart("Memory in use", this.palette, {...how, bytes: true}), shown: (n) => `${size(n / 1024)}iB`},
       {title: "Address space", names: ["virtual"], chart: new Chart("Address space", this.palette, {...how, bytes: true}), shown: (n) => `${size(n / 1024)}iB`},
     ];
@@ -64,10 +67,11 @@ export class Tasks extends Timed {
   }
 
   draw() {
-    const {begin, step, steps, states, vm, rss} = this.rates;
+    const {begin, step, steps, states, vm, rss, looked} = this.rates;
     const times = Array.from({length: steps}, (_, index) => begin + index * step);
     const bytes = (values) => bridged(values, step).map((one) => (one === null ? null : one * 1048576));
     this.values = {...Object.fromEntries(STATES.map((name) => [name, bridged(states[name], step)])), resident: bytes(rss), virtual: bytes(vm)};
+    for (const name of TURNOVER) this.values[name] = bridged(this.rates[name].map((n, index) => (n === null ? null : n / looked[index])), step);
     for (const {names, chart} of this.charts) chart.show(names, times, names.map((name) => this.values[name]), this.page.clock);
   }
 
@@ -86,6 +90,7 @@ export class Tasks extends Timed {
   panel({title, names, chart, shown}, index) {
     return html`<section class="panel wide-chart"><header><h2>${title}</h2>${index ? nothing : html`<span class="dim">${this.resolution()}</span>${this.page.tableSwitch()}`}</header>
       ${chart.template(this.page.tables)}<p class="legend-line">${names.map((name) => html`<span><span class=${this.palette.swatch(name)}></span>${name} <b>${this.value(name, shown)}</b></span>`)}
+      ${names === TURNOVER ? html`<span class="dim">tasks that live between two looks are not seen</span>` : nothing}
       ${names[0] === "resident" ? html`<span class="dim">most ${this.most(shown)}</span>` : nothing}</p></section>`;
   }
 

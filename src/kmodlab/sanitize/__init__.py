@@ -1,0 +1,1 @@
+"""The sanitizer campaign: kernels that are built to find fault, and what is done to the modules in them."""

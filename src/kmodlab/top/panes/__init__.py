@@ -1,0 +1,1 @@
+"""The views of `kmodlab top`, each of which asks for what it shows, and draws it."""

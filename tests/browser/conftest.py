@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from browser.view import View
 
-SECONDS = 60.0
 # The machine may be busy: what is waited for is an event, not a time.
 expect.set_options(timeout=SECONDS * 1000)
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 from playwright.sync_api import Browser, BrowserContext, Locator, expect
 from unit.live_class import Grading, Stage, graded
 
@@ -64,7 +65,7 @@ def board(tmp_path: Path, chromium: Browser) -> Iterator[Open]:
         def show(*students: str, jobs: int = 4) -> Board:
             grading = stack.enter_context(graded(tmp_path, students, jobs))
             context = stack.enter_context(chromium.new_context(viewport={"width": 1440, "height": 900}))
-            context.set_default_timeout(60_000)
+            context.set_default_timeout(SECONDS * 1000)
             view = View(context.new_page(), grading.origin)
             view.page.goto(grading.address)
             expect(view.page.get_by_role("status").filter(has_text="live")).to_be_visible()

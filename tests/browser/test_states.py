@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from patience import SECONDS
 from playwright.sync_api import Browser, expect
 
-from browser.conftest import SECONDS
 from browser.view import VIEWS, View
 
 PROGRAM = (sys.executable, "-c", "from kmodlab.daemon.program import program; program()")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 from playwright.sync_api import Browser, Locator, expect
 from unit.live_server import Live, running
 from unit.live_source import TASKS, tick
@@ -244,7 +245,7 @@ def live(tmp_path: Path) -> Iterator[Live]:
 @pytest.fixture
 def other(live: Live, chromium: Browser) -> Iterator[View]:
     with chromium.new_context(viewport={"width": 1440, "height": 900}) as context:
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(SECONDS * 1000)
         one = View(context.new_page(), live.origin)
         token = live.sessions.invite(Caller("anna", Role.READER))
         one.page.goto(f"{live.origin}/#token={token}")

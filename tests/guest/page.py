@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from patience import SECONDS
+
 from kmodlab import dashboard
 from kmodlab.guest import Guest
-
-SECONDS = 120.0
 
 
 def wait(until: Callable[[], Any], seconds: float = SECONDS) -> Any:

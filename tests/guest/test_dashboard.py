@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from live import postgres
+from patience import SECONDS
 from unit.terminal import Terminal
 
 from kmodlab import dashboard
@@ -20,7 +21,7 @@ from kmodlab.guest import Guest
 from kmodlab.image.archive import HOST_FROM_GUEST
 from kmodlab.image.plan import planned
 
-from .page import SECONDS, Page, session, wait
+from .page import Page, session, wait
 from .test_lab import play, recap, start
 
 SERVICES = ("kmodlab-recorder", "kmodlab-dashboard")

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 
 from kmodlab import paths
 from kmodlab.errors import GuestCrashed, LabError
@@ -113,7 +114,7 @@ def test_a_guest_killed_amid_a_command(victim: Guest) -> None:
         onlooker.machine.wait_until_succeeds("test -e /run/begun")
         os.kill(number, signal.SIGKILL)
         with pytest.raises(GuestCrashed, match="QEMU ended while running `touch /run/begun; sleep 600`"):
-            waiting.result(timeout=120)
+            waiting.result(timeout=SECONDS)
     assert [(guest.name, guest.running) for guest in list_guests()] == [("victim", False)]
     assert victim.up() is True
     assert victim.succeed("test ! -e /run/begun && echo new") == "new\n"
@@ -195,7 +196,7 @@ def test_interrupted_while_it_boots(victim: Guest, signum: signal.Signals, statu
     process = _start("guest", "up", victim.name, "--cold")
     _until(lambda: victim.qemu.pid, "QEMU")
     process.send_signal(signum)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, out) == (status, ""), err
     assert "kmodlab: interrupted" in err
     assert "Traceback" not in err
@@ -207,7 +208,7 @@ def test_interrupted_while_it_makes_a_snapshot(victim: Guest, image: Image) -> N
     process = _start("guest", "up", victim.name, "--memory", "517")
     _until(lambda: [guest for guest in list_guests() if guest.running], "QEMU")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, out) == (130, ""), err
     _nothing_left(victim.name)
     assert sorted((paths.cache_dir() / "snapshots").glob(f"{image.id}-*.qcow2")) == before
@@ -228,7 +229,7 @@ def test_interrupted_while_it_builds_an_image(victim: Guest, own_cache: Path, pr
     process = _start("guest", "up", victim.name)
     _until((tmp_path / "child").exists, "mmdebstrap")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, out) == (130, ""), err
     assert "Traceback" not in err
     child = int((tmp_path / "child").read_text())
@@ -360,7 +361,7 @@ def test_a_host_without_qemu(programs: Path, monkeypatch: pytest.MonkeyPatch, vi
                 (programs / program.name).symlink_to(program)
     monkeypatch.setenv("PATH", str(programs))
     done = _start("guest", "up", victim.name)
-    out, err = done.communicate(timeout=120)
+    out, err = done.communicate(timeout=SECONDS)
     assert (done.returncode, out) == (3, "")
     assert f"kmodlab: error: {qemu_binary()} is not installed\n" in err
     assert "  hint: run `kmodlab doctor`: it names the package\n" in err

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from patience import SECONDS
 from unit.jargon import jargon_of, told
 
 from kmodlab.errors import DeadlineExpired, GuestCrashed
@@ -155,7 +156,7 @@ def test_what_a_machine_that_is_killed_was_doing_is_done_again(
     killed: list[int] = []
 
     def kill() -> None:
-        deadline = Deadline(60)
+        deadline = Deadline(SECONDS)
         while not deadline.expired and not (found := [*runtime.glob("slot-*/ssh_config")]):
             time.sleep(0.05)
         killed.append(int(found[0].with_name("pid").read_text()))
@@ -245,7 +246,7 @@ class _Dying(Agent):
 
 def test_what_the_tests_were_doing_ends_with_their_process(pool: Pool) -> None:
     with pool.slot() as slot:
-        tests, deadline = _Dying(slot.directory, TESTS), Deadline(60)
+        tests, deadline = _Dying(slot.directory, TESTS), Deadline(SECONDS)
 
         def watch() -> None:
             assert not deadline.expired

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import SECONDS
 from unit.grading_cluster import Running, cluster
 from unit.grading_files import require_same_everywhere, scores
 
@@ -278,7 +279,7 @@ def test_a_worker_that_is_killed_loses_nothing(
     address, (victim, other) = workers
     out = tmp_path / "out"
     with Client(address) as client:  # type: ignore[no-untyped-call]
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=SECONDS)
         with Grading(LAB, small, out, "--scheduler", address) as grading:
             until(lambda: kept(out) and at_work(victim.pid), "the worker had nothing to do")
             places = list(machines(victim.pid).values())
@@ -314,7 +315,7 @@ def test_a_machine_that_is_kept_can_be_looked_at(small: Path, tmp_path: Path) ->
             [*shlex.split(found[1]), "ls /proc/task_lister; lsmod"],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=SECONDS,
             check=False,
         )
         assert "/proc/task_lister" in done.stdout, done.stderr

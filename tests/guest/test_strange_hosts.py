@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from patience import SECONDS
+
 from kmodlab import paths
 from kmodlab.image.buildroot import own_mounts
 from kmodlab.image.image import find_image
@@ -85,7 +87,7 @@ def agent_with_keys(folder: Path, count: int) -> Iterator[dict[str, str]]:
                 key = folder / f"key-{number}"
                 subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
                 add = ["sh", "-c", 'until ssh-add -q "$1" 2>"$1.log"; do test -e "$1"; done', "sh", str(key)]
-                subprocess.run(add, env={**os.environ, **env}, check=True, timeout=60)
+                subprocess.run(add, env={**os.environ, **env}, check=True, timeout=SECONDS)
             yield env
         finally:
             agent.kill()

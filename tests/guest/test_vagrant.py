@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 
 from kmodlab.guest import box
 from kmodlab.image.image import build_image
@@ -130,7 +131,7 @@ def test_the_power_button_works(libvirt: OwnLibvirt) -> None:
     """The machine shuts down by itself when asked by ACPI, which is what Vagrant falls back to."""
     domain = libvirt.virsh("list", "--name")[0]
     libvirt.virsh("shutdown", domain)
-    deadline = Deadline(120)
+    deadline = Deadline(SECONDS)
     while libvirt.virsh("domstate", domain) != ["shut off"]:
         assert not deadline.expired, libvirt.virsh("domstate", domain)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from patience import SECONDS
 from unit.live_server import Answer
 from unit.live_source import proc_of
 
@@ -28,7 +29,6 @@ from kmodlab.daemon.invite import invite, noted
 from kmodlab.daemon.items import Feed
 from kmodlab.daemon.recording import record
 
-SECONDS = 60.0
 PROGRAM = "from kmodlab.daemon.program import program; program()"
 
 

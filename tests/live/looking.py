@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from browser.conftest import SECONDS
 from browser.view import View
+from patience import SECONDS
 from playwright.sync_api import Browser, expect
 
 from live.daemon import Daemon

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from patience import SECONDS
 from unit.daemon_tape import drain
 
 from kmodlab.daemon import outbox, postgres
@@ -21,7 +22,7 @@ from kmodlab.daemon.postgres import Address
 from kmodlab.daemon.roller import Roller
 from kmodlab.daemon.shipper import Copy
 from kmodlab.daemon.store import NAME
-from live.daemon import SECONDS, wait
+from live.daemon import wait
 
 PORT = 5432
 """Part of the socket's name where there is no other."""

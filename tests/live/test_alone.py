@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser.conftest import SECONDS, Demo, launched, one_playwright, started
+from browser.conftest import Demo, launched, one_playwright, started
 from browser.view import VIEWS, View
+from patience import SECONDS
 from playwright.sync_api import expect
 
 from kmodlab.modules.family import NAME

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 import requests
+from patience import SECONDS
 
 from kmodlab.daemon.demo import Demo
-from live.daemon import SECONDS, Daemon, serving
+from live.daemon import Daemon, serving
 
 DESCRIPTION = files("kmodlab.daemon") / "api" / "openapi.yaml"
 EXAMPLES = 15

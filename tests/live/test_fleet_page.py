@@ -15,6 +15,7 @@ from browser.audit import FEW_ROWS, is_clean
 from browser.test_hostile import HOSTILE
 from browser.test_looks import _show
 from browser.view import VIEWS, View
+from patience import SECONDS
 from playwright.sync_api import Browser, expect
 
 from kmodlab.daemon import postgres
@@ -65,7 +66,7 @@ def token(hub: Shown) -> str:
 def looking(hub: Shown, chromium: Browser, address: str = "") -> Iterator[View]:
     """A browser that has opened the hub's page by a token."""
     context = chromium.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB", timezone_id="Asia/Kolkata")
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(SECONDS * 1000)
     one = View(context.new_page(), hub.way.origin)
     one.page.goto(f"{hub.way.origin}/{address}#token={token(hub)}")
     expect(one.page.locator(".host")).to_be_visible()

@@ -14,10 +14,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 from unit.daemon_tape import Tape
 
 from kmodlab.daemon.roller import Limits
-from live.daemon import PROGRAM, SECONDS, Daemon, serving, wait
+from live.daemon import PROGRAM, Daemon, serving, wait
 from live.feeds import Player
 
 MIB = 1 << 20

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 import trustme
+from patience import SECONDS
 
 from kmodlab.daemon.demo import Demo
-from live.daemon import PROGRAM, SECONDS, Daemon, Way, serving, wait
+from live.daemon import PROGRAM, Daemon, Way, serving, wait
 from live.nginx import certify
 
 MACHINE = "/api/v1/machine"

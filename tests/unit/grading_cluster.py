@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from patience import SECONDS
+
 from kmodlab.process import Deadline
 
 Running = tuple[str, list[subprocess.Popen[bytes]]]
@@ -38,7 +40,7 @@ def cluster(folder: Path, worker: Callable[[str], Sequence[str | Path]]) -> Iter
             return process
 
         start(*scheduler)
-        deadline = Deadline(180)
+        deadline = Deadline(SECONDS)
         while not file.exists() or not file.read_text().rstrip().endswith("}"):
             assert not deadline.expired, "the scheduler does not start"
             time.sleep(0.05)

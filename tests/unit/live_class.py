@@ -14,6 +14,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from patience import SECONDS
+
 from kmodlab.errors import LabError
 from kmodlab.grading.follow import Follow, Follower, Phase, unseen
 from kmodlab.grading.grade import Grader
@@ -26,8 +28,6 @@ from kmodlab.vm.console import BoundedConsole
 from .grading_labs import make_lab
 from .grading_results import one_result
 from .live_server import Answer, Events
-
-SECONDS = 60.0
 
 
 class Stage:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from patience import SECONDS
 
 from kmodlab.daemon.api import server
 from kmodlab.daemon.api.access import names
@@ -23,8 +24,6 @@ from kmodlab.daemon.api.hub import Hub, Sums
 from kmodlab.daemon.api.sessions import Bucket, Caller, Role, Sessions
 from kmodlab.daemon.tick import Tick
 from unit.live_source import FakeSource
-
-SECONDS = 60.0
 
 
 @dataclass(frozen=True)

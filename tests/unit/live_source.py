@@ -116,7 +116,7 @@ class FakeSource:
     task_rows: list[str] = field(default_factory=lambda: list(TASKS))
     task_head: str = HEAD
     no_tasks: KmodlabError | None = None
-    task_wall: float = BEGAN
+    task_clock: Callable[[], float] = lambda: BEGAN
     task_fault: Exception | None = None
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     attended: list[bool] = field(default_factory=list)
@@ -188,7 +188,7 @@ class FakeSource:
             raise self.no_tasks
         if self.task_fault:
             raise self.task_fault
-        return listing(listing_text(self.task_rows, self.task_head), self.task_wall if at is None else at)
+        return listing(listing_text(self.task_rows, self.task_head), self.task_clock() if at is None else at)
 
     def task_rates(self, begin: float, end: float, step: float) -> TaskRates:
         self.asked.append(("task_rates", begin, end, step))

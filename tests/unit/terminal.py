@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pyte
 import pytest
+from patience import SECONDS
 
 KMODLAB = Path(sys.executable).with_name("kmodlab")
-SECONDS = 120.0
 #: what leaves a terminal as it was: the other screen, the cursor, the mouse, brackets around what is pasted
 RESTORED = (b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?1000l", b"\x1b[?2004l")
 

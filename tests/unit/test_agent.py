@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 
 from kmodlab.errors import LabError
 from kmodlab.grading.backend import AgentBackend, reach
@@ -81,7 +82,7 @@ class Late(Exception):
 
 def patience() -> Callable[[], None]:
     """A watch that waits for half a minute, which no test comes near."""
-    deadline = Deadline(60)
+    deadline = Deadline(SECONDS)
 
     def watch() -> None:
         assert not deadline.expired
@@ -131,7 +132,7 @@ def test_who_gives_up_ends_the_command_and_its_children(agent: Agent, tmp_path: 
         agent.run(f"sleep 4321 & echo $! >{begun}.new; mv {begun}.new {begun}; wait", watch)
     child = int(begun.read_text())
     assert run(agent, "echo next") == Done(0, b"next\n", b"")
-    deadline = Deadline(60)
+    deadline = Deadline(SECONDS)
     while Path(f"/proc/{child}").exists():
         assert not deadline.expired, "the child is still there"
         time.sleep(0.01)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import SECONDS
 
 from kmodlab.daemon import notify
 from kmodlab.paths import project_dir
@@ -29,7 +30,6 @@ from .test_role_modules import Run, load, run
 __all__ = ["run"]
 ROOT = project_dir()
 ACTION, MODULE = ROOT / "plugins/action/kmodlab_daemon.py", ROOT / "plugins/modules/kmodlab_daemon.py"
-SECONDS = 60.0
 PACK = """
 import hashlib, runpy, sys
 from pathlib import Path

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 
 from kmodlab.daemon import lister, wire
 from kmodlab.daemon.collector import Live
@@ -25,8 +26,6 @@ from kmodlab.errors import KmodlabError, ModuleUnavailable, Refused, UsageError
 from unit.live_source import proc_of
 
 from .daemon_tape import Tape
-
-SECONDS = 60.0
 
 
 @dataclass

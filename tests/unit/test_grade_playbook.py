@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB = """#!/bin/sh
@@ -40,7 +41,7 @@ class Controller:
         env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PWD": str(self.folder), "COLUMNS": "400"}
         return subprocess.run(
             [*self._python, program, ROOT / "playbooks" / "grade.yml", "-e", f"grade_command={self.stub}", *arguments],
-            cwd=self.folder, env=env, capture_output=True, text=True, timeout=120, check=False,
+            cwd=self.folder, env=env, capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
 
     def asked(self) -> list[str]:

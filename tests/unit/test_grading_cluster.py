@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 
 from kmodlab.errors import LabError
 from kmodlab.grading.cluster import Cluster, image_of, pack, unpack
@@ -57,7 +58,7 @@ def test_a_worker_that_is_killed_loses_nothing(workers: Running, tmp_path: Path)
     lab = Lab.load(LAB)
     ours = Cluster(address, lab, slow_work)
     (diary := tmp_path / "diary").mkdir()
-    deadline = Deadline(60)
+    deadline = Deadline(SECONDS)
     while ours.slots < 2:
         assert not deadline.expired, "the workers do not come"
         time.sleep(0.05)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import SECONDS
 
 from kmodlab import paths
 from kmodlab.errors import LabError
@@ -33,7 +34,7 @@ def python(code: str, *words: object) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own, which finds these tests."""
     argv = [sys.executable, "-c", textwrap.dedent(code), *map(str, words)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(project_dir() / "src"), str(project_dir())])}
-    return subprocess.run(argv, capture_output=True, text=True, check=False, env=env, timeout=60)
+    return subprocess.run(argv, capture_output=True, text=True, check=False, env=env, timeout=SECONDS)
 
 
 class MadeUp:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import SECONDS
 
 from kmodlab.errors import LabError, UsageError
 from kmodlab.grading.intake import Submission
@@ -30,7 +31,7 @@ from kmodlab.vm.console import BoundedConsole as Recorded
 from .grading_labs import load_lab, make_lab
 from .grading_results import one_result, one_test
 from .grading_work import lets_pass
-from .live_class import SECONDS, Grading, Script, graded, hand_in
+from .live_class import Grading, Script, graded, hand_in
 from .test_cli import Kmodlab, kmodlab
 
 __all__ = ["kmodlab"]  # a fixture
@@ -676,7 +677,7 @@ print("imported", *sorted(name for name in sys.modules if name in ("starlette", 
     argv = [sys.executable, "-c", code]
     path = f"{project_dir() / 'src'}:{project_dir() / 'tests'}"
     done = subprocess.run(
-        argv, capture_output=True, text=True, timeout=120, env={"PYTHONPATH": path, "PATH": "/usr/bin"}, check=False
+        argv, capture_output=True, text=True, timeout=SECONDS, env={"PYTHONPATH": path, "PATH": "/usr/bin"}, check=False
     )
     lines = done.stdout.splitlines()
     assert "exit 0" in lines, done.stderr

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 
 from kmodlab import host, namespaces, paths
 from kmodlab.errors import LabError
@@ -211,7 +212,7 @@ _PROGRAM = [sys.executable, "-c", "from kmodlab.start import main; main()"]
 
 def _without_namespaces(*words: str) -> subprocess.CompletedProcess[str]:
     argv = ["unshare", "--user", "--map-root-user", "sh", "-c", _NONE_BELOW, "sh", *words]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=SECONDS)
     if done.returncode and done.stderr.startswith("unshare: "):
         pytest.skip("this machine has no user namespaces for the test itself")
     return done

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 
 from kmodlab import __version__, paths
 from kmodlab.process import Deadline
@@ -53,7 +54,7 @@ def _run(
     env = {**os.environ, "TARGET": target, "RAISED": raised, "COLUMNS": "200", **variables}
     env.pop("PYTHONUNBUFFERED", None)
     command = ["bash", "-c", script, "sh", *argv] if script else argv
-    return subprocess.run(command, env=env, capture_output=True, check=False, timeout=60)
+    return subprocess.run(command, env=env, capture_output=True, check=False, timeout=SECONDS)
 
 
 def _only_log(folder: Path) -> Path:
@@ -197,12 +198,12 @@ def test_ctrl_c_before_the_program_has_begun(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     program = [sys.executable, "-c", "from kmodlab.start import main; main()", "guest", "list"]
     with subprocess.Popen(program, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        deadline = Deadline(60)
+        deadline = Deadline(SECONDS)
         while not (tmp_path / "here").exists():
             assert not deadline.expired
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, out, err) == (130, b"", b"kmodlab: interrupted\n")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 
 from kmodlab.errors import CommandFailed, DeadlineExpired, GuestCrashed, LabError
 from kmodlab.process import Deadline
@@ -84,7 +85,7 @@ def test_a_command_that_does_not_end_is_ended_with_its_children(machine: Machine
     with pytest.raises(DeadlineExpired, match=r"`sleep 4321 .*` did not end within 1 s") as caught:
         machine.execute(f"sleep 4321 & echo $! >{child}; wait", 1)
     assert caught.value.output == "Linux version 6.1"
-    deadline = Deadline(60)
+    deadline = Deadline(SECONDS)
     while Path(f"/proc/{child.read_text().strip()}").exists():
         assert not deadline.expired, "the child is still there"
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 
 from kmodlab import matrix, matrix_page
 from kmodlab.errors import UsageError
@@ -155,7 +156,7 @@ def test_several_run_at_a_time(log: Path) -> None:
 
 def test_an_interruption_ends_those_that_run(log: Path) -> None:
     """It comes when the second one is about to start, and the first is at work."""
-    stand_in, deadline = _stand_in(log, debian_11="waits"), Deadline(60)
+    stand_in, deadline = _stand_in(log, debian_11="waits"), Deadline(SECONDS)
 
     def command(name: str) -> list[str]:
         if name == "debian-11":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from patience import SECONDS
 
 from kmodlab.errors import LabError
 from kmodlab.process import Deadline, finish, locked, run, tail
@@ -100,7 +101,7 @@ def test_an_interrupted_program_takes_its_children_with_it(
         child = int(_appears(tmp_path / "child").read_text())
         process.send_signal(signal.SIGINT)
         try:
-            _, words = process.communicate(timeout=60)
+            _, words = process.communicate(timeout=SECONDS)
         finally:
             process.kill()
     assert b"KeyboardInterrupt" in words
@@ -126,7 +127,7 @@ def test_a_watched_program_is_fed_and_answers() -> None:
 
 def test_a_watched_program_that_starts_to_read_late_is_fed_all() -> None:
     """More than a pipe holds, and the program reads after the first time that the wait for it has timed out."""
-    deadline, data = Deadline(60), bytes(3 << 20)
+    deadline, data = Deadline(SECONDS), bytes(3 << 20)
 
     def watch() -> None:
         assert not deadline.expired, "the program still waits for the end of its input"
@@ -156,7 +157,7 @@ def test_an_interruption_while_a_program_starts_is_put_off(tmp_path: Path, monke
 
 
 def _appears(path: Path) -> Path:
-    deadline = Deadline(60)
+    deadline = Deadline(SECONDS)
     while not path.exists():
         assert not deadline.expired, f"{path} did not appear"
         time.sleep(0.01)
@@ -165,7 +166,7 @@ def _appears(path: Path) -> Path:
 
 def _alive(number: int) -> bool:
     """Whether a process runs, after a moment in which init may collect it."""
-    deadline = Deadline(60)
+    deadline = Deadline(SECONDS)
     while not deadline.expired:
         try:
             state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
@@ -236,10 +237,10 @@ def test_a_second_process_waits_and_says_for_whom(tmp_path: Path) -> None:
         with _holder(lock) as second:
             words = _line(second.stderr)
             assert words == f"kmodlab: waiting for another kmodlab (process {first.pid}) to finish: holding it\n"
-            first.communicate("\n", timeout=60)
+            first.communicate("\n", timeout=SECONDS)
             assert _line(second.stdout) == "held\n"
             assert lock.read_text() == f"{second.pid}\n"
-            second.communicate("\n", timeout=60)
+            second.communicate("\n", timeout=SECONDS)
             assert (first.returncode, second.returncode) == (0, 0)
 
 
@@ -261,4 +262,4 @@ def test_a_lock_whose_file_the_holder_removed_is_taken_on_a_new_file(tmp_path: P
             lock.unlink()
         assert _line(second.stdout) == "held\n"
         assert lock.read_text() == f"{second.pid}\n"
-        second.communicate("\n", timeout=60)
+        second.communicate("\n", timeout=SECONDS)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from patience import SECONDS
 
 from kmodlab.errors import UsageError
 from kmodlab.guest import Guest
@@ -44,7 +45,7 @@ def ansible(ansible_python: list[str]) -> Ansible:
 
     def run(name: str, *words: str) -> subprocess.CompletedProcess[str]:
         argv = [*ansible_python, str(Path(sys.executable).with_name(name)), *words]
-        return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
 
     return run
 

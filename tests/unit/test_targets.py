@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,7 +49,7 @@ class Lab:
             env={**os.environ, "KMODLAB_STATE_DIR": str(self.folder / "state")},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=SECONDS,
             check=False,
         )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import SECONDS
 
 from kmodlab import dashboard
 from kmodlab.daemon.api.sessions import Caller, Role
@@ -22,8 +23,6 @@ from kmodlab.top.feed import Feed, Link
 from kmodlab.top.model import Model
 from unit.live_server import Live, running
 from unit.live_source import row, tick
-
-SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 
 from unit.live_server import Live, running
 from unit.live_source import row, tick
-from unit.terminal import KMODLAB, SECONDS, Terminal
+from unit.terminal import KMODLAB, Terminal
 
 
 @pytest.fixture

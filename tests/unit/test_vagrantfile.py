@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from patience import SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = yaml.safe_load((ROOT / "inventory/hosts.yml").read_text(encoding="utf-8"))
@@ -74,7 +75,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Pope
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
     with subprocess.Popen(ruby, cwd=folder, env=env, stdin=pipe, stdout=pipe, stderr=nowhere, text=True) as process:
         yield process
-        process.communicate(timeout=60)
+        process.communicate(timeout=SECONDS)
 
 
 @pytest.fixture

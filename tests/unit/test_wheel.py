@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from patience import SECONDS
 
 from kmodlab import __version__
 from kmodlab.grading.lab import Lab, labs_dir
@@ -344,7 +345,7 @@ def _demo(installed: Installed) -> Iterator[str]:
 
 def _get(address: str) -> bytes:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(address, timeout=60) as answer:
+    with opener.open(address, timeout=SECONDS) as answer:
         body: bytes = answer.read()
         return body
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 from collections.abc import Awaitable, Callable
 
 import pytest
+from patience import SECONDS
 from rich.console import Console
 from textual.pilot import Pilot
 
 from kmodlab.top.app import Top
 from kmodlab.top.client import Client, Way
 
-SECONDS = float(os.environ.get("KMODLAB_TEST_SECONDS", "60"))
 Script = Callable[["Screen"], Awaitable[None]]
 
 

@@ -33,7 +33,8 @@ from .grading_results import one_result
 def python(code: str, *words: object) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own, which finds these tests."""
     argv = [sys.executable, "-c", textwrap.dedent(code), *map(str, words)]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(project_dir() / "src"), str(project_dir())])}
+    path = os.pathsep.join(str(project_dir() / folder) for folder in ("src", "", "tests"))
+    env = {**os.environ, "PYTHONPATH": path}
     return subprocess.run(argv, capture_output=True, text=True, check=False, env=env, timeout=SECONDS)
 
 

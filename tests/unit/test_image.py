@@ -416,7 +416,7 @@ def test_the_same_sources_are_built_once(tmp_path: Path) -> None:
     statuses, built = iter([1, 0, 0, 0]), []
 
     class Root(BuildRoot):
-        def run(self, argv: Sequence[str], log: Path, watch: Callable[[], None] | None = None) -> int:
+        def run(self, argv: Sequence[str], log: Path, watch: Callable[[], None] | None = None) -> int:  # noqa: ARG002
             log.write_text("make's words\n")
             built.append(argv)
             (self.directory / argv[2].lstrip("/") / "demo.ko").write_text(f"build {len(built)}")
@@ -435,7 +435,7 @@ def test_the_same_sources_are_built_once(tmp_path: Path) -> None:
 
 def test_only_what_was_built_last_is_kept(tmp_path: Path) -> None:
     class Root(BuildRoot):
-        def run(self, argv: Sequence[str], log: Path, watch: Callable[[], None] | None = None) -> int:
+        def run(self, argv: Sequence[str], log: Path, watch: Callable[[], None] | None = None) -> int:  # noqa: ARG002
             log.touch()
             (self.directory / argv[2].lstrip("/") / "demo.ko").touch()
             return 0

@@ -99,7 +99,11 @@ END""",
 def test_sources_for_the_hosts_release_are_the_hosts(debian_host: Places, fake_program: FakeProgram) -> None:
     fake_program("apt-get", INDEXTARGETS)
     suites = ("bookworm", "bookworm-updates", "bookworm-security")
-    assert archive.sources_for("debian", suites, debian_host) == archive.host_sources(debian_host)
+    found = archive.sources_for("debian", suites, debian_host)
+    assert found == archive.host_sources(debian_host)
+    first, *lines, last = INDEXTARGETS.splitlines()
+    fake_program("apt-get", "\n".join([first, *reversed(lines), last]))
+    assert archive.sources_for("debian", suites, debian_host) == found, "in another order it is another image"
 
 
 def test_another_release_comes_from_the_hosts_mirrors(debian_host: Places, fake_program: FakeProgram) -> None:

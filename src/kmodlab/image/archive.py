@@ -150,11 +150,14 @@ def sources_for(distribution: str, suites: tuple[str, ...], places: Places = HER
 def _completed(
     listed: list[Source], mirrors: dict[str, str], distribution: str, suites: tuple[str, ...]
 ) -> tuple[Source, ...]:
-    """Return the listed sources with the components that a guest needs, and a source for each suite not listed."""
+    """Return the listed sources with the components that a guest needs, and a source for each suite not listed.
+
+    They come in the order of the suites: two hosts that list the same in another order have the same image.
+    """
     needed = COMPONENTS[distribution]
     complete = [replace(source, components=tuple(dict.fromkeys((*source.components, *needed)))) for source in listed]
     for suite in suites:
         uri = mirrors["security" if suite.endswith("-security") else "main"]
         if uri and suite not in [source.suite for source in listed]:
             complete.append(Source(uri, suite, needed))
-    return tuple(complete)
+    return tuple(sorted(complete, key=lambda source: suites.index(source.suite)))

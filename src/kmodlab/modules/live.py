@@ -38,8 +38,8 @@ LAST = 5.0
 """Seconds that the records of a program may come late."""
 SLICE = 16
 """Batches that are shown before the socket is looked at again."""
-IN_THE_MAKING = 20_000_000
-"""ns between a record's time and its being counted, at most."""
+IN_THE_MAKING = 250_000_000
+"""ns between a record's time and its being counted, at most: a processor of a guest may stand still meanwhile."""
 OVERDUE = 2_000_000_000
 """ns after which what does not come is not waited for any more: the stream counts it as lost."""
 MANY = 1 << 16

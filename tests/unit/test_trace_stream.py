@@ -185,9 +185,18 @@ def test_whose_a_number_is_its_newest_record_tells() -> None:
 
 def test_a_record_waits_for_the_parents() -> None:
     tree = Tree(10, [1, 9])
-    assert tree.select([row(22, 21, 1), row(40, 39), row(22, 21, 2), row(23, 22)]) == []
+    assert tree.select([row(22, 21, 1), row(40, 39), row(22, 21, 2), row(23, 22, 3)]) == []
     assert pids(tree.select([row(39, 9), row(21, 10), row(40, 39)])) == [21, 22, 23, 22]
     assert tree._waiting == {}
+
+
+def test_what_has_waited_for_one_who_had_the_number_before_is_a_strangers() -> None:
+    """A stranger's child ended before it was known whose it was; then one of the tree gets its parent's number."""
+    tree = Tree(10, [1, 9])
+    assert tree.select([row(31, 21, 3), row(32, 31, 4), row(22, 21, 8)]) == []
+    assert pids(tree.select([row(21, 10, 7)])) == [21, 22], "22 has a clock: it came before its parent's record"
+    assert tree._waiting == {}
+    assert tree.select([row(32, 31, 9)]) == []
 
 
 def test_the_processes_that_run() -> None:

@@ -26,6 +26,8 @@ class Tree:
 
     A number that a process of the tree had may become another one's, and the other way round: whose it is, its newest
     record tells. So records have to come in their order, as far as that is known; one that is late changes nothing.
+    What has waited and is older than its parent's first record is of another parent, who had the number before: nobody
+    has a child without having made a call.
 
     Args:
         root: the process whose children's children are followed; not itself of the tree.
@@ -47,18 +49,20 @@ class Tree:
             if parent in members:
                 chosen.append(row)
                 if _comes(row, members, others) and row[PID] in waiting:
-                    chosen += self.select(waiting.pop(row[PID]))
+                    children = waiting.pop(row[PID])
+                    self._leave([child for child in children if child[CLOCK] < row[CLOCK]])
+                    chosen += self.select([child for child in children if child[CLOCK] >= row[CLOCK]])
             elif parent in others:
-                if _comes(row, others, members):
-                    self._forget(row[PID])
+                self._leave([row])
             else:
                 waiting.setdefault(parent, []).append(row)
         return chosen
 
-    def _forget(self, pid: int) -> None:
-        for row in self._waiting.pop(pid, ()):
+    def _leave(self, rows: Iterable[Row]) -> None:
+        """Note that these are others', and so is what waits for them."""
+        for row in rows:
             if _comes(row, self._others, self._members):
-                self._forget(row[PID])
+                self._leave(self._waiting.pop(row[PID], ()))
 
 
 def _comes(row: Row, mine: dict[int, float], theirs: dict[int, float]) -> bool:

@@ -26,7 +26,7 @@ COLUMNS = (
 )
 UNKNOWN = "vm,rss,shared,swap,threads,tty"
 NS = 10**9
-SLACK = 5 * 10**7
+SLACK = 5 * 10**6
 """ns that a process may still use once its end was told."""
 
 Ends = dict[str, Any]
@@ -92,9 +92,12 @@ def test_what_it_had_used_is_what_wait4_says(ends: Ends, what: str) -> None:
     """Times, faults, switches of all threads, and the most memory, but for what the end itself takes."""
     said, row = row_of(ends, what)
     used, told = row["user"] + row["system"], (said["ru_utime"] + said["ru_stime"]) * NS
-    require_that(told - SLACK - used / 10 <= used <= told + SLACK / 10, "The time is all threads'.", f"{used}, {told}")
+    # How long the end takes is anybody's guess: a processor that stands still meanwhile counts. That who computes has
+    # its time is seen below. A real-time kernel switches where it waits for a lock.
+    require_that(used <= told + SLACK, "The time is no more than what wait4() says.", f"{used}, {told}")
+    least = {"minflt": said["ru_minflt"] * 0.9 - 20, "vcsw": said["ru_nvcsw"] * 0.5 - 100}
     for key, name in (("minflt", "ru_minflt"), ("vcsw", "ru_nvcsw")):
-        require_that(said[name] * 0.9 - 20 <= row[key] <= said[name], f"{key} is what wait4() says.", f"{row}, {said}")
+        require_that(least[key] <= row[key] <= said[name], f"{key} is what wait4() says.", f"{row}, {said}")
     peak = said["ru_maxrss"]
     require_that(abs(row["peak"] - peak) <= 1024, "`peak` is what wait4() says.", f"{row['peak']} KiB, {peak}")
 

@@ -9,6 +9,7 @@ export LC_ALL := C.UTF-8
 unexport CDPATH PYTHONHOME PYTHONPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTEST_ADDOPTS PYTEST_PLUGINS
 
 FUZZ_SECONDS ?= 600
+HOURS ?= 8
 # A third one is at work while the others wait for a timer, an answer, a console: where there is memory for it.
 WORKERS ?= $(shell awk '/^MemAvailable/ { print ($$2 > 12 * 1024 ^ 2) ? 3 : 2 }' /proc/meminfo)
 RELEASE ?= bookworm
@@ -54,8 +55,14 @@ grading: setup-test ## Every fixture of the grader to its expected verdict, ever
 matrix: setup-matrix ## The whole contract on every kernel; writes docs/kernels.md
 	@$(BIN)/kmodlab matrix --write
 
-sanitize: setup-test ## The modules in kernels that are built to find fault; SANITIZE="kasan rt" for some of them
-	@$(BIN)/kmodlab sanitize $(SANITIZE)
+sanitize: setup-test ## The modules in kernels that are built to find fault, SANITIZE="kasan rt" of them; writes docs/sanitizers.md
+	@$(BIN)/kmodlab sanitize --write $(SANITIZE)
+
+sanitize-mutants: setup-test ## Broken modules, each found by the step of the campaign that should
+	@$(BIN)/pytest tests/sanitize
+
+soak: setup-test ## HOURS of both modules under load in a kernel that is built to find fault: nothing grows, nothing is lost
+	@$(BIN)/kmodlab sanitize kasan --write --soak $(HOURS)
 
 neighbours: setup-test ## The tracer beside everybody else who hooks calls; writes docs/neighbours.md
 	@$(BIN)/kmodlab matrix --suite neighbours --write

@@ -336,18 +336,25 @@ def sanitize_command(
     names: Annotated[list[str] | None, typer.Argument(metavar="KERNEL...", help=f"Of {', '.join(RECIPES)}.")] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="STEP", help="Take this step; may come again.")] = None,
     core: Annotated[bool, typer.Option("--core", help="Take the short selection of steps.")] = False,
+    soak: Annotated[float, typer.Option(metavar="HOURS", help="Take no step, but keep the modules under load.")] = 0,
+    write: Annotated[bool, typer.Option("--write", help="Put what is found into docs/sanitizers.md.")] = False,
     as_json: Json = False,
 ) -> None:
     """Try the modules in kernels that are built to find fault; exit 1 if one was found. A kernel is built once."""
-    from kmodlab.sanitize import campaign  # noqa: PLC0415  # as below
+    from kmodlab.sanitize import campaign, outcome, page, steps  # noqa: PLC0415  # as below
 
-    steps = campaign.chosen(only or (), core=core)
-    outcomes = {name: campaign.run_campaign(name, steps) for name in names or RECIPES}
+    taken = [steps.soaking(soak)] if soak else steps.chosen(only or (), core=core)
+    found = {}
+    for name in names or RECIPES:
+        image = kernels.build_kernel(name)
+        found[name] = campaign.run_campaign(image, taken, scan_once=core)
+        if write:
+            page.record(image, found[name])
     if as_json:
-        print(json.dumps({name: [asdict(one) for one in found] for name, found in outcomes.items()}))
+        print(json.dumps({name: [asdict(one) for one in each] for name, each in found.items()}))
     else:
-        print("\n\n".join(f"{name}\n\n{campaign.as_table(found)}" for name, found in outcomes.items()))
-    raise typer.Exit(1 if any(one.findings for found in outcomes.values() for one in found) else 0)
+        print("\n\n".join(f"{name}\n\n{outcome.as_table(each)}" for name, each in found.items()))
+    raise typer.Exit(1 if any(one.findings for each in found.values() for one in each) else 0)
 
 
 @app.command("dashboard")

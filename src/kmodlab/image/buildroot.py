@@ -49,10 +49,7 @@ def prune(kept: set[str]) -> list[Path]:
     """Remove the build roots of images that are not among the ids in `kept`; return what was removed."""
     removed = [root for root in buildroots_dir().glob("[!.]*") if root.name not in kept]
     for root in removed:
-        if root.is_symlink():
-            root.unlink()
-        else:
-            shutil.rmtree(root)
+        shutil.rmtree(root)
     return removed
 
 
@@ -210,4 +207,6 @@ def _unpack(image: Image, directory: Path) -> None:
     run(["debugfs", "-f", "-", image.disk], stdin="\n".join(requests).encode(), hint="is the disk full? see `df -h`")
     if not (directory / "usr" / "src").exists():
         raise LabError(f"{image.id} could not be unpacked", hint=f"kmodlab image build --force {image.release.name}")
+    if image.tree:
+        run(["tar", "-xf", image.tree, "-C", directory], hint="is the disk full? see `df -h`")
     (directory / "build").mkdir()

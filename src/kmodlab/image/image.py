@@ -36,7 +36,8 @@ class Image:
     """An image that is there.
 
     Attributes:
-        directory: holds disk.raw, vmlinuz, host_key.pub, kernel, packages and manifest.json; initrd, if it needs one.
+        directory: holds disk.raw, vmlinuz, host_key.pub, kernel, packages and manifest.json; initrd, if it needs one;
+            tree.tar, if its disk has nothing that modules are built by.
     """
 
     directory: Path
@@ -50,6 +51,12 @@ class Image:
     def disk(self) -> Path:
         """The root disk, raw, never written to."""
         return self.directory / "disk.raw"
+
+    @property
+    def tree(self) -> Path | None:
+        """What modules are built by, as an archive from the root directory on, where the disk has not got it."""
+        archive = self.directory / "tree.tar"
+        return archive if archive.exists() else None
 
     @property
     def kernel_version(self) -> str:
@@ -87,6 +94,11 @@ class Image:
     def kernel_line(self) -> str:
         """What its kernel has to be told beyond what every guest's is."""
         return str(self._manifest.get("kernel_line", ""))
+
+    @property
+    def seconds(self) -> int:
+        """How long it took to build its kernel, where that was built with it; 0 where it is the release's."""
+        return int(self._manifest.get("seconds", 0))
 
     @property
     def _manifest(self) -> dict[str, Any]:

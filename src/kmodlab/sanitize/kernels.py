@@ -25,7 +25,7 @@ from kmodlab.host import HOST, Host
 from kmodlab.image.buildroot import BuildRoot, buildroots_dir
 from kmodlab.image.image import Image, build_image, find_image, images_dir
 from kmodlab.image.plan import planned
-from kmodlab.process import locked, say
+from kmodlab.process import locked, run, say
 from kmodlab.sanitize import fragments
 
 #: free space that a build needs, in bytes
@@ -76,9 +76,9 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe("kasan", OLD, ("base", "checks", "kasan"), "memory, locks, RCU, failing allocations"),
-        Recipe("kasan-new", NEW, ("base", "checks", "kasan"), "the same, in the newest kernel"),
-        Recipe("kcsan", NEW, ("base", "kcsan"), "data races"),
-        Recipe("rt", NEW, ("base", "checks", "rt"), "locks and RCU of a real-time kernel"),
+        Recipe("kasan-new", NEW, ("base", "new", "checks", "kasan"), "the same, in the newest kernel"),
+        Recipe("kcsan", NEW, ("base", "new", "kcsan"), "data races"),
+        Recipe("rt", NEW, ("base", "new", "checks", "rt"), "locks and RCU of a real-time kernel"),
     )
 }
 
@@ -187,7 +187,7 @@ class Tree:
 
     @contextmanager
     def there(self) -> Iterator[None]:
-        """Unpack the source; what a build that breaks has left is not there afterwards."""
+        """Unpack the source; nothing of it is there afterwards."""
         shutil.rmtree(self._place, ignore_errors=True)
         self.built.mkdir(parents=True)
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -198,9 +198,8 @@ class Tree:
                 raise LabError(f"{self.root.directory.name} has no source of a kernel", hint=hint)
             self._run("tar", "-xJf", f"/usr/src/{packed[-1].name}", "-C", self._inside(), "--strip-components=1")
             yield
-        except BaseException:
+        finally:
             shutil.rmtree(self._place, ignore_errors=True)
-            raise
 
     def configure(self) -> None:
         """Make the configuration, and see that all is in it that is asked for.
@@ -225,10 +224,16 @@ class Tree:
         """Build the kernel, and what modules are built by; say how far it is."""
         self._make("bzImage", "modules", progress=True)
         self._shrink()
-        build = self.root.directory / "lib/modules" / self.version / "build"
+
+    def pack(self, archive: Path) -> None:
+        """Put into an archive what modules are built by, as a build root is to have it."""
+        root = self.root.directory
+        build = root / "usr/lib/modules" / self.version / "build"
         build.parent.mkdir(parents=True, exist_ok=True)
         build.unlink(missing_ok=True)
         build.symlink_to(f"{self._inside()}/build")
+        run(["tar", "-cf", archive, "-C", root, self._inside().lstrip("/"), build.relative_to(root)])
+        shutil.rmtree(build.parent)
 
     def _shrink(self) -> None:
         """Remove what no module is built with: most of it."""
@@ -283,6 +288,7 @@ def _publish(directory: Path, base: Image, tree: Tree, seconds: int) -> Image:
         os.link(base.directory / name, incoming / name)
     shutil.copy(tree.built / "arch/x86/boot/bzImage", incoming / "vmlinuz")
     shutil.copy(tree.built / ".config", incoming / "config")
+    tree.pack(incoming / "tree.tar")
     (incoming / "kernel").write_text(f"{tree.version}\n")
     manifest = {
         "release": asdict(replace(base.release, name=f"sanitizer-{tree.recipe.name}")),
@@ -291,8 +297,5 @@ def _publish(directory: Path, base: Image, tree: Tree, seconds: int) -> Image:
         "seconds": seconds,
     }
     (incoming / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    root = buildroots_dir() / directory.name
-    root.unlink(missing_ok=True)
-    root.symlink_to(tree.root.directory.name)
     incoming.rename(directory)
     return Image(directory)

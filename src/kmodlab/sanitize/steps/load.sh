@@ -1,6 +1,6 @@
 # Both modules, loaded and unloaded ROUNDS times, by each hook.
 # shellcheck shell=sh disable=SC2154 # ROUNDS comes from who runs this
-for round in $(seq "$ROUNDS"); do
+for _ in $(seq "$ROUNDS"); do
 	for hook in ftrace kprobe; do
 		insmod /root/syscall_tracer.ko hook=$hook
 		insmod /root/task_lister.ko

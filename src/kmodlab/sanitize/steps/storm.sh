@@ -17,11 +17,12 @@ while os.path.exists("/run/storm"):
 END
 readers=
 for file in syscall_tracer syscall_tracer_stats task_lister task_detail task_stats task_tree; do
-	(for round in $(seq "$ROUNDS"); do cat /proc/$file; done >/dev/null) &
+	(for _ in $(seq "$ROUNDS"); do cat /proc/$file; done >/dev/null) &
 	readers="$readers $!"
 done
 for reader in $readers; do wait "$reader"; done
 rm /run/storm
 wait
+law
 rmmod task_lister syscall_tracer
 echo "passes=$((6 * ROUNDS))"

@@ -3,11 +3,8 @@
 tracer=/proc/syscall_tracer parameters=/sys/module/syscall_tracer/parameters
 for hook in ftrace kprobe; do
 	insmod /root/syscall_tracer.ko hook=$hook
-	touch /run/calls
-	for load in 1 2; do
-		(while [ -e /run/calls ]; do mkdir /run/directory-$load 2>/dev/null; rmdir /run/directory-$load 2>/dev/null; done) &
-	done
-	for round in $(seq "$ROUNDS"); do
+	begin_calls
+	for _ in $(seq "$ROUNDS"); do
 		echo "trace mkdir connect =getppid" >$tracer
 		echo 1 >$parameters/returns
 		cat $tracer >/dev/null
@@ -20,8 +17,8 @@ for hook in ftrace kprobe; do
 		echo clear >$tracer
 		echo "untrace mkdir connect =getppid" >$tracer
 	done
-	rm /run/calls
-	wait
+	end_calls
+	law
 	rmmod syscall_tracer
 done
 echo "rounds=$((2 * ROUNDS))"

@@ -3,13 +3,13 @@
  * failnth MOST OPERATION FILE [TEXT]: do something once for each allocation that the kernel makes for it, and have this
  * one fail, until none is left to fail or MOST have. /proc/thread-self/fail-nth says which: see fault-injection.rst.
  *
- * OPERATION: insmod (TEXT: parameters), open, read, write (TEXT), send (FILE: bytes of netlink, generic; TEXT: unused).
- * Prints a line of JSON: how many failed, whether the last one went through untouched, and what each came to.
+ * OPERATION: insmod (TEXT: parameters), open, read, write (TEXT), send (FILE: a message of netlink, whose type becomes that
+ * of the family TEXT). Prints a line of JSON: how many failed, whether the last one went through untouched, and what each
+ * came to.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/netlink.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +17,8 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "genl.h"
 
 #define ERRNO_MAX 200
 
@@ -63,14 +65,16 @@ static long read_all(int fd)
 	return ret < 0 ? ret : sum;
 }
 
-static int netlink_socket(void)
+/* Read the message that is sent, and make it one for the family. */
+static void address(const char *file, const char *family)
 {
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
-	struct sockaddr_nl address = { .nl_family = AF_NETLINK };
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)))
-		die("netlink");
-	return fd;
+	size = read(fd, buffer, sizeof(buffer));
+	close(fd);
+	((struct nlmsghdr *)buffer)->nlmsg_type = genl_find(family).id;
+	if (size < NLMSG_HDRLEN + GENL_HDRLEN || !((struct nlmsghdr *)buffer)->nlmsg_type)
+		die(file);
 }
 
 static int prepare(const char *operation, const char *file)
@@ -78,8 +82,8 @@ static int prepare(const char *operation, const char *file)
 	int fd = -1;
 
 	if (!strcmp(operation, "send"))
-		return netlink_socket();
-	if (!strcmp(operation, "insmod") || !strcmp(operation, "read"))
+		fd = genl_socket();
+	else if (!strcmp(operation, "insmod") || !strcmp(operation, "read"))
 		fd = open(file, O_RDONLY | O_CLOEXEC);
 	else if (!strcmp(operation, "write"))
 		fd = open(file, O_WRONLY | O_CLOEXEC);
@@ -156,12 +160,8 @@ int main(int argc, char **argv)
 		die(argc < 4 ? "usage: failnth MOST OPERATION FILE [TEXT]" : "fail-nth");
 	/* What this process needs itself is there before: what fails is to be the module's. */
 	mlockall(MCL_CURRENT);
-	if (!strcmp(argv[2], "send")) {
-		int fd = open(argv[3], O_RDONLY | O_CLOEXEC);
-
-		size = read(fd, buffer, sizeof(buffer));
-		close(fd);
-	}
+	if (!strcmp(argv[2], "send"))
+		address(argv[3], text);
 	for (n = 1; n <= atoi(argv[1]) && !whole; n++) {
 		struct attempt one;
 

@@ -94,6 +94,18 @@ def _error(kind: int, flags: int, body: bytes) -> tuple[int, str]:
     return number, words
 
 
+def request(spec: Spec, operation: str, values: Values) -> bytes:
+    """Return what stands behind the header of a message that asks a family.
+
+    Args:
+        spec: of the family.
+        operation: its name.
+        values: its attributes.
+    """
+    command = spec.operations[operation]
+    return GENERIC.pack(command.number, spec.version, 0) + spec.sets[command.attributes].encode(values)
+
+
 class Connection:
     """A socket for requests of one family, which `spec` describes. It answers one request at a time.
 
@@ -165,12 +177,9 @@ class Connection:
             raise refusal(error.errno or 0, "") from error
 
     def _ask(self, operation: str, flags: int, values: Values) -> list[Values]:
-        command = self.spec.operations[operation]
         given = {name.replace("_", "-"): value for name, value in values.items() if value is not None}
-        payload = self.spec.sets[command.attributes].encode(given)
-        head = GENERIC.pack(command.number, self.spec.version, 0)
-        answers = self._exchange(self.family.number, flags, head + payload)
-        replies = self.spec.sets[command.attributes]
+        answers = self._exchange(self.family.number, flags, request(self.spec, operation, given))
+        replies = self.spec.sets[self.spec.operations[operation].attributes]
         return [replies.decode(answer) for answer in answers]
 
     def _find(self) -> Family:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kmodlab.errors import LabError
 from kmodlab.modules.family import tracer_spec
-from kmodlab.modules.netlink import ACK, DUMP, GENERIC, HEADER, REQUEST
+from kmodlab.modules.netlink import ACK, DUMP, HEADER, REQUEST, request
 from kmodlab.modules.spec import Spec, Values
 from kmodlab.sanitize.room import Room
 
@@ -84,19 +84,17 @@ def message(spec: Spec, operation: str, values: Values) -> bytes:
         operation: its name.
         values: its attributes.
     """
-    command = spec.operations[operation]
-    body = GENERIC.pack(command.number, spec.version, 0) + spec.sets[command.attributes].encode(values)
-    flags = REQUEST | ACK | (DUMP if "dump" in command.kinds else 0)
+    body = request(spec, operation, values)
+    flags = REQUEST | ACK | (DUMP if "dump" in spec.operations[operation].kinds else 0)
     return HEADER.pack(HEADER.size + len(body), 0, flags, 1, 0) + body
 
 
 def fail_loading(room: Room) -> dict[str, int]:
     """Have each allocation fail once of loading both modules."""
     prepare(room)
-    tries = {"lister": ("task_lister", ""), "tracer": ("syscall_tracer", "")}
+    modules = {"lister": "task_lister", "tracer": "syscall_tracer"}
     return {
-        f"insmod {name}": fail_each(room, "insmod", f"/root/{module}.ko", given)["failed"]
-        for name, (module, given) in tries.items()
+        f"insmod {name}": fail_each(room, "insmod", f"/root/{module}.ko")["failed"] for name, module in modules.items()
     }
 
 

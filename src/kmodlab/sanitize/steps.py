@@ -37,9 +37,20 @@ class Step:
     expected: re.Pattern[str] | None = None
 
 
-def scripted(name: str, **variables: int) -> Action:
-    """Return what runs a script."""
-    return lambda room: room.script(name, **variables)
+def scripted(name: str, what: str, rounds: int, core: int = 0) -> Step:
+    """Return a step that is a script of its name.
+
+    Args:
+        name: its name.
+        what: what it does, in a few words.
+        rounds: how often it does that.
+        core: the same in the short selection; 0: it does not belong to that.
+    """
+
+    def take(rounds: int) -> Action:
+        return lambda room: room.script(name, ROUNDS=rounds)
+
+    return Step(name, what, take(rounds), take(core) if core else None)
 
 
 def run_contract(room: Room) -> dict[str, int]:
@@ -66,37 +77,17 @@ def run_contract(room: Room) -> dict[str, int]:
 
 
 STEPS = (
-    Step(
-        "load",
-        "both modules are loaded and unloaded",
-        scripted("load", ROUNDS=10),
-        scripted("load", ROUNDS=2),
-    ),
-    Step(
-        "storm",
-        "processes, threads and files come and go under readers",
-        scripted("storm", ROUNDS=20),
-        scripted("storm", ROUNDS=5),
-    ),
-    Step(
-        "switch",
-        "filters, modes and returns change under load",
-        scripted("switch", ROUNDS=20),
-        scripted("switch", ROUNDS=2),
-    ),
-    Step(
-        "reload",
-        "the modules come and go under load, with files open",
-        scripted("reload", ROUNDS=200),
-        scripted("reload", ROUNDS=2),
-    ),
-    Step("hotplug", "a processor goes and comes", scripted("hotplug", ROUNDS=10)),
-    Step("listen", "listeners never read", scripted("listen", ROUNDS=5)),
-    Step("spaces", "readers in namespaces, and as nobody", scripted("spaces", ROUNDS=5)),
-    Step("compat", "a 32-bit program makes its calls", scripted("compat", ROUNDS=2)),
-    Step("neighbours", "others hook the blocked call", scripted("neighbours", ROUNDS=1)),
-    Step("suspend", "the machine goes to sleep and wakes", scripted("suspend", ROUNDS=3)),
-    Step("memory", "memory runs out", scripted("memory", ROUNDS=3)),
+    scripted("load", "both modules are loaded and unloaded", 10, core=2),
+    scripted("storm", "processes, threads and files come and go under readers", 20, core=5),
+    scripted("switch", "filters, modes and returns change under load", 20, core=2),
+    scripted("reload", "the modules come and go under load, with files open", 200, core=2),
+    scripted("hotplug", "a processor goes and comes", 10),
+    scripted("listen", "listeners never read", 5),
+    scripted("spaces", "readers in namespaces, and as nobody", 5),
+    scripted("compat", "a 32-bit program makes its calls", 2),
+    scripted("neighbours", "others hook the blocked call", 1),
+    scripted("suspend", "the machine goes to sleep and wakes", 3),
+    scripted("memory", "memory runs out", 3),
     Step(
         "fail-use",
         "each allocation of a use fails once",
@@ -124,12 +115,7 @@ def chosen(names: Sequence[str], *, core: bool = False) -> list[Step]:
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"there is no step {unknown[0]!r}", hint=f"known: {' '.join(known)}")
     wanted = [step for step in STEPS if step.name in names or not names]
-    return [short(step) for step in wanted if step.core] if core else wanted
-
-
-def short(step: Step) -> Step:
-    """Return a step as the short selection has it."""
-    return replace(step, act=step.core or step.act)
+    return [replace(step, act=step.core) for step in wanted if step.core] if core else wanted
 
 
 def soaking(hours: float) -> Step:
